@@ -1,0 +1,3 @@
+"""innerloop: distributed meta-reinforcement learning."""
+
+__version__ = "0.1.0"

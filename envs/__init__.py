@@ -1,0 +1,14 @@
+"""Families of MDPs. A new family is one file and one line here."""
+
+from collections.abc import Callable
+
+from .api import TaskFamily
+from .bandit import BernoulliBandit, CorrelatedBandit, GaussianBandit
+from .tabular import TabularMDP
+
+FAMILIES: dict[str, Callable[..., TaskFamily]] = {
+    "bernoulli-bandit": BernoulliBandit,
+    "correlated-bandit": CorrelatedBandit,
+    "gaussian-bandit": GaussianBandit,
+    "tabular-mdp": TabularMDP,
+}

@@ -1,0 +1,8 @@
+"""Algorithms. A new one is one file and one line here."""
+
+from collections.abc import Callable
+
+from .api import Algorithm
+from .rl2 import RL2
+
+ALGORITHMS: dict[str, Callable[..., Algorithm]] = {"rl2": RL2}

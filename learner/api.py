@@ -1,0 +1,120 @@
+"""The two interfaces of an algorithm: the inner loop that adapts within a trial, the outer loop that learns across trials.
+
+How the three kinds of meta-RL fit, so that none of them needs a trainer of its own:
+
+* **by memory** (RL²). `InnerLoop.act` advances a recurrent state; the state is the adaptation. The outer update is PPO
+  over whole trials, on the trajectories of the newest weights.
+* **by gradient** (MAML, ProMP). `InnerLoop.act` plays the rows with per-task parameters and keeps what it saw; when the
+  rows of a task have finished the episodes that an inner step needs, the next `act` takes that step (batched over
+  tasks) before it answers. So the actor plays, adapts and plays again inside one `collect`, and the trajectory holds
+  both phases, told apart by `note["step"]`. Rollouts of one task side by side are rows that share a task: the actor
+  repeats each task `width` times. The outer update differentiates through the inner steps, and may be a trust-region
+  step instead of an optimiser's.
+* **by posterior** (PEARL). `InnerLoop.act` adds the step to the task's context and, where an episode begins, samples
+  the latent again, z ~ q(z | context); `note["latent"]` keeps it. The algorithm says `on_policy = False`: the store then
+  hands it batches sampled by task from all that was played, instead of each trajectory once.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, Protocol
+
+import gymnasium
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..envs.api import Bools
+from .trajectory import Trajectory
+
+Metrics = dict[str, float]
+
+
+class Problem(NamedTuple):
+    """What a model must know of its problem before it can be built."""
+
+    observation_space: gymnasium.Space
+    action_space: gymnasium.Space
+    episodes: int
+    """Episodes in a trial."""
+    horizon: int
+    """Steps after which every episode has ended."""
+
+
+class InnerLoop(Protocol):
+    """An agent that adapts: n trials at once, from what it sees alone."""
+
+    note: Mapping[str, np.ndarray]
+    """What the last `act` leaves for the outer update, name to [n, ...] (log-probability, value, latent ...)."""
+
+    def begin_trial(self, n: int, rng: np.random.Generator | None = None) -> None:
+        """Forget everything: n new, unknown tasks. `rng`, where given, is the source of all randomness until the next call."""
+        ...
+
+    def act(self, observation: np.ndarray, reward: np.ndarray, done: Bools) -> np.ndarray:
+        """Choose the next action of every trial.
+
+        Args:
+            observation: [n, ...], of the episodes now running.
+            reward: float32 [n], for the previous action; 0 at the start of the trial.
+            done: bool [n], the previous action ended an episode; False at the start of the trial.
+
+        Returns:
+            [n, ...], members of the action space.
+        """
+        ...
+
+
+Loss = Callable[[np.ndarray], tuple[Tensor, Mapping[str, Tensor]]]
+"""From the indices of some trials to their share of the loss, and of each metric; shares add up to the whole."""
+
+
+class Optimise(Protocol):
+    """What the learner lends to an algorithm: one guarded step of its optimiser."""
+
+    def __call__(self, loss: Loss, trials: np.ndarray, *, learning_rate: float, max_norm: float) -> Metrics:
+        """Add up the gradients of `loss` over the trials (in several threads, on a CPU), clip, step.
+
+        Args:
+            loss: may be called several times, each with a part of `trials`, from several threads at once.
+            trials: indices of the minibatch's trials.
+            learning_rate: of this step.
+            max_norm: longer gradients are shortened to it.
+
+        Returns:
+            The metrics' sums, and `gradient_norm` before clipping.
+
+        Raises:
+            Diverged: the gradient is not finite.
+        """
+        ...
+
+
+class Algorithm(Protocol):
+    """One way to learn to learn: a frozen dataclass whose fields are its hyperparameters."""
+
+    on_policy: bool
+    """True: each trajectory is learned from once, in the order of the run. False: batches are sampled from replay."""
+
+    def build(self, problem: Problem) -> nn.Module:
+        """The model: everything that is learned. Parameters are drawn from torch's global generator, seeded by the caller."""
+        ...
+
+    def inner_loop(self, model: nn.Module, problem: Problem, greedy: bool = False) -> InnerLoop:
+        """The agent that `model` makes; it reads the model's parameters as they are at each call.
+
+        Args:
+            model: what `build` returned.
+            problem: what it was built for.
+            greedy: take the most probable action instead of drawing one.
+        """
+        ...
+
+    def optimiser(self, model: nn.Module) -> torch.optim.Optimizer:
+        """The optimiser whose state is saved with the model; an algorithm without one gives plain SGD and leaves it unused."""
+        ...
+
+    def update(
+        self, model: nn.Module, batch: Trajectory, optimise: Optimise, progress: float, rng: np.random.Generator
+    ) -> Metrics:
+        """One meta-update of `model` in place; returns what happened (losses, entropy, KL, explained variance ...)."""
+        ...

@@ -1,0 +1,183 @@
+"""The outer loop: the only place where parameters change."""
+
+import copy
+import ctypes
+import os
+import platform
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..envs.errors import BadInput
+from .api import Algorithm, Loss, Metrics, Problem
+from .trajectory import Trajectory
+
+Arrays = dict[str, np.ndarray]
+
+
+class Diverged(RuntimeError):
+    """A gradient that is not finite. The learner is as it was before the update."""
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """`auto` is CUDA where there is one, else the CPU.
+
+    Raises:
+        BadInput: no such device on this machine.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise BadInput(f"device is {name!r}; expected auto, or a device that this machine has ({reason}).") from error
+
+
+def keep_freed_memory() -> None:
+    """Have glibc keep large freed blocks instead of returning them to the system after every unroll.
+
+    Each minibatch frees and takes the same tens of megabytes; without this a third or more of an update on a CPU goes
+    into page faults (benchmarks/learner.py measures it). Does nothing where the C library is another.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL("libc.so.6")
+        m_trim_threshold, m_mmap_threshold = -1, -3
+        libc.mallopt(m_mmap_threshold, 1 << 30)
+        libc.mallopt(m_trim_threshold, (1 << 31) - 1)
+
+
+def usable_cpus() -> int:
+    """CPUs that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Learner:
+    """Parameters, optimiser state and version; they change together in `update`, or not at all."""
+
+    def __init__(self, algorithm: Algorithm, problem: Problem, *, seed: int, device: str = "auto", threads: int = 0) -> None:
+        """Args:
+        algorithm: what to learn with.
+        problem: what to learn.
+        seed: of the first parameters and of the order of minibatches.
+        device: `auto`, or a torch device.
+        threads: on a CPU, threads that share each minibatch, one part each; 0 for as many as there are CPUs. Sums
+            are taken in a fixed order, so a run repeats bit for bit with the same number of threads.
+
+        Raises:
+            BadInput: no such device.
+        """
+        self.algorithm, self.problem, self._seed = algorithm, problem, seed
+        self.device = choose_device(device)
+        self.threads = (threads or usable_cpus()) if self.device.type == "cpu" else 1
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            self.model: nn.Module = algorithm.build(problem)
+        self.model.to(self.device)
+        self._optimiser = algorithm.optimiser(self.model)
+        self._parameters = [p for p in self.model.parameters() if p.requires_grad]
+        self._pool = ThreadPoolExecutor(self.threads, "learner", initializer=torch.set_num_threads, initargs=(1,))
+        self.version = 0
+        """Updates made."""
+        if self.device.type == "cpu":
+            keep_freed_memory()
+
+    def update(self, batch: Trajectory, progress: float) -> Metrics:
+        """One meta-update.
+
+        Args:
+            batch: whole trials.
+            progress: share of the run that is done, in [0, 1]; schedules depend on it.
+
+        Returns:
+            The algorithm's metrics.
+
+        Raises:
+            Diverged: the loss's gradient is not finite; nothing has changed.
+        """
+        before = copy.deepcopy((self.model.state_dict(), self._optimiser.state_dict()))
+        rng = np.random.Generator(np.random.Philox(np.random.SeedSequence((self._seed, self.version))))
+        try:
+            metrics = self.algorithm.update(self.model, batch, self._optimise, progress, rng)
+        except BaseException:
+            self.model.load_state_dict(before[0])
+            self._optimiser.load_state_dict(before[1])
+            raise
+        self.version += 1
+        return metrics
+
+    def _optimise(self, loss: Loss, trials: np.ndarray, *, learning_rate: float, max_norm: float) -> Metrics:
+        def gradients(part: np.ndarray) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
+            value, metrics = loss(part)
+            found = torch.autograd.grad(value, self._parameters, allow_unused=True, materialize_grads=True)
+            return found, {"loss": value.detach()} | {name: metric.detach() for name, metric in metrics.items()}
+
+        parts = [part for part in np.array_split(trials, self.threads) if len(part)]
+        shares = list(self._pool.map(gradients, parts))
+        for parameter, *found in zip(self._parameters, *(share[0] for share in shares), strict=True):
+            parameter.grad = sum(found[1:], start=found[0])
+        norm = nn.utils.clip_grad_norm_(self._parameters, max_norm)
+        metrics = {name: float(sum(share[1][name] for share in shares)) for name in shares[0][1]}
+        if not torch.isfinite(norm):
+            raise Diverged(
+                f"the gradient's norm is {float(norm)} at update {self.version} (loss {metrics['loss']:.4g}). "
+                f"The weights are still those of version {self.version}. Try a smaller learning rate."
+            )
+        for group in self._optimiser.param_groups:
+            group["lr"] = learning_rate
+        self._optimiser.step()
+        return metrics | {"gradient_norm": float(norm)}
+
+    def weights(self) -> Arrays:
+        """A copy of the model's parameters and buffers, as actors load them: name to array, on the CPU."""
+        return {name: tensor.detach().cpu().numpy().copy() for name, tensor in self.model.state_dict().items()}
+
+    def state(self) -> tuple[Arrays, dict[str, float]]:
+        """All that `load` needs to go on bit for bit: arrays by name, and numbers by name."""
+        arrays = {f"model/{name}": array for name, array in self.weights().items()}
+        for index, entry in self._optimiser.state_dict()["state"].items():
+            for name, tensor in entry.items():
+                arrays[f"optimiser/{index}/{name}"] = tensor.cpu().numpy().copy()
+        return arrays, {"version": self.version}
+
+    def load(self, arrays: Arrays, numbers: dict[str, float]) -> None:
+        """Take over a state that `state` gave.
+
+        Raises:
+            BadInput: its arrays are not those of this model; nothing has changed.
+        """
+        load_weights(self.model, {name[6:]: a for name, a in arrays.items() if name.startswith("model/")})
+        state = self._optimiser.state_dict()
+        state["state"] = {}
+        for key, array in arrays.items():
+            if key.startswith("optimiser/"):
+                _, index, name = key.split("/")
+                state["state"].setdefault(int(index), {})[name] = torch.tensor(array)
+        self._optimiser.load_state_dict(state)
+        self.version = int(numbers["version"])
+
+
+def load_weights(model: nn.Module, weights: Arrays) -> None:
+    """Set the model's parameters and buffers.
+
+    Args:
+        model: to be changed, in place.
+        weights: name to array, as `Learner.weights` gives them.
+
+    Raises:
+        BadInput: a name or a shape that the model does not have; nothing has changed.
+    """
+    own = model.state_dict()
+    given = {name: array.shape for name, array in weights.items()}
+    expected = {name: tuple(tensor.shape) for name, tensor in own.items()}
+    for name in [*expected, *given]:
+        if given.get(name) != expected.get(name):
+            raise BadInput(
+                f"the weights of {name} have shape {given.get(name, 'none')}; expected {expected.get(name, 'none')}: "
+                "these weights are of another family, memory or width."
+            )
+    with torch.no_grad():
+        for name, tensor in own.items():
+            tensor.copy_(torch.tensor(weights[name]))

@@ -1,0 +1,113 @@
+"""A recurrent actor-critic: (observation, previous action, reward, done) -> memory -> action distribution and value."""
+
+import math
+from collections.abc import Callable
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium import spaces
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..envs.api import Bools
+from ..envs.errors import BadInput
+from .api import Problem
+from .heads import head
+from .memory import State
+
+
+class Observation(nn.Module):
+    """Members of an observation space as float32 rows: `Discrete` one-hot; a finite `Box` scaled to [-1, 1] by its bounds.
+
+    The scaling is fixed: running statistics would hide the task from the policy.
+    """
+
+    def __init__(self, space: gymnasium.Space) -> None:
+        super().__init__()
+        self._discrete = isinstance(space, spaces.Discrete)
+        if isinstance(space, spaces.Discrete):
+            self.width, self._start, self._dims = int(space.n), int(space.start), 0
+        elif isinstance(space, spaces.Box):
+            self.width, self._dims = math.prod(space.shape), len(space.shape)
+            bounded = (space.low > -1e6) & (space.high < 1e6)  # 3.4e38 stands for "no bound" in Gymnasium's own tasks
+            low, high = (np.where(bounded, b, s).astype(np.float32) for b, s in ((space.low, -1), (space.high, 1)))
+            self.register_buffer("_centre", torch.from_numpy((high + low) / 2), persistent=False)
+            self.register_buffer("_scale", torch.from_numpy(np.maximum((high - low) / 2, 1e-6)), persistent=False)
+        else:
+            raise BadInput(f"the observation space is {space}; expected Discrete or Box.")
+
+    def forward(self, observation: Tensor) -> Tensor:
+        """[..., *] to [..., width]."""
+        if self._discrete:
+            return F.one_hot(observation - self._start, self.width).float()
+        scaled = (observation - self._centre) / self._scale
+        return scaled.flatten(observation.ndim - self._dims).float()
+
+
+class RecurrentPolicy(nn.Module):
+    """Actor and critic on one memory (Duan et al. 2016, section 2.2).
+
+    Args:
+        problem: the spaces.
+        memory: constructor (input size, hidden) of a `Memory` module.
+        hidden: width of the memory.
+        encoder: width of a layer (tanh) between the inputs and the memory; 0 for none.
+    """
+
+    def __init__(self, problem: Problem, memory: Callable[[int, int], nn.Module], hidden: int, encoder: int) -> None:
+        super().__init__()
+        self.observation = Observation(problem.observation_space)
+        self.head = head(problem.action_space)
+        width = self.observation.width + self.head.width + 2
+        self.encoder = nn.Sequential(nn.Linear(width, encoder), nn.Tanh()) if encoder else nn.Identity()
+        self.memory = memory(encoder or width, hidden)
+        self.output = nn.Linear(hidden, self.head.size + 1)
+        # A nearly uniform first policy and a value of 0: the first update is driven by rewards, not by the draw of weights.
+        nn.init.orthogonal_(self.output.weight, 0.01)
+        nn.init.zeros_(self.output.bias)
+
+    def inputs(self, observation: Tensor, action: Tensor, reward: Tensor, done: Tensor) -> Tensor:
+        """The memory's inputs [..., D] from an observation, and the previous action, reward and done, each [...]."""
+        parts = [self.observation(observation), self.head.encode(action), reward.unsqueeze(-1), done.float().unsqueeze(-1)]
+        return torch.cat(parts, -1)
+
+    def step(self, x: Tensor, state: State) -> tuple[Tensor, Tensor, State]:
+        """One input [B, D]; returns the head's parameters [B, size], the value [B] and the next state."""
+        y, state = self.memory.step(self.encoder(x), state)
+        out = self.output(y)
+        return out[:, :-1], out[:, -1], state
+
+    def unroll(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Whole trials [T, B, D]; returns the head's parameters [T, B, size] and the values [T, B]."""
+        out = self.output(self.memory.unroll(self.encoder(x)))
+        return out[..., :-1], out[..., -1]
+
+
+class RecurrentAgent:
+    """An inner loop by memory: the state that `policy` carries through the trial is the adaptation."""
+
+    def __init__(self, policy: RecurrentPolicy, greedy: bool = False) -> None:
+        self._policy, self._greedy = policy, greedy
+        self._rng = np.random.default_rng(0)
+        self._device = policy.output.weight.device
+        self.note: dict[str, np.ndarray] = {}
+
+    def begin_trial(self, n: int, rng: np.random.Generator | None = None) -> None:
+        self._rng = rng or self._rng
+        self._state = self._policy.memory.initial(n)
+        self._action = self._policy.head.none(n)
+
+    @torch.inference_mode()
+    def act(self, observation: np.ndarray, reward: np.ndarray, done: Bools) -> np.ndarray:
+        policy, head = self._policy, self._policy.head
+        given = (torch.as_tensor(a, device=self._device) for a in (observation, self._action, reward, done))
+        parameters, value, self._state = policy.step(policy.inputs(*given), self._state)
+        if self._greedy:
+            draw = head.mode(parameters)
+        else:
+            draw = head.sample(parameters, head.noise(self._rng, len(parameters)))
+        log_prob = head.log_prob(parameters, draw)
+        self.note = {"draw": draw.cpu().numpy(), "log_prob": log_prob.cpu().numpy(), "value": value.cpu().numpy()}
+        self._action = head.action(self.note["draw"])
+        return self._action

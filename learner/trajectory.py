@@ -1,0 +1,104 @@
+"""What actors send and the learner eats: stacked arrays, time first, one trial per column.
+
+With T steps and B trials; trials shorter than T are padded behind their end, where `valid` is False.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..envs.api import Bools
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trajectory:
+    """B whole trials. The policy's input at step t is (observation[t], action[t-1], reward[t-1], done[t-1]).
+
+    `observation` has one row more: the last input of every trial, from which a truncated one is bootstrapped.
+    """
+
+    observation: np.ndarray
+    """[T + 1, B, ...]: of the episode then running (after a boundary, the new episode's first)."""
+    action: np.ndarray
+    """[T, B, ...]: as the environment received it."""
+    reward: np.ndarray
+    """float32 [T, B], in the task's units."""
+    terminated: Bools
+    """[T, B]: the MDP ended the episode at this step."""
+    truncated: Bools
+    """[T, B]: the episode was cut at this step."""
+    valid: Bools
+    """[T, B]: the step belongs to the trial; the last True of a column is the trial's end."""
+    note: dict[str, np.ndarray] = field(default_factory=dict)
+    """What the inner loop noted at each input, name to [T + 1, B, ...]."""
+    version: int = 0
+    """Of the weights that played; the oldest, where several did."""
+
+    @property
+    def done(self) -> Bools:
+        """[T, B]: an episode ended here. The end of a trial is `trial_end`."""
+        return self.terminated | self.truncated
+
+    @property
+    def trial_end(self) -> Bools:
+        """[T, B]: the trial's last step."""
+        following = np.concatenate([self.valid[1:], np.zeros_like(self.valid[:1])])
+        return self.valid & ~following
+
+    @property
+    def steps(self) -> int:
+        """Environment steps that belong to a trial."""
+        return int(self.valid.sum())
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays."""
+        arrays = (self.observation, self.action, self.reward, self.terminated, self.truncated, self.valid)
+        return sum(array.nbytes for array in (*arrays, *self.note.values()))
+
+    def episode_returns(self, episodes: int) -> np.ndarray:
+        """Undiscounted return of each episode of each trial, float64 [B, episodes]; an episode never reached is 0."""
+        done = self.done & self.valid
+        index = np.cumsum(done, axis=0) - done
+        returns = np.zeros((self.reward.shape[1], episodes))
+        column = np.broadcast_to(np.arange(self.reward.shape[1]), index.shape)
+        np.add.at(returns, (column[self.valid], index[self.valid]), self.reward[self.valid])
+        return returns
+
+
+def concatenate(trajectories: Sequence[Trajectory]) -> Trajectory:
+    """Put trials side by side in the order given; shorter ones are padded with zeros, marked not valid.
+
+    Raises:
+        ValueError: `trajectories` is empty.
+    """
+    if not trajectories:
+        raise ValueError("concatenate needs at least one trajectory")
+    steps = max(len(trajectory.reward) for trajectory in trajectories)
+
+    def side_by_side(arrays: list[np.ndarray], length: int) -> np.ndarray:
+        padded = (
+            array
+            if len(array) == length
+            else np.concatenate([array, np.zeros((length - len(array), *array.shape[1:]), array.dtype)])
+            for array in arrays
+        )
+        return np.concatenate(list(padded), axis=1)
+
+    def of(name: str, length: int) -> np.ndarray:
+        return side_by_side([getattr(trajectory, name) for trajectory in trajectories], length)
+
+    return Trajectory(
+        observation=of("observation", steps + 1),
+        action=of("action", steps),
+        reward=of("reward", steps),
+        terminated=of("terminated", steps),
+        truncated=of("truncated", steps),
+        valid=of("valid", steps),
+        note={
+            name: side_by_side([trajectory.note[name] for trajectory in trajectories], steps + 1)
+            for name in trajectories[0].note
+        },
+        version=min(trajectory.version for trajectory in trajectories),
+    )
