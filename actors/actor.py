@@ -1,0 +1,58 @@
+"""The actor: newest weights in, trajectories out. A plain class; `distributed` makes it a Ray actor."""
+
+from typing import NamedTuple
+
+import torch
+
+from ..envs.seeding import streams
+from ..envs.trials import Trials
+from ..learner.experiment import Experiment
+from ..learner.learner import Arrays, load_weights
+from ..learner.trajectory import Trajectory
+from .rollout import play
+
+
+class Assignment(NamedTuple):
+    """One batch of trials to play. The same assignment with the same weights gives the same bits, whoever plays it."""
+
+    iteration: int
+    part: int
+    """Of the iteration."""
+    trials: int
+
+
+class Actor:
+    """Plays trials of one family with the weights it was last given."""
+
+    def __init__(self, experiment: Experiment, seed: int) -> None:
+        """Args:
+        experiment: what is played, and by which algorithm.
+        seed: of the run.
+        """
+        torch.set_num_threads(1)
+        self._experiment, self._seed = experiment, seed
+        self._model = experiment.algorithm.build(experiment.problem).requires_grad_(False)
+        self._agent = experiment.algorithm.inner_loop(self._model, experiment.problem)
+        self.version = -1
+        """Of the weights; -1 before the first `load`."""
+
+    def load(self, weights: Arrays, version: int) -> None:
+        """Play with these weights from now on.
+
+        Raises:
+            BadInput: they are not of this experiment's model.
+        """
+        load_weights(self._model, weights)
+        self.version = version
+
+    def collect(self, assignment: Assignment) -> Trajectory:
+        """Draw the assignment's training tasks and play one trial of each.
+
+        Raises:
+            BadInput: the environment returned something that its spaces do not have.
+        """
+        rng = streams(self._seed, "train", assignment.iteration, assignment.part)
+        family = self._experiment.family
+        tasks = family.sample(rng.tasks, assignment.trials, "train")
+        trials = Trials(family, tasks, self._experiment.episodes, rng.env)
+        return play(self._agent, trials, rng.agent, self.version)

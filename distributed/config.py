@@ -1,0 +1,179 @@
+"""Everything that decides a run: what is learned (`Experiment`) and how it is carried out (`Run`). Presets are named ones."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+from ..envs import FAMILIES
+from ..envs.errors import BadInput, require
+from ..envs.registry import resolve
+from ..learner import ALGORITHMS
+from ..learner.experiment import Experiment, check_type, construct, is_configurable, unknown_option
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """How a run is carried out."""
+
+    iterations: int = 200
+    """Meta-updates."""
+    trials: int = 1_000
+    """Trials played for one meta-update."""
+    parts: int = 2
+    """Batches in which an iteration's trials are played, each by one actor. Results depend on it, not on the number of actors."""
+    seed: int = 0
+    """Of everything random: tasks, their noise, the agent, the first weights."""
+    mode: Literal["synchronous", "overlapped"] = "synchronous"
+    """synchronous: play, learn, play; repeats bit for bit. overlapped: actors play while the learner learns."""
+    max_staleness: int = 1
+    """Overlapped: updates by which a trial's weights may trail the learner's before it is dropped (and counted)."""
+    actors: int = 0
+    """Ray actors; 0 for as many as the cluster has CPUs, less what the learner needs while they play."""
+    max_restarts: int = 10
+    """Times that a dead actor is replaced before the run is given up."""
+    device: str = "auto"
+    """The learner's: auto (CUDA where there is one), cpu, cuda, cuda:1 ..."""
+    learner_threads: int = 0
+    """Threads that share the learner's work on a CPU; 0 for all CPUs (half of them when overlapped). Results depend on it."""
+    address: str = "local"
+    """Ray cluster to join: local starts one on this machine; auto finds one; else host:port or ray://host:port."""
+    dashboard: bool = False
+    """With address local: start the Ray dashboard too."""
+    checkpoint_every: int = 25
+    """Meta-updates between checkpoints; the last one is always saved."""
+    keep: int = 3
+    """Checkpoints kept."""
+    checkpoints: str = ""
+    """Where checkpoints go: a path or an fsspec URL such as s3://bucket/run; empty for the run's own directory."""
+    evaluation_tasks: int = 10_000
+    """Held-out tasks in the evaluation that follows training; 0 for none."""
+
+    def __post_init__(self) -> None:
+        for field in ("iterations", "trials", "parts", "checkpoint_every", "keep"):
+            require(getattr(self, field) >= 1, field, getattr(self, field), "at least 1")
+        for field in ("seed", "max_staleness", "actors", "max_restarts", "learner_threads"):
+            require(getattr(self, field) >= 0, field, getattr(self, field), "at least 0")
+        require(self.parts <= self.trials, "parts", self.parts, f"at most as many as trials, {self.trials}")
+        modes = ("synchronous", "overlapped")
+        require(self.mode in modes, "mode", self.mode, "synchronous or overlapped")
+        if self.mode == "overlapped":
+            require(self.max_staleness >= 1, "max_staleness", self.max_staleness, "at least 1 when overlapped")
+        require(self.evaluation_tasks == 0 or self.evaluation_tasks >= 2, "evaluation_tasks", self.evaluation_tasks, "0, or 2 and more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """A whole run; saved as config.json, and with every checkpoint."""
+
+    experiment: Experiment
+    run: Run
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, nested as {family, algorithm, episodes, run}."""
+        return self.experiment.to_json() | {"run": dataclasses.asdict(self.run)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Config":
+        """The inverse of `to_json`.
+
+        Raises:
+            BadInput: a name, an option or a value that cannot be used.
+        """
+        run = data.get("run", {})
+        require(isinstance(run, dict), "run", run, "a mapping of options")
+        return cls(experiment=Experiment.from_json(data), run=construct("run", "run", {"run": Run}, run))
+
+
+class Preset(NamedTuple):
+    """A named set of options."""
+
+    about: str
+    options: dict[str, Any]
+
+
+PRESETS = {
+    "first": Preset(
+        "RL² on the 5-armed, 10-pull Bernoulli bandit: from nothing to the Bayes optimum's edge in 3 minutes on 2 cores.",
+        {"family": "bernoulli-bandit", "arms": 5, "episodes": 10, "memory": "lstm", "iterations": 200, "trials": 2_000},
+    ),
+    "w1": Preset(
+        "Workload W1 of the benchmarks: 5 arms, 100 pulls, 25,600 steps an iteration, PPO 4 x 4.",
+        {
+            "family": "bernoulli-bandit", "arms": 5, "episodes": 100, "memory": "lstm", "hidden": 128,
+            "epochs": 4, "minibatches": 4, "iterations": 40, "trials": 256, "parts": 4,
+        },
+    ),
+}  # fmt: skip
+
+
+def configure(preset: str | None = None, **options: Any) -> Config:
+    """A configuration from options by their names, as on the command line but with underscores.
+
+        configure("first", seed=3, learning_rate=3e-3)
+        configure(family="tabular-mdp", states=10, episodes=25, memory="gru", iterations=500)
+
+    Args:
+        preset: a name in PRESETS to start from.
+        options: fields of `Run`, of the family, of the algorithm; `family`, `algorithm` and `episodes`.
+
+    Raises:
+        BadInput: a name, an option or a value that cannot be used.
+    """
+    merged = dict(resolve_preset(preset).options if preset else {}) | options
+    names = merged.pop("family", "bernoulli-bandit"), merged.pop("algorithm", "rl2")
+    episodes = merged.pop("episodes", 10)
+    check_type("episodes", episodes, 10)
+    kinds = option_fields(*names)
+    shares: dict[str, dict[str, Any]] = {kind: {} for kind in kinds}
+    for option, value in merged.items():
+        owner = next((kind for kind, fields in kinds.items() if option in fields), None)
+        if owner is None:
+            known = sorted({"family", "algorithm", "episodes"}.union(*kinds.values()))
+            raise unknown_option(option, known, f"family {names[0]!r} with algorithm {names[1]!r}")
+        shares[owner][option] = value
+    return Config(
+        experiment=Experiment(
+            family_name=names[0],
+            family=construct("family", names[0], FAMILIES, shares["family"]),
+            algorithm_name=names[1],
+            algorithm=construct("algorithm", names[1], ALGORITHMS, shares["algorithm"]),
+            episodes=episodes,
+        ),
+        run=construct("run", "run", {"run": Run}, shares["run"]),
+    )
+
+
+def resolve_preset(name: str) -> Preset:
+    """Raises:
+    BadInput: no such preset; the message lists them.
+    """
+    preset = resolve("preset", name, PRESETS)
+    require(isinstance(preset, Preset), "preset", name, "a Preset")
+    return preset
+
+
+def option_fields(family: str, algorithm: str) -> dict[str, list[str]]:
+    """The names of the options of the run, the family and the algorithm.
+
+    Raises:
+        BadInput: an unknown name, or two of the three share an option.
+    """
+    owners = {
+        "run": Run,
+        "family": resolve("family", family, FAMILIES),
+        "algorithm": resolve("algorithm", algorithm, ALGORITHMS),
+    }
+    kinds = {
+        kind: [field.name for field in dataclasses.fields(owner)]
+        if isinstance(owner, type) and dataclasses.is_dataclass(owner) and is_configurable(owner)
+        else []
+        for kind, owner in owners.items()
+    }
+    seen: dict[str, str] = {option: "innerloop" for option in ("family", "algorithm", "episodes")}
+    for kind, fields in kinds.items():
+        for option in fields:
+            if option in seen:
+                raise BadInput(f"{kind} has an option {option!r}, which {seen[option]} has too; expected another name.")
+            seen[option] = f"the {kind}"
+    return kinds

@@ -1,0 +1,62 @@
+"""Ray, joined or started: a cluster that is there, or one of our own on this machine."""
+
+import contextlib
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import ray
+
+from ..envs.errors import BadInput
+from ..learner.learner import usable_cpus
+
+REACH_SECONDS = 5.0
+"""How long a Ray address may take to answer."""
+
+
+@contextlib.contextmanager
+def ray_session(address: str, dashboard: bool) -> Iterator[int]:
+    """Connect to Ray, and leave it as it was found.
+
+    Args:
+        address: local, auto, host:port or ray://host:port.
+        dashboard: start one, with address local.
+
+    Yields:
+        The CPUs of the cluster.
+
+    Raises:
+        BadInput: nothing answers at the address.
+    """
+    already = ray.is_initialized()
+    if not already:
+        _connect(address, dashboard)
+    try:
+        yield int(ray.cluster_resources().get("CPU", 1))
+    finally:
+        if not already:
+            ray.shutdown()
+
+
+def _connect(address: str, dashboard: bool) -> None:
+    options: dict[str, object] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
+    if address == "local":
+        ray.init(address="local", num_cpus=usable_cpus(), include_dashboard=dashboard, **options)
+        # Ray writes its authentication token readable by every user of the machine.
+        token = Path.home() / ".ray" / "auth_token"
+        if token.exists():
+            token.chmod(0o600)
+        return
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if address != "auto":
+        try:
+            socket.create_connection((host, int(port)), REACH_SECONDS).close()
+        except (OSError, ValueError) as error:
+            raise BadInput(
+                f"address is {address!r}; expected local, auto, or the host:port of a running Ray cluster ({error})."
+            ) from error
+    try:
+        ray.init(address=address, **options)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise BadInput(f"address is {address!r}; expected a running Ray cluster there ({reason}).") from error

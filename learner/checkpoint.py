@@ -1,0 +1,138 @@
+"""Checkpoints: arrays as safetensors, everything else as JSON, written so that a half-written one is never read.
+
+A checkpoint is two files, `00000120.safetensors` and `00000120.json`. The JSON is written last and carries the size and
+SHA-256 of the other: without it, or with another sum, the checkpoint does not count. The place is a local path or any
+fsspec URL (`s3://…`, `gs://…`, `memory://…`).
+"""
+
+import hashlib
+import json
+import os
+from typing import Any, NamedTuple
+
+import fsspec
+import numpy as np
+from fsspec.implementations.local import LocalFileSystem
+from safetensors.numpy import load as decode
+from safetensors.numpy import save as encode
+
+from ..envs.errors import BadInput, require
+
+FORMAT = 1
+
+
+class Checkpoint(NamedTuple):
+    """What was saved."""
+
+    arrays: dict[str, np.ndarray]
+    numbers: dict[str, float]
+    """Counters, by name."""
+    config: dict[str, Any]
+    """Of the run that saved it."""
+    skipped: list[str]
+    """Newer checkpoints that could not be used, and why, one sentence each."""
+
+
+class Checkpoints:
+    """The checkpoints of one run, in one place."""
+
+    def __init__(self, place: str, keep: int = 3) -> None:
+        """Args:
+        place: a directory, or an fsspec URL of one; made when first written to.
+        keep: how many of the newest are kept.
+
+        Raises:
+            BadInput: `keep` is less than 1, or the URL's protocol is not known or not installed.
+        """
+        require(keep >= 1, "keep", keep, "at least 1")
+        self.place, self._keep = place, keep
+        try:
+            self._fs, self._root = fsspec.core.url_to_fs(place)
+        except (ValueError, ImportError) as error:
+            raise BadInput(f"checkpoints is {place!r}; expected a path or a URL that fsspec can open ({error}).") from error
+
+    def save(self, arrays: dict[str, np.ndarray], numbers: dict[str, float], config: dict[str, Any]) -> None:
+        """Write the checkpoint of `numbers["version"]`, then delete all but the newest `keep`.
+
+        Raises:
+            OSError: the place cannot be written; what was there stays usable.
+        """
+        name = f"{int(numbers['version']):08d}"
+        data = encode(arrays)
+        about = {
+            "format": FORMAT,
+            "bytes": len(data),
+            "sha256": hashlib.sha256(data).hexdigest(),
+            "numbers": numbers,
+            "config": config,
+        }
+        self._fs.makedirs(self._root, exist_ok=True)
+        self._write(f"{name}.safetensors", data)
+        self._write(f"{name}.json", json.dumps(about, indent=1).encode())
+        for old in self.names()[: -self._keep]:
+            for kind in ("json", "safetensors"):
+                self._fs.rm(f"{self._root}/{old}.{kind}")
+
+    def names(self) -> list[str]:
+        """Of the checkpoints, oldest first."""
+        if not self._fs.exists(self._root):
+            return []
+        self._fs.invalidate_cache(self._root)
+        files = (path.rsplit("/", 1)[-1] for path in self._fs.ls(self._root, detail=False))
+        return sorted(file[: -len(".json")] for file in files if file.endswith(".json") and file[:8].isdigit())
+
+    def newest(self) -> Checkpoint:
+        """The newest one that is whole.
+
+        Raises:
+            BadInput: there is none.
+        """
+        skipped: list[str] = []
+        for name in reversed(self.names()):
+            try:
+                return self._read(name, skipped)
+            except BadInput as error:
+                skipped.append(str(error))
+        raise BadInput(skipped[0] if skipped else f"no checkpoint in {self.place!r}; expected the directory of a run.")
+
+    def clear(self) -> None:
+        """Delete all checkpoints."""
+        for name in self.names():
+            for kind in ("json", "safetensors"):
+                self._fs.rm(f"{self._root}/{name}.{kind}")
+
+    def _read(self, name: str, skipped: list[str]) -> Checkpoint:
+        where = f"{self.place}/{name}"
+        try:
+            about = json.loads(self._fs.cat_file(f"{self._root}/{name}.json"))
+            data: bytes = self._fs.cat_file(f"{self._root}/{name}.safetensors")
+            given, numbers, config = about["format"], about["numbers"], about["config"]
+            size, digest = about["bytes"], about["sha256"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise BadInput(f"checkpoint {where!r} cannot be read ({error!r}); expected a whole one.") from error
+        require(given == FORMAT, f"the format of checkpoint {where!r}", given, f"{FORMAT}")
+        require(len(data) == size, f"the size of checkpoint {where!r}", len(data), f"{size} bytes: the file is not whole")
+        if hashlib.sha256(data).hexdigest() != digest:
+            raise BadInput(f"checkpoint {where!r} is not what was written; expected SHA-256 {digest}.")
+        return Checkpoint(decode(data), numbers, config, skipped)
+
+    def _write(self, file: str, data: bytes) -> None:
+        path = f"{self._root}/{file}"
+        if isinstance(self._fs, LocalFileSystem):
+            write_whole(path, data)
+        else:
+            self._fs.pipe_file(path, data)  # object stores show a file only once it is whole
+
+
+def write_whole(path: str, data: bytes) -> None:
+    """Write a local file so that at any moment it is either as before or complete, on disk too."""
+    temporary = f"{path}.{os.getpid()}.part"
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        if os.path.exists(temporary):
+            os.remove(temporary)

@@ -1,0 +1,118 @@
+"""What is learned and how: a family, an algorithm, the length of a trial. From names and options, and back to JSON."""
+
+import dataclasses
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..envs import FAMILIES
+from ..envs.api import TaskFamily
+from ..envs.errors import BadInput, require
+from ..envs.registry import resolve
+from .api import Algorithm, Problem
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """All that an agent must know to be built again; saved with every checkpoint."""
+
+    family_name: str
+    """A name in `envs.FAMILIES`, or package.module:attribute."""
+    family: TaskFamily
+    algorithm_name: str
+    """A name in `learner.ALGORITHMS`, or package.module:attribute."""
+    algorithm: Algorithm
+    episodes: int
+    """Episodes in a trial."""
+
+    def __post_init__(self) -> None:
+        require(self.episodes >= 1, "episodes", self.episodes, "at least 1")
+
+    @property
+    def problem(self) -> Problem:
+        """What the model is built from."""
+        family = self.family
+        return Problem(family.observation_space, family.action_space, self.episodes, family.horizon)
+
+    def to_json(self) -> dict[str, Any]:
+        """Names and options, as plain values."""
+        return {
+            "family": {"name": self.family_name} | options_of(self.family),
+            "algorithm": {"name": self.algorithm_name} | options_of(self.algorithm),
+            "episodes": self.episodes,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Experiment":
+        """The inverse of `to_json`; keys beside its own are left alone.
+
+        Raises:
+            BadInput: a name or an option that is not known, or a value that is out of range.
+        """
+        from . import ALGORITHMS
+
+        try:
+            family, algorithm, episodes = dict(data["family"]), dict(data["algorithm"]), data["episodes"]
+            names = family.pop("name"), algorithm.pop("name")
+        except (KeyError, TypeError, ValueError) as error:
+            raise BadInput(f"the saved configuration lacks {error}; expected family, algorithm and episodes.") from error
+        return cls(
+            family_name=names[0],
+            family=construct("family", names[0], FAMILIES, family),
+            algorithm_name=names[1],
+            algorithm=construct("algorithm", names[1], ALGORITHMS, algorithm),
+            episodes=episodes,
+        )
+
+
+def options_of(thing: object) -> dict[str, Any]:
+    """The fields of a dataclass instance as plain values; nothing for any other object."""
+    if dataclasses.is_dataclass(thing) and not isinstance(thing, type) and is_configurable(type(thing)):
+        return {field.name: getattr(thing, field.name) for field in dataclasses.fields(thing)}
+    return {}
+
+
+def is_configurable(found: object) -> bool:
+    """A dataclass type whose every field has a default: its fields are options."""
+    return isinstance(found, type) and all(
+        field.default is not dataclasses.MISSING
+        for field in (dataclasses.fields(found) if dataclasses.is_dataclass(found) else ())
+    )
+
+
+def construct(kind: str, name: str, known: Mapping[str, Callable[..., Any]], options: Mapping[str, Any]) -> Any:
+    """Make the thing that `name` names, with its options. A plug-in may also name a finished object, without options.
+
+    Raises:
+        BadInput: the name or an option is not known, or a value has the wrong type or range.
+    """
+    found = resolve(kind, name, known)
+    if isinstance(found, type) and dataclasses.is_dataclass(found):
+        fields = {field.name: field for field in dataclasses.fields(found)}
+        for option, given in options.items():
+            if option not in fields:
+                raise unknown_option(option, [*fields], f"{kind} {name!r}")
+            check_type(option, given, fields[option].default)
+        return found(**options)
+    if options:
+        raise unknown_option(next(iter(options)), [], f"{kind} {name!r}")
+    return found() if isinstance(found, type) else found
+
+
+def unknown_option(option: str, known: list[str], where: str) -> BadInput:
+    """The error for an option that `where` does not have."""
+    close = difflib.get_close_matches(option, known, n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    return BadInput(f"{option!r} is not an option of {where}; expected one of {', '.join(known) or 'none'}.{hint}")
+
+
+def check_type(field: str, given: object, default: object) -> None:
+    """Refuse a value that is not of the type that its default has (a whole number is a float too).
+
+    Raises:
+        BadInput: naming the field.
+    """
+    kinds: tuple[type, ...] = (int, float) if type(default) is float else (type(default),)
+    if type(given) not in kinds:
+        raise BadInput(f"{field} is {given!r}; expected a value of type {type(default).__name__}.")
