@@ -1,0 +1,237 @@
+"""The command `innerloop`: train, evaluate, plot, list."""
+
+import argparse
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import tyro
+from rich.console import Console
+
+from ..actors.agent import Agent
+from ..envs import FAMILIES
+from ..envs.errors import BadInput, require
+from ..envs.registry import resolve
+from ..learner import ALGORITHMS
+from ..learner.checkpoint import write_whole
+from ..learner.experiment import options_of
+from ..learner.learner import Diverged
+from ..learner.memory import MEMORIES
+from .config import PRESETS, Config, Run, configure, option_fields, resolve_preset
+from .display import Display
+from .plot import plot
+from .report import evaluation, table
+from .trainer import Interrupted, resume, saved_config, train
+
+USAGE = """\
+usage: innerloop COMMAND [OPTIONS]
+
+innerloop trains agents that learn to learn.
+
+commands
+  train      train an agent, evaluate it against the baselines, save the plots
+  evaluate   evaluate a trained agent on fresh held-out tasks
+  plot       draw the curves of one or several runs
+  list       families, algorithms, memories and presets that can be named
+
+innerloop COMMAND --help explains a command's options.
+To begin:  innerloop train --preset first
+"""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; exits with 0, with 2 for input that cannot be used, with 130 when interrupted."""
+    given = sys.argv[1:] if arguments is None else arguments
+    if not given or given[0] in ("-h", "--help"):
+        print(USAGE, end="")
+        return
+    command, *rest = given
+    try:
+        resolve("command", command, COMMANDS)(rest) if command in COMMANDS else _unknown(command)
+    except BadInput as error:
+        _refuse(str(error))
+    except Diverged as error:
+        print(f"innerloop: {error}", file=sys.stderr)
+        sys.exit(1)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _unknown(command: str) -> NoReturn:
+    raise BadInput(f"command is {command!r}; expected one of {', '.join(COMMANDS)}.")
+
+
+def _refuse(sentence: str) -> NoReturn:
+    print(f"innerloop: {sentence}", file=sys.stderr)
+    sys.exit(2)
+
+
+def _train(rest: list[str]) -> None:
+    # The names decide which options there are, so they are read first.
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    for name in ("--preset", "--family", "--algorithm", "--resume"):
+        first.add_argument(name)
+    try:
+        names, _ = first.parse_known_args(rest)
+    except argparse.ArgumentError as error:
+        raise BadInput(f"{error.argument_name} has no value; expected one.") from error
+    if names.resume:
+        base = saved_config(names.resume)
+    else:
+        chosen = {key: value for key in ("family", "algorithm") if (value := getattr(names, key))}
+        options = dict(resolve_preset(names.preset).options) if names.preset else {}
+        kinds = option_fields(
+            chosen.get("family", options.get("family", "bernoulli-bandit")),
+            chosen.get("algorithm", options.get("algorithm", "rl2")),
+        )
+        # A preset's options of another family or algorithm than the one chosen do not apply.
+        applicable = {"family", "algorithm", "episodes"}.union(*kinds.values())
+        base = configure(**{k: v for k, v in options.items() if k in applicable} | chosen)
+    options = parse(train_options(base), rest, "innerloop train")
+    config = Config(
+        experiment=dataclasses.replace(
+            base.experiment,
+            family=getattr(options, "family_options", base.experiment.family),
+            algorithm=getattr(options, "algorithm_options", base.experiment.algorithm),
+            episodes=options.episodes,
+        ),
+        run=options.run,
+    )
+    out = Path(options.resume or options.out or f"runs/{options.preset or config.experiment.family_name.replace(':', '.')}")
+    with Display(config.run.iterations) as display:
+        try:
+            if options.resume:
+                resume(out, config, watch=display)
+            else:
+                train(config, out, overwrite=options.overwrite, watch=display)
+        except Interrupted as stopped:
+            print(f"\ninnerloop: {stopped}; go on with: innerloop train --resume {out}", file=sys.stderr)
+            sys.exit(130)
+    if config.run.evaluation_tasks:
+        result = evaluation(Agent.load(str(out)), tasks=config.run.evaluation_tasks, seed=config.run.seed)
+        write_whole(str(out / "evaluation.json"), json.dumps(result, indent=1).encode())
+        Console().print(table(result, out.name))
+    for file in plot([out], out):
+        print(f"plot: {file}")
+    print(f"agent: innerloop.actors.agent.Agent.load({str(out)!r})")
+
+
+def train_options(base: Config) -> type:
+    """The dataclass whose fields are the options of `train` for this family and algorithm, with their defaults.
+
+    Run, family and algorithm each bring their own fields; the flags carry no prefix, because `option_fields` has
+    made sure that no two are the same.
+    """
+    experiment = base.experiment
+    option_fields(experiment.family_name, experiment.algorithm_name)
+    fields: list[tuple[str, Any, Any]] = [
+        ("preset", _described(str, f"Start from a named set of options: {', '.join(PRESETS)}."), ""),
+        ("family", _described(str, f"What is learned: {', '.join(FAMILIES)}, or package.module:attribute."), experiment.family_name),
+        (
+            "algorithm",
+            _described(str, f"How it is learned: {', '.join(ALGORITHMS)}, or package.module:attribute."),
+            experiment.algorithm_name,
+        ),
+        ("episodes", _described(int, "Episodes in a trial, each of the same task."), experiment.episodes),
+        ("out", _described(str, "Directory of the run; by default runs/PRESET or runs/FAMILY."), ""),
+        ("overwrite", _described(bool, "Delete an earlier run in that directory."), False),
+        ("resume", _described(str, "Go on with the run in this directory, with its own options."), ""),
+        ("run", Annotated[Run, tyro.conf.arg(name="")], base.run),
+    ]
+    for name, thing in (("family_options", experiment.family), ("algorithm_options", experiment.algorithm)):
+        if options_of(thing):
+            fields.append((name, Annotated[type(thing), tyro.conf.arg(name="")], thing))
+    return dataclasses.make_dataclass(
+        "Train", [(n, kind, field(default=default)) for n, kind, default in fields], frozen=True, kw_only=True
+    )
+
+
+def _described(kind: type, text: str) -> Any:
+    return Annotated[kind, tyro.conf.arg(help=text)]
+
+
+def parse(options: Callable[..., Any], rest: list[str], name: str) -> Any:
+    """Read typed options; what cannot be used ends the program with one sentence and status 2."""
+    try:
+        return tyro.cli(options, args=rest, prog=name, config=(tyro.conf.FlagCreatePairsOff,))
+    except BadInput as error:
+        _refuse(str(error))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate:
+    """Evaluate a trained agent, and the baselines its family has, on fresh held-out tasks."""
+
+    run: tyro.conf.Positional[str]
+    """Directory of the run, or the place of its checkpoints (a path or an fsspec URL)."""
+    tasks: int = 10_000
+    """Held-out tasks."""
+    seed: int = 0
+    """Of the tasks and their noise; training never draws the same."""
+    greedy: bool = False
+    """Take the most probable action instead of drawing one."""
+    json: bool = False
+    """Print one JSON object instead of a table."""
+
+    def __post_init__(self) -> None:
+        require(self.tasks >= 2, "tasks", self.tasks, "at least 2")
+        require(self.seed >= 0, "seed", self.seed, "at least 0")
+
+
+def _evaluate(rest: list[str]) -> None:
+    options = parse(Evaluate, rest, "innerloop evaluate")
+    agent = Agent.load(options.run, greedy=options.greedy)
+    for reason in agent.skipped:
+        print(f"warning: {reason} The checkpoint before it is used.", file=sys.stderr)
+    result = evaluation(agent, tasks=options.tasks, seed=options.seed)
+    if options.json:
+        print(json.dumps(result, indent=1))
+    else:
+        Console().print(table(result, Path(options.run).name))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plot:
+    """Draw the learning curves and adaptation curves of one or several runs into one picture each."""
+
+    runs: tyro.conf.Positional[tuple[str, ...]]
+    """Directories of runs."""
+    out: str = ""
+    """Where the pictures go; by default into the first run's directory."""
+
+
+def _plot(rest: list[str]) -> None:
+    options = parse(Plot, rest, "innerloop plot")
+    require(len(options.runs) > 0, "runs", [], "at least one directory of a run")
+    for file in plot([Path(run) for run in options.runs], Path(options.out or options.runs[0])):
+        print(file)
+
+
+@dataclass(frozen=True)
+class List:
+    """List what can be named: families, algorithms, memories and presets, each with what it is."""
+
+
+def _list(rest: list[str]) -> None:
+    parse(List, rest, "innerloop list")
+    for title, known in (("families", FAMILIES), ("algorithms", ALGORITHMS), ("memories", MEMORIES)):
+        print(title)
+        for name, found in known.items():
+            print(f"  {name:<20} {(found.__doc__ or '').splitlines()[0]}")
+    print("presets")
+    for name, preset in PRESETS.items():
+        print(f"  {name:<20} {preset.about}")
+    print("Wherever a family, an algorithm or a memory is named, package.module:attribute works too.")
+
+
+COMMANDS: dict[str, Callable[[list[str]], None]] = {
+    "train": _train,
+    "evaluate": _evaluate,
+    "plot": _plot,
+    "list": _list,
+}

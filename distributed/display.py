@@ -1,0 +1,59 @@
+"""How a run shows itself: a live line in a terminal, plain lines in a log."""
+
+import sys
+import time
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+PLAIN_SECONDS = 5.0
+"""Between two lines of a log that is not a terminal."""
+
+
+class Display:
+    """Called with every iteration's metrics."""
+
+    def __init__(self, iterations: int, done: int = 0) -> None:
+        self._console = Console(stderr=True)
+        self._iterations, self._done = iterations, done
+        self._last = 0.0
+        self._progress: Progress | None = None
+        self._bar = TaskID(0)
+        if sys.stderr.isatty():
+            self._progress = Progress(
+                TextColumn("iteration"),
+                MofNCompleteColumn(),
+                BarColumn(),
+                TextColumn("{task.description}"),
+                TimeElapsedColumn(),
+                TextColumn("left"),
+                TimeRemainingColumn(),
+                console=self._console,
+            )
+            self._bar = self._progress.add_task("starting Ray", total=iterations, completed=done)
+
+    def __enter__(self) -> "Display":
+        if self._progress:
+            self._progress.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._progress:
+            self._progress.stop()
+
+    def __call__(self, line: dict[str, Any]) -> None:
+        if "warning" in line:
+            self._console.print(f"warning: {line['warning']}", markup=False, highlight=False, soft_wrap=True)
+            return
+        text = f"return {line['return']:.3f}  {line['env_steps_per_s']:,.0f} steps/s"
+        if dropped := line["dropped_stale"] + line["dropped_lost"]:
+            text += f"  dropped {dropped}"
+        if line["restarts"]:
+            text += f"  restarts {line['restarts']}"
+        if self._progress:
+            self._progress.update(self._bar, completed=line["iteration"], description=text)
+        elif time.monotonic() - self._last >= PLAIN_SECONDS or line["iteration"] == self._iterations:
+            self._last = time.monotonic()
+            print(f"iteration {line['iteration']}/{self._iterations}  {text}", file=sys.stderr, flush=True)

@@ -1,0 +1,75 @@
+"""Plots of runs: the learning curve, and the adaptation curve of the evaluation."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+from matplotlib import pyplot
+from matplotlib.axes import Axes
+
+from ..envs.errors import BadInput
+from .metrics import read_lines
+
+
+def plot(runs: list[Path], out: Path) -> list[Path]:
+    """Draw what the runs have.
+
+    Args:
+        runs: directories of runs.
+        out: where the pictures go; made if need be.
+
+    Returns:
+        The files written: `learning.png`, and `adaptation.png` where a run was evaluated.
+
+    Raises:
+        BadInput: a directory has no metrics.
+    """
+    curves = {run: read_lines(run / "metrics.jsonl") for run in runs}
+    for run, lines in curves.items():
+        if not lines:
+            raise BadInput(f"run is {str(run)!r}; expected a directory with a metrics.jsonl that is not empty.")
+    files = {run: run / "evaluation.json" for run in runs}
+    evaluations = {run: json.loads(file.read_text()) for run, file in files.items() if file.exists()}
+    out.mkdir(parents=True, exist_ok=True)
+    written = [out / "learning.png"]
+    figure, axes = pyplot.subplots(figsize=(7, 4), layout="constrained")
+    _learning(axes, curves, evaluations)
+    figure.savefig(written[0], dpi=150)
+    pyplot.close(figure)
+    if evaluations:
+        written.append(out / "adaptation.png")
+        figure, axes = pyplot.subplots(figsize=(7, 4), layout="constrained")
+        _adaptation(axes, evaluations)
+        figure.savefig(written[1], dpi=150)
+        pyplot.close(figure)
+    return written
+
+
+def _learning(axes: Axes, curves: dict[Path, list[dict[str, Any]]], evaluations: dict[Path, dict[str, Any]]) -> None:
+    for run, lines in curves.items():
+        axes.plot([line["env_steps"] for line in lines], [line["return"] for line in lines], label=run.name)
+    for index, (name, interval) in enumerate(_baselines(evaluations).items()):
+        axes.axhline(interval["mean"], color=f"C{index + len(curves)}", linestyle=":", linewidth=1, label=name)
+    axes.set_xlabel("environment steps")
+    axes.set_ylabel("return of a trial (training tasks)")
+    axes.legend(fontsize="small", ncols=2)
+
+
+def _adaptation(axes: Axes, evaluations: dict[Path, dict[str, Any]]) -> None:
+    for run, result in evaluations.items():
+        episodes = range(1, len(result["by_episode"]) + 1)
+        axes.plot(episodes, [e["mean"] for e in result["by_episode"]], marker=".", label=run.name)
+        low, high = ([e[bound] for e in result["by_episode"]] for bound in ("low", "high"))
+        axes.fill_between(episodes, low, high, alpha=0.25)
+    axes.set_xlabel("episode of the trial")
+    axes.set_ylabel("return of the episode (held-out tasks)")
+    axes.legend(fontsize="small")
+
+
+def _baselines(evaluations: dict[Path, dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Drawn only where all runs share them."""
+    found = [result["baselines"] for result in evaluations.values()]
+    return found[0] if len(found) == 1 else {}
