@@ -5,6 +5,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent import futures
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -145,7 +146,7 @@ class _Loop:
         self._config, self._run = config, config.run
         self._learner, self._pool, self._store = learner, pool, store
         self._broadcast = Broadcast()
-        self._thread = ThreadPoolExecutor(1, "update")
+        self._thread = ThreadPoolExecutor(1, "update", initializer=torch.set_num_threads, initargs=(1,))
         self._summaries: list[Summary] = []
         self._restarts_before = counts["restarts"]
         self.counts = counts
@@ -208,7 +209,8 @@ class _Loop:
     def _meanwhile(self, update: "Future[Metrics]") -> Metrics:
         """Keep the actors busy while the learner learns."""
         while not update.done():
-            self._pump(timeout=0.01)
+            futures.wait([update], timeout=0.005)
+            self._pump(timeout=0)
         return update.result()
 
     def _take(self, count: int) -> list[Any]:

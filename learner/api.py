@@ -53,6 +53,9 @@ class InnerLoop(Protocol):
     def act(self, observation: np.ndarray, reward: np.ndarray, done: Bools) -> np.ndarray:
         """Choose the next action of every trial.
 
+        Called once more behind a trial's last step, for its note: a truncated trial is bootstrapped from it. That
+        action is not taken.
+
         Args:
             observation: [n, ...], of the episodes now running.
             reward: float32 [n], for the previous action; 0 at the start of the trial.

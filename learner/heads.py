@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ..envs.errors import BadInput
 
@@ -25,23 +24,15 @@ class Head(Protocol):
     """Of an action as a policy input."""
 
     def noise(self, rng: np.random.Generator, rows: int) -> Tensor:
-        """What `sample` needs, float32 [rows, ...]."""
+        """What `draw` needs, float32 [rows, ...]."""
         ...
 
-    def sample(self, parameters: Tensor, noise: Tensor) -> Tensor:
-        """A draw from parameters [B, size]."""
+    def draw(self, parameters: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor]:
+        """A draw from parameters [B, size], and its log-probability [B]; without noise, the most probable draw."""
         ...
 
-    def mode(self, parameters: Tensor) -> Tensor:
-        """The most probable draw."""
-        ...
-
-    def log_prob(self, parameters: Tensor, draw: Tensor) -> Tensor:
-        """Of draws [...] under parameters [..., size]: [...]; summed over action dimensions, nats."""
-        ...
-
-    def entropy(self, parameters: Tensor) -> Tensor:
-        """[...] for parameters [..., size], nats."""
+    def measure(self, parameters: Tensor, draw: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-probability of draws [...] under parameters [..., size], and the distribution's entropy: [...], nats."""
         ...
 
     def action(self, draw: np.ndarray) -> np.ndarray:
@@ -64,29 +55,30 @@ class Categorical(nn.Module):
         super().__init__()
         self.size = self.width = int(space.n)
         self._start = int(space.start)
+        rows = torch.cat([torch.zeros(1, self.size), torch.eye(self.size)])
+        self.register_buffer("_rows", rows, persistent=False)  # several times faster than F.one_hot, one step at a time
 
     def noise(self, rng: np.random.Generator, rows: int) -> Tensor:
         return torch.from_numpy(rng.random((rows, 1), np.float32))
 
-    def sample(self, parameters: Tensor, noise: Tensor) -> Tensor:
-        cumulative = parameters.float().softmax(-1).cumsum(-1)
-        return (cumulative[..., :-1] <= noise.to(parameters.device) * cumulative[..., -1:]).sum(-1)
+    def draw(self, parameters: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor]:
+        log_p = parameters.float().log_softmax(-1)
+        if noise is None:
+            draw = log_p.argmax(-1)
+        else:  # inverse of the cumulative distribution, which may sum to a little less than 1
+            cumulative = log_p.exp().cumsum(-1)
+            draw = (cumulative[:, :-1] <= noise.to(parameters.device) * cumulative[:, -1:]).sum(-1)
+        return draw, log_p.gather(-1, draw.unsqueeze(-1)).squeeze(-1)
 
-    def mode(self, parameters: Tensor) -> Tensor:
-        return parameters.argmax(-1)
-
-    def log_prob(self, parameters: Tensor, draw: Tensor) -> Tensor:
-        return parameters.log_softmax(-1).gather(-1, draw.unsqueeze(-1)).squeeze(-1)
-
-    def entropy(self, parameters: Tensor) -> Tensor:
+    def measure(self, parameters: Tensor, draw: Tensor) -> tuple[Tensor, Tensor]:
         log_p = parameters.log_softmax(-1)
-        return -(log_p.exp() * log_p).sum(-1)
+        return log_p.gather(-1, draw.unsqueeze(-1)).squeeze(-1), -(log_p.exp() * log_p).sum(-1)
 
     def action(self, draw: np.ndarray) -> np.ndarray:
         return draw + self._start
 
     def encode(self, action: Tensor) -> Tensor:
-        return F.one_hot(action - self._start + 1, self.size + 1)[..., 1:].float()
+        return self._rows[action - (self._start - 1)]
 
     def none(self, rows: int) -> np.ndarray:
         return np.full(rows, self._start - 1, np.int64)
@@ -111,18 +103,17 @@ class Gaussian(nn.Module):
     def noise(self, rng: np.random.Generator, rows: int) -> Tensor:
         return torch.from_numpy(rng.standard_normal((rows, self.size), np.float32))
 
-    def sample(self, parameters: Tensor, noise: Tensor) -> Tensor:
-        return parameters.float() + self.log_std.exp() * noise.to(parameters.device)
+    def draw(self, parameters: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor]:
+        draw = parameters.float()
+        if noise is not None:
+            draw = draw + self.log_std.exp() * noise.to(parameters.device)
+        return draw, self.measure(parameters, draw)[0]
 
-    def mode(self, parameters: Tensor) -> Tensor:
-        return parameters.float()
-
-    def log_prob(self, parameters: Tensor, draw: Tensor) -> Tensor:
+    def measure(self, parameters: Tensor, draw: Tensor) -> tuple[Tensor, Tensor]:
         z = (draw - parameters) * (-self.log_std).exp()
-        return (-0.5 * z.square() - self.log_std - 0.5 * math.log(2 * math.pi)).sum(-1)
-
-    def entropy(self, parameters: Tensor) -> Tensor:
-        return (self.log_std + 0.5 * math.log(2 * math.pi * math.e)).sum().expand(parameters.shape[:-1])
+        log_prob = (-0.5 * z.square() - self.log_std - 0.5 * math.log(2 * math.pi)).sum(-1)
+        entropy = (self.log_std + 0.5 * math.log(2 * math.pi * math.e)).sum()
+        return log_prob, entropy.expand(log_prob.shape)
 
     def action(self, draw: np.ndarray) -> np.ndarray:
         shaped = draw.reshape(len(draw), *self._shape)

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ..envs.api import Bools
 from ..envs.errors import BadInput
@@ -28,6 +27,7 @@ class Observation(nn.Module):
         self._discrete = isinstance(space, spaces.Discrete)
         if isinstance(space, spaces.Discrete):
             self.width, self._start, self._dims = int(space.n), int(space.start), 0
+            self.register_buffer("_rows", torch.eye(self.width), persistent=False)
         elif isinstance(space, spaces.Box):
             self.width, self._dims = math.prod(space.shape), len(space.shape)
             bounded = (space.low > -1e6) & (space.high < 1e6)  # 3.4e38 stands for "no bound" in Gymnasium's own tasks
@@ -40,7 +40,7 @@ class Observation(nn.Module):
     def forward(self, observation: Tensor) -> Tensor:
         """[..., *] to [..., width]."""
         if self._discrete:
-            return F.one_hot(observation - self._start, self.width).float()
+            return self._rows[observation - self._start]
         scaled = (observation - self._centre) / self._scale
         return scaled.flatten(observation.ndim - self._dims).float()
 
@@ -103,11 +103,8 @@ class RecurrentAgent:
         policy, head = self._policy, self._policy.head
         given = (torch.as_tensor(a, device=self._device) for a in (observation, self._action, reward, done))
         parameters, value, self._state = policy.step(policy.inputs(*given), self._state)
-        if self._greedy:
-            draw = head.mode(parameters)
-        else:
-            draw = head.sample(parameters, head.noise(self._rng, len(parameters)))
-        log_prob = head.log_prob(parameters, draw)
+        noise = None if self._greedy else head.noise(self._rng, len(parameters))
+        draw, log_prob = head.draw(parameters, noise)
         self.note = {"draw": draw.cpu().numpy(), "log_prob": log_prob.cpu().numpy(), "value": value.cpu().numpy()}
         self._action = head.action(self.note["draw"])
         return self._action

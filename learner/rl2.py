@@ -106,8 +106,7 @@ class RL2:
             with torch.autocast(part.x.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
                 parameters, value = model.unroll(part.x)
             parameters, value = parameters.float(), value.float()
-            log_prob = model.head.log_prob(parameters, part.draw)
-            entropy = model.head.entropy(parameters)
+            log_prob, entropy = model.head.measure(parameters, part.draw)
             terms = surrogate(log_prob, entropy, value, part.log_prob, part.advantage, part.target, self.clip)
             weight = part.valid / total
             sums = {name: (term * weight).sum() for name, term in terms.items()}

@@ -85,12 +85,9 @@ class BayesOptimal(PosteriorAgent):
         self._key, self._play = key[order], np.array([*policy.values()])[order]
 
     def choose(self) -> np.ndarray:
-        """The arms to pull, int64 [n].
-
-        Raises:
-            BadInput: the trial has had all its pulls.
-        """
-        require(self.pulls < self._length, "the number of the pull", self.pulls + 1, f"at most {self._length}")
+        """The arms to pull, int64 [n]; past the trial's last pull, where no pull is worth more than another, the first."""
+        if self.pulls >= self._length:
+            return np.zeros(self.n, np.int64)
         paid = self._belief.success.astype(np.int64) - 1  # [n, arms]
         count = paid + self._belief.failure.astype(np.int64) - 1
         code = count * (count + 1) // 2 + paid

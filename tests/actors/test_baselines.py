@@ -298,7 +298,6 @@ def wrong_rows() -> None:
     [
         (lambda: BayesOptimal(5, 11), "pulls is 11; expected 1 to 10"),
         (lambda: BayesOptimal(0, 5), "arms is 0"),
-        (lambda: actions(BayesOptimal(4, 3), coins(pulls=4)), "the number of the pull is 4; expected at most 3"),
         (lambda: EpsilonGreedy(BetaPosterior(2), 1.5), "epsilon is 1.5"),
         (lambda: UCB1(BetaPosterior(2), -1), "c is -1"),
         (lambda: OTS(BetaPosterior(2), 0), "samples is 0"),
