@@ -2,4 +2,6 @@
 
 if __name__ == "distributed":
     # Ray puts the driver's working directory on its workers' path, where this folder would answer to Dask's name.
-    raise ImportError("this folder is innerloop.distributed; import it by that name, or leave innerloop's own directory")
+    raise ImportError(
+        "this folder is innerloop.distributed; import it by that name, or leave innerloop's own directory"
+    )

@@ -23,5 +23,5 @@ class Broadcast:
 
     @property
     def newest(self) -> tuple[int, list[ray.ObjectRef]]:
-        """Version, and the reference in a list: Ray resolves a bare reference on every call, one in a list when asked."""
+        """Version, and the reference in a list: Ray resolves a bare one on every call, one in a list when asked."""
         return self.version, [self._references[-1]]

@@ -102,7 +102,9 @@ def _train(rest: list[str]) -> None:
         ),
         run=options.run,
     )
-    out = Path(options.resume or options.out or f"runs/{options.preset or config.experiment.family_name.replace(':', '.')}")
+    out = Path(
+        options.resume or options.out or f"runs/{options.preset or config.experiment.family_name.replace(':', '.')}"
+    )
     with Display(config.run.iterations) as display:
         try:
             if options.resume:
@@ -131,7 +133,11 @@ def train_options(base: Config) -> type:
     option_fields(experiment.family_name, experiment.algorithm_name)
     fields: list[tuple[str, Any, Any]] = [
         ("preset", _described(str, f"Start from a named set of options: {', '.join(PRESETS)}."), ""),
-        ("family", _described(str, f"What is learned: {', '.join(FAMILIES)}, or package.module:attribute."), experiment.family_name),
+        (
+            "family",
+            _described(str, f"What is learned: {', '.join(FAMILIES)}, or package.module:attribute."),
+            experiment.family_name,
+        ),
         (
             "algorithm",
             _described(str, f"How it is learned: {', '.join(ALGORITHMS)}, or package.module:attribute."),

@@ -1,4 +1,4 @@
-"""Everything that decides a run: what is learned (`Experiment`) and how it is carried out (`Run`). Presets are named ones."""
+"""Everything that decides a run: what is learned (`Experiment`), how it is carried out (`Run`), and named presets."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ class Run:
     trials: int = 1_000
     """Trials played for one meta-update."""
     parts: int = 2
-    """Batches in which an iteration's trials are played, each by one actor. Results depend on it, not on the number of actors."""
+    """Batches in which an iteration's trials are played, each by one actor. Results depend on it, not on the actors."""
     seed: int = 0
     """Of everything random: tasks, their noise, the agent, the first weights."""
     mode: Literal["synchronous", "overlapped"] = "synchronous"
@@ -35,7 +35,7 @@ class Run:
     device: str = "auto"
     """The learner's: auto (CUDA where there is one), cpu, cuda, cuda:1 ..."""
     learner_threads: int = 0
-    """Threads that share the learner's work on a CPU; 0 for all CPUs (half of them when overlapped). Results depend on it."""
+    """Threads that share the learner's work on a CPU; 0 for all CPUs (half of them when overlapped)."""
     address: str = "local"
     """Ray cluster to join: local starts one on this machine; auto finds one; else host:port or ray://host:port."""
     dashboard: bool = False
@@ -59,7 +59,12 @@ class Run:
         require(self.mode in modes, "mode", self.mode, "synchronous or overlapped")
         if self.mode == "overlapped":
             require(self.max_staleness >= 1, "max_staleness", self.max_staleness, "at least 1 when overlapped")
-        require(self.evaluation_tasks == 0 or self.evaluation_tasks >= 2, "evaluation_tasks", self.evaluation_tasks, "0, or 2 and more")
+        require(
+            self.evaluation_tasks == 0 or self.evaluation_tasks >= 2,
+            "evaluation_tasks",
+            self.evaluation_tasks,
+            "0, or 2 and more",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,14 +99,14 @@ class Preset(NamedTuple):
 
 PRESETS = {
     "first": Preset(
-        "RL² on the 5-armed, 10-pull Bernoulli bandit: from nothing to the Bayes optimum's edge in 3 minutes on 2 cores.",
-        {"family": "bernoulli-bandit", "arms": 5, "episodes": 10, "memory": "lstm", "iterations": 200, "trials": 2_000},
+        "RL² on the 5-armed, 10-pull Bernoulli bandit, within 3 minutes on two cores.",
+        {"family": "bernoulli-bandit", "arms": 5, "episodes": 10, "memory": "lstm", "encoder": 128, "iterations": 300, "trials": 1_000},
     ),
     "w1": Preset(
         "Workload W1 of the benchmarks: 5 arms, 100 pulls, 25,600 steps an iteration, PPO 4 x 4.",
         {
-            "family": "bernoulli-bandit", "arms": 5, "episodes": 100, "memory": "lstm", "hidden": 128,
-            "epochs": 4, "minibatches": 4, "iterations": 40, "trials": 256, "parts": 4,
+            "family": "bernoulli-bandit", "arms": 5, "episodes": 100, "memory": "lstm", "hidden": 128, "encoder": 0,
+            "epochs": 4, "minibatches": 4, "iterations": 40, "trials": 256, "parts": 2, "precision": "bfloat16",
         },
     ),
 }  # fmt: skip

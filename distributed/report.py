@@ -1,4 +1,4 @@
-"""The evaluation of a run: its agent and every baseline on the same held-out tasks, as one object, a table, and plots."""
+"""The evaluation of a run: its agent and every baseline on the same held-out tasks, as one object and as a table."""
 
 from typing import Any
 
@@ -47,7 +47,9 @@ def table(result: dict[str, Any], name: str) -> Table:
         name: of the trained agent.
     """
     optimum = result["optimum"]
-    drawn = Table(title=f"{result['family']}, {result['episodes']} episodes a trial, {result['tasks']:,} held-out tasks")
+    drawn = Table(
+        title=f"{result['family']}, {result['episodes']} episodes a trial, {result['tasks']:,} held-out tasks"
+    )
     drawn.add_column("agent")
     drawn.add_column("return", justify="right")
     drawn.add_column("95 % interval", justify="right")

@@ -4,6 +4,7 @@ import contextlib
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import ray
 
@@ -39,7 +40,7 @@ def ray_session(address: str, dashboard: bool) -> Iterator[int]:
 
 
 def _connect(address: str, dashboard: bool) -> None:
-    options: dict[str, object] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
     if address == "local":
         ray.init(address="local", num_cpus=usable_cpus(), include_dashboard=dashboard, **options)
         # Ray writes its authentication token readable by every user of the machine.

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
 import torch
 
 from ..actors.actor import Assignment
@@ -57,7 +56,9 @@ def train(config: Config, out: str | Path, *, overwrite: bool = False, watch: Wa
     """
     out = Path(out)
     if (out / "config.json").exists() and not overwrite:
-        raise BadInput(f"out is {str(out)!r}, which holds a run; expected a new directory, --overwrite, or --resume {out}.")
+        raise BadInput(
+            f"out is {str(out)!r}, which holds a run; expected a new directory, --overwrite, or --resume {out}."
+        )
     require(not out.exists() or out.is_dir(), "out", str(out), "a directory")
     _run(config, out, watch, fresh=True)
 
@@ -95,7 +96,9 @@ def _run(config: Config, out: Path, watch: Watch, *, fresh: bool) -> None:
     run = config.run
     torch.set_num_threads(1)
     threads = run.learner_threads or max(1, usable_cpus() // (2 if run.mode == "overlapped" else 1))
-    learner = Learner(config.experiment.algorithm, config.experiment.problem, seed=run.seed, device=run.device, threads=threads)
+    learner = Learner(
+        config.experiment.algorithm, config.experiment.problem, seed=run.seed, device=run.device, threads=threads
+    )
     place = run.checkpoints or str(out / "checkpoints")
     checkpoints = Checkpoints(place, run.keep)
     counts = {"env_steps": 0, "trials": 0, "seconds": 0.0, "dropped_stale": 0, "dropped_lost": 0, "restarts": 0}
@@ -117,7 +120,9 @@ def _run(config: Config, out: Path, watch: Watch, *, fresh: bool) -> None:
         journal = Journal(out, learner.version)
         stack.callback(journal.close)
         busy = learner.threads if run.mode == "overlapped" else 0
-        pool = Pool(config.experiment, run.seed, actors=run.actors or max(1, cpus - busy), max_restarts=run.max_restarts)
+        pool = Pool(
+            config.experiment, run.seed, actors=run.actors or max(1, cpus - busy), max_restarts=run.max_restarts
+        )
         stack.callback(pool.close)
         stopping = stack.enter_context(_stop_signals())
         loop = _Loop(config, learner, pool, RayStore(), counts)

@@ -12,7 +12,7 @@ import gymnasium
 import numpy as np
 
 from .api import Bools, Split, Step, Tasks
-from .errors import BadInput, require
+from .errors import require
 
 Task = Mapping[str, Any]
 """One task: names to numbers or arrays."""
@@ -51,7 +51,12 @@ class GymnasiumFamily:
         limit = env.spec.max_episode_steps if env.spec else None
         self._spare.append(env)
         given = horizon if horizon is not None else limit
-        require(given is not None and given >= 1, "horizon", given, "at least 1; the environment has no time limit of its own")
+        require(
+            given is not None and given >= 1,
+            "horizon",
+            given,
+            "at least 1; the environment has no time limit of its own",
+        )
         self.horizon: int = given or 0
         if not callable(tasks):
             order = np.random.default_rng(0).permutation(len(tasks))
@@ -113,8 +118,6 @@ class GymnasiumEnvs:
     def _stacked(self) -> np.ndarray:
         space = self._envs[0].observation_space
         for observation in self._observation:
-            if np.shape(observation) != space.shape:
-                raise BadInput(
-                    f"the shape of the observation from the environment is {np.shape(observation)}; expected {space.shape}."
-                )
+            shape = np.shape(observation)
+            require(shape == space.shape, "the shape of the environment's observation", shape, str(space.shape))
         return np.asarray(self._observation, space.dtype)

@@ -20,7 +20,7 @@ Pull = Callable[[np.random.Generator, np.ndarray], np.ndarray]
 
 
 class Arms:
-    """N bandits as one batch: `mean` is [N, arms], and `pull` draws rewards [N] from the means [N] of the arms played."""
+    """N bandits as one batch: `mean` is [N, arms]; `pull` draws rewards [N] from the means [N] of the arms played."""
 
     def __init__(self, mean: np.ndarray, pull: Pull, rng: np.random.Generator) -> None:
         self._mean, self._pull, self._rng = mean, pull, rng

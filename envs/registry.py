@@ -28,9 +28,8 @@ def resolve(kind: str, name: str, known: Mapping[str, Any]) -> Any:
     if ":" not in name:
         close = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
         hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise BadInput(
-            f"{kind} is {name!r}; expected one of {', '.join(sorted(known))}, or a plug-in as package.module:attribute.{hint}"
-        )
+        names = ", ".join(sorted(known))
+        raise BadInput(f"{kind} is {name!r}; expected one of {names}, or a plug-in as package.module:attribute.{hint}")
     module_name, _, attribute = name.partition(":")
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())

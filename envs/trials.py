@@ -74,7 +74,9 @@ class Trials:
             shape = np.shape(getattr(step, field))
             require(shape == (self._n,), f"the shape of the environment's {field}", shape, f"({self._n},), one per row")
         if not np.isfinite(step.reward).all():
-            raise BadInput(f"the environment's reward is {step.reward[~np.isfinite(step.reward)][0]}; expected a finite number.")
+            raise BadInput(
+                f"the environment's reward is {step.reward[~np.isfinite(step.reward)][0]}; expected a finite number."
+            )
         done = step.terminated | step.truncated
         self.episode += done & ~self.over
         self.over = self.episode >= self._episodes
@@ -94,7 +96,9 @@ def check_rows(what: str, array: np.ndarray, space: gymnasium.Space, n: int) -> 
     """
     shape = (n, *(space.shape or ()))
     if array.shape != shape:
-        raise BadInput(f"the shape of {what} from the environment is {array.shape}; expected {shape}: {n} rows of {space}.")
+        raise BadInput(
+            f"the shape of {what} from the environment is {array.shape}; expected {shape}: {n} rows of {space}."
+        )
     if isinstance(space, spaces.Discrete):
         if array.dtype.kind not in "iu" or (array < 0).any() or (array >= space.n).any():
             raise BadInput(f"{what} from the environment is {array}; expected integers in [0, {space.n}).")

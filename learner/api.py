@@ -1,9 +1,9 @@
-"""The two interfaces of an algorithm: the inner loop that adapts within a trial, the outer loop that learns across trials.
+"""The two interfaces of an algorithm: the inner loop adapts within a trial, the outer loop learns across trials.
 
 How the three kinds of meta-RL fit, so that none of them needs a trainer of its own:
 
-* **by memory** (RL²). `InnerLoop.act` advances a recurrent state; the state is the adaptation. The outer update is PPO
-  over whole trials, on the trajectories of the newest weights.
+* **by memory** (RL²). `InnerLoop.act` advances a recurrent state; the state is the adaptation. The outer update is
+  PPO over whole trials, on the trajectories of the newest weights.
 * **by gradient** (MAML, ProMP). `InnerLoop.act` plays the rows with per-task parameters and keeps what it saw; when the
   rows of a task have finished the episodes that an inner step needs, the next `act` takes that step (batched over
   tasks) before it answers. So the actor plays, adapts and plays again inside one `collect`, and the trajectory holds
@@ -11,8 +11,8 @@ How the three kinds of meta-RL fit, so that none of them needs a trainer of its 
   repeats each task `width` times. The outer update differentiates through the inner steps, and may be a trust-region
   step instead of an optimiser's.
 * **by posterior** (PEARL). `InnerLoop.act` adds the step to the task's context and, where an episode begins, samples
-  the latent again, z ~ q(z | context); `note["latent"]` keeps it. The algorithm says `on_policy = False`: the store then
-  hands it batches sampled by task from all that was played, instead of each trajectory once.
+  the latent again, z ~ q(z | context); `note["latent"]` keeps it. The algorithm says `on_policy = False`: the store
+  then hands it batches sampled by task from all that was played, instead of each trajectory once.
 """
 
 from collections.abc import Callable, Mapping
@@ -43,11 +43,13 @@ class Problem(NamedTuple):
 class InnerLoop(Protocol):
     """An agent that adapts: n trials at once, from what it sees alone."""
 
-    note: Mapping[str, np.ndarray]
-    """What the last `act` leaves for the outer update, name to [n, ...] (log-probability, value, latent ...)."""
+    @property
+    def note(self) -> Mapping[str, np.ndarray]:
+        """What the last `act` leaves for the outer update, name to [n, ...] (log-probability, value, latent ...)."""
+        ...
 
     def begin_trial(self, n: int, rng: np.random.Generator | None = None) -> None:
-        """Forget everything: n new, unknown tasks. `rng`, where given, is the source of all randomness until the next call."""
+        """Forget everything: n new, unknown tasks. `rng`, where given, is the source of all randomness from now on."""
         ...
 
     def act(self, observation: np.ndarray, reward: np.ndarray, done: Bools) -> np.ndarray:
@@ -95,11 +97,13 @@ class Optimise(Protocol):
 class Algorithm(Protocol):
     """One way to learn to learn: a frozen dataclass whose fields are its hyperparameters."""
 
-    on_policy: bool
-    """True: each trajectory is learned from once, in the order of the run. False: batches are sampled from replay."""
+    @property
+    def on_policy(self) -> bool:
+        """True: each trajectory is learned from once, in the order of the run. False: batches come from replay."""
+        ...
 
     def build(self, problem: Problem) -> nn.Module:
-        """The model: everything that is learned. Parameters are drawn from torch's global generator, seeded by the caller."""
+        """The model: everything that is learned. Parameters come from torch's global generator; the caller seeds it."""
         ...
 
     def inner_loop(self, model: nn.Module, problem: Problem, greedy: bool = False) -> InnerLoop:
@@ -113,7 +117,7 @@ class Algorithm(Protocol):
         ...
 
     def optimiser(self, model: nn.Module) -> torch.optim.Optimizer:
-        """The optimiser whose state is saved with the model; an algorithm without one gives plain SGD and leaves it unused."""
+        """The optimiser, saved with the model; an algorithm that needs none gives plain SGD and leaves it unused."""
         ...
 
     def update(

@@ -49,7 +49,9 @@ class Checkpoints:
         try:
             self._fs, self._root = fsspec.core.url_to_fs(place)
         except (ValueError, ImportError) as error:
-            raise BadInput(f"checkpoints is {place!r}; expected a path or a URL that fsspec can open ({error}).") from error
+            raise BadInput(
+                f"checkpoints is {place!r}; expected a path or a URL that fsspec can open ({error})."
+            ) from error
 
     def save(self, arrays: dict[str, np.ndarray], numbers: dict[str, float], config: dict[str, Any]) -> None:
         """Write the checkpoint of `numbers["version"]`, then delete all but the newest `keep`.
@@ -111,7 +113,9 @@ class Checkpoints:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise BadInput(f"checkpoint {where!r} cannot be read ({error!r}); expected a whole one.") from error
         require(given == FORMAT, f"the format of checkpoint {where!r}", given, f"{FORMAT}")
-        require(len(data) == size, f"the size of checkpoint {where!r}", len(data), f"{size} bytes: the file is not whole")
+        require(
+            len(data) == size, f"the size of checkpoint {where!r}", len(data), f"{size} bytes: the file is not whole"
+        )
         if hashlib.sha256(data).hexdigest() != digest:
             raise BadInput(f"checkpoint {where!r} is not what was written; expected SHA-256 {digest}.")
         return Checkpoint(decode(data), numbers, config, skipped)

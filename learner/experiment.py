@@ -56,7 +56,9 @@ class Experiment:
             family, algorithm, episodes = dict(data["family"]), dict(data["algorithm"]), data["episodes"]
             names = family.pop("name"), algorithm.pop("name")
         except (KeyError, TypeError, ValueError) as error:
-            raise BadInput(f"the saved configuration lacks {error}; expected family, algorithm and episodes.") from error
+            raise BadInput(
+                f"the saved configuration lacks {error}; expected family, algorithm and episodes."
+            ) from error
         return cls(
             family_name=names[0],
             family=construct("family", names[0], FAMILIES, family),

@@ -51,6 +51,8 @@ class Head(Protocol):
 class Categorical(nn.Module):
     """For `Discrete(n)`: the parameters are n logits. The action "none yet" is start - 1."""
 
+    _rows: Tensor
+
     def __init__(self, space: spaces.Discrete) -> None:
         super().__init__()
         self.size = self.width = int(space.n)

@@ -57,7 +57,9 @@ def usable_cpus() -> int:
 class Learner:
     """Parameters, optimiser state and version; they change together in `update`, or not at all."""
 
-    def __init__(self, algorithm: Algorithm, problem: Problem, *, seed: int, device: str = "auto", threads: int = 0) -> None:
+    def __init__(
+        self, algorithm: Algorithm, problem: Problem, *, seed: int, device: str = "auto", threads: int = 0
+    ) -> None:
         """Args:
         algorithm: what to learn with.
         problem: what to learn.

@@ -30,12 +30,13 @@ class Memory(Protocol):
         ...
 
 
-def _orthogonal(recurrent: nn.GRU | nn.LSTM) -> None:
+def _orthogonal(recurrent: nn.Module) -> None:
     """Each gate's recurrent matrix orthogonal, biases 0: gradients neither vanish nor burst at the start."""
-    for gate in recurrent.weight_hh_l0.detach().split(recurrent.hidden_size):
+    _, recurrent_weight, *biases = (parameter.detach() for parameter in recurrent.parameters())
+    for gate in recurrent_weight.split(recurrent_weight.shape[1]):
         nn.init.orthogonal_(gate)
-    nn.init.zeros_(recurrent.bias_hh_l0)
-    nn.init.zeros_(recurrent.bias_ih_l0)
+    for bias in biases:
+        nn.init.zeros_(bias)
 
 
 class GRU(nn.Module):
@@ -43,15 +44,15 @@ class GRU(nn.Module):
 
     def __init__(self, input_size: int, hidden: int) -> None:
         super().__init__()
+        self._hidden = hidden
         self.gru = nn.GRU(input_size, hidden)
         _orthogonal(self.gru)
 
     def initial(self, rows: int) -> State:
-        return (self.gru.weight_hh_l0.new_zeros(rows, self.gru.hidden_size),)
+        return (next(self.parameters()).new_zeros(rows, self._hidden),)
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        g = self.gru
-        h = torch.gru_cell(x, state[0], g.weight_ih_l0, g.weight_hh_l0, g.bias_ih_l0, g.bias_hh_l0)
+        h = torch.gru_cell(x, state[0], *self.gru.parameters())
         return h, (h,)
 
     def unroll(self, x: Tensor) -> Tensor:
@@ -59,27 +60,28 @@ class GRU(nn.Module):
 
 
 class LSTM(nn.Module):
-    """Long short-term memory (Hochreiter & Schmidhuber 1997); on CPUs its library kernel is the fastest of the gated ones."""
+    """Long short-term memory (Hochreiter & Schmidhuber 1997). On CPUs its library kernel is the fastest gated one."""
 
     def __init__(self, input_size: int, hidden: int) -> None:
         super().__init__()
+        self._hidden = hidden
         self.lstm = nn.LSTM(input_size, hidden)
         _orthogonal(self.lstm)
         # An open forget gate at the start: memories of early steps reach the trial's end (Gers et al. 2000).
-        self.lstm.bias_ih_l0.detach()[hidden : 2 * hidden] = 1
+        input_bias = [*self.lstm.parameters()][2].detach()
+        input_bias[hidden : 2 * hidden] = 1
 
     def initial(self, rows: int) -> State:
-        zeros = self.lstm.weight_hh_l0.new_zeros(rows, self.lstm.hidden_size)
+        zeros = next(self.parameters()).new_zeros(rows, self._hidden)
         return zeros, zeros
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        m = self.lstm
-        h, c = torch.lstm_cell(x, state, m.weight_ih_l0, m.weight_hh_l0, m.bias_ih_l0, m.bias_hh_l0)
+        h, c = torch.lstm_cell(x, state, *self.lstm.parameters())
         return h, (h, c)
 
     def unroll(self, x: Tensor) -> Tensor:
         return self.lstm(x)[0]
 
 
-MEMORIES: dict[str, Callable[[int, int], nn.Module]] = {"gru": GRU, "lstm": LSTM}
-"""Name to a constructor (input_size, hidden); what it makes is a module that implements `Memory`."""
+MEMORIES: dict[str, Callable[[int, int], Memory]] = {"gru": GRU, "lstm": LSTM}
+"""Name to a constructor (input_size, hidden); what it makes is also an `nn.Module`."""

@@ -12,15 +12,19 @@ from torch import Tensor, nn
 from ..envs.api import Bools
 from ..envs.errors import BadInput
 from .api import Problem
-from .heads import head
-from .memory import State
+from .heads import Categorical, Gaussian, head
+from .memory import Memory, State
 
 
 class Observation(nn.Module):
-    """Members of an observation space as float32 rows: `Discrete` one-hot; a finite `Box` scaled to [-1, 1] by its bounds.
+    """Members of an observation space as float32 rows: `Discrete` one-hot, a finite `Box` scaled to [-1, 1].
 
-    The scaling is fixed: running statistics would hide the task from the policy.
+    The scaling is fixed, by the box's bounds: running statistics would hide the task from the policy.
     """
+
+    _rows: Tensor
+    _centre: Tensor
+    _scale: Tensor
 
     def __init__(self, space: gymnasium.Space) -> None:
         super().__init__()
@@ -55,7 +59,10 @@ class RecurrentPolicy(nn.Module):
         encoder: width of a layer (tanh) between the inputs and the memory; 0 for none.
     """
 
-    def __init__(self, problem: Problem, memory: Callable[[int, int], nn.Module], hidden: int, encoder: int) -> None:
+    head: Categorical | Gaussian
+    memory: Memory
+
+    def __init__(self, problem: Problem, memory: Callable[[int, int], Memory], hidden: int, encoder: int) -> None:
         super().__init__()
         self.observation = Observation(problem.observation_space)
         self.head = head(problem.action_space)
@@ -63,13 +70,18 @@ class RecurrentPolicy(nn.Module):
         self.encoder = nn.Sequential(nn.Linear(width, encoder), nn.Tanh()) if encoder else nn.Identity()
         self.memory = memory(encoder or width, hidden)
         self.output = nn.Linear(hidden, self.head.size + 1)
-        # A nearly uniform first policy and a value of 0: the first update is driven by rewards, not by the draw of weights.
+        # A nearly uniform first policy and a value of 0: rewards, not the draw of weights, drive the first update.
         nn.init.orthogonal_(self.output.weight, 0.01)
         nn.init.zeros_(self.output.bias)
 
     def inputs(self, observation: Tensor, action: Tensor, reward: Tensor, done: Tensor) -> Tensor:
         """The memory's inputs [..., D] from an observation, and the previous action, reward and done, each [...]."""
-        parts = [self.observation(observation), self.head.encode(action), reward.unsqueeze(-1), done.float().unsqueeze(-1)]
+        parts = [
+            self.observation(observation),
+            self.head.encode(action),
+            reward.unsqueeze(-1),
+            done.float().unsqueeze(-1),
+        ]
         return torch.cat(parts, -1)
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, Tensor, State]:

@@ -1,4 +1,5 @@
-"""RL²: the policy's memory is the learning algorithm (Duan et al. 2016, arXiv:1611.02779; Wang et al. 2016, arXiv:1611.05763).
+"""RL²: the policy's memory is the learning algorithm (Duan et al. 2016, arXiv:1611.02779; Wang et al. 2016,
+arXiv:1611.05763).
 
 A trial is several episodes of one task. Memory survives the episodes, so what is maximised is the return of the trial,
 and exploring early pays. The outer update is PPO-clip (Schulman et al. 2017, arXiv:1707.06347) on minibatches of whole
@@ -30,9 +31,9 @@ class RL2:
     """Memory: gru, lstm, or a plug-in as package.module:attribute."""
     hidden: int = 128
     """Width of the memory."""
-    encoder: int = 0
-    """Width of a layer between the inputs and the memory; 0 for none. Long trials learn sooner with one."""
-    learning_rate: float = 1e-3
+    encoder: int = 128
+    """Width of a layer between the inputs and the memory; 0 for none."""
+    learning_rate: float = 3e-3
     """Adam's step size at the start; falls linearly to `learning_rate_end`."""
     learning_rate_end: float = 1e-4
     """Adam's step size at the end of the run."""
@@ -92,7 +93,7 @@ class RL2:
 
         Returns:
             Means over the optimiser steps of policy_loss, value_loss (in squared units of reward), entropy and kl
-            (nats per step), clipped (share of steps), gradient_norm; explained_variance of the values before the update.
+            (nats per step), clipped (share of steps) and gradient_norm; explained_variance of the values that played.
         """
         assert isinstance(model, RecurrentPolicy)
         data, explained_variance = prepare(model, batch, self.discount, self.trace)

@@ -85,7 +85,7 @@ class BayesOptimal(PosteriorAgent):
         self._key, self._play = key[order], np.array([*policy.values()])[order]
 
     def choose(self) -> np.ndarray:
-        """The arms to pull, int64 [n]; past the trial's last pull, where no pull is worth more than another, the first."""
+        """The arms to pull, int64 [n]; past the trial's last pull, where all are worth the same, the first."""
         if self.pulls >= self._length:
             return np.zeros(self.n, np.int64)
         paid = self._belief.success.astype(np.int64) - 1  # [n, arms]
