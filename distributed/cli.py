@@ -1,7 +1,9 @@
 """The command `innerloop`: train, evaluate, plot, list."""
 
 import argparse
+import contextlib
 import dataclasses
+import io
 import json
 import os
 import sys
@@ -25,6 +27,7 @@ from ..learner.memory import MEMORIES
 from .config import PRESETS, Config, Run, configure, option_fields, resolve_preset
 from .display import Display
 from .plot import plot
+from .pool import ActorsDied
 from .report import evaluation, table
 from .trainer import Interrupted, resume, saved_config, train
 
@@ -55,7 +58,7 @@ def main(arguments: list[str] | None = None) -> None:
         resolve("command", command, COMMANDS)(rest) if command in COMMANDS else _unknown(command)
     except BadInput as error:
         _refuse(str(error))
-    except Diverged as error:
+    except (Diverged, ActorsDied) as error:
         print(f"innerloop: {error}", file=sys.stderr)
         sys.exit(1)
     except BrokenPipeError:
@@ -162,11 +165,30 @@ def _described(kind: type, text: str) -> Any:
 
 
 def parse(options: Callable[..., Any], rest: list[str], name: str) -> Any:
-    """Read typed options; what cannot be used ends the program with one sentence and status 2."""
+    """Read typed options; what cannot be used becomes one sentence.
+
+    Raises:
+        BadInput: an option that is not known, or a value that its type or range does not allow.
+    """
+    said = io.StringIO()
     try:
-        return tyro.cli(options, args=rest, prog=name, config=(tyro.conf.FlagCreatePairsOff,))
-    except BadInput as error:
-        _refuse(str(error))
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(options, args=rest, prog=name, config=(tyro.conf.FlagCreatePairsOff,))
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        raise BadInput(f"{first_sentence(said.getvalue()).rstrip('.')}; expected what {name} --help lists.") from None
+
+
+def first_sentence(box: str) -> str:
+    """What a box of tyro's says before its first rule, on one line."""
+    lines = []
+    for line in (line.strip().strip("│").strip() for line in box.splitlines()):
+        if line and set(line) == {"─"}:
+            break
+        if not line.startswith(("╭", "╰")):
+            lines.append(line)
+    return " ".join(lines) or box
 
 
 @dataclass(frozen=True, kw_only=True)

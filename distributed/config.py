@@ -100,7 +100,7 @@ class Preset(NamedTuple):
 PRESETS = {
     "first": Preset(
         "RL² on the 5-armed, 10-pull Bernoulli bandit, within 3 minutes on two cores.",
-        {"family": "bernoulli-bandit", "arms": 5, "episodes": 10, "memory": "lstm", "encoder": 128, "iterations": 300, "trials": 1_000},
+        {"family": "bernoulli-bandit", "arms": 5, "episodes": 10, "iterations": 200, "trials": 1_000},
     ),
     "w1": Preset(
         "Workload W1 of the benchmarks: 5 arms, 100 pulls, 25,600 steps an iteration, PPO 4 x 4.",

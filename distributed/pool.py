@@ -1,14 +1,17 @@
 """The self-healing set of Ray actors that play trials."""
 
 import collections
+import os
+import sys
 import time
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import ray
-from ray.exceptions import ObjectLostError, RayActorError
+from ray.exceptions import ObjectLostError, RayActorError, RayTaskError
 
 from ..actors.actor import Actor, Assignment
+from ..envs.errors import BadInput
 from ..learner.experiment import Experiment
 from ..learner.trajectory import Trajectory
 from .broadcast import Broadcast
@@ -26,6 +29,10 @@ class Summary(NamedTuple):
     """That the actor spent playing."""
     trial_return: float
     """Mean undiscounted return of a trial."""
+
+
+class ActorsDied(RuntimeError):
+    """Actors died more often than the run allows."""
 
 
 class Remote:
@@ -83,7 +90,7 @@ class Pool:
             timeout: seconds to wait for a first result.
 
         Raises:
-            RuntimeError: actors died more often than `max_restarts`.
+            ActorsDied: more often than `max_restarts`.
             BadInput: an environment misbehaved; any other error of an actor's own code comes through as it is.
         """
         self._send(broadcast)
@@ -99,6 +106,10 @@ class Pool:
                 played.append((call.assignment, ray.get(reference), call.trajectory))
             except (RayActorError, ObjectLostError) as error:
                 self._replace(call, error)
+            except RayTaskError as error:
+                if isinstance(error.cause, BadInput):  # a sentence for the user, without the actor's traceback
+                    raise error.cause from None
+                raise
         self._send(broadcast)
         return played
 
@@ -124,10 +135,11 @@ class Pool:
         if isinstance(error, RayActorError) and self._actors[call.actor]._actor_id.hex() == error.actor_id:
             self.restarts += 1
             if self.restarts > self._max_restarts:
-                raise RuntimeError(f"actors died {self.restarts} times; max_restarts is {self._max_restarts}. {error}")
+                raise ActorsDied(f"actors died {self.restarts} times; max_restarts is {self._max_restarts}. {error}")
             self._actors[call.actor] = self._start(call.actor)
 
     def _start(self, index: int) -> Any:
-        # No GPU for rollouts: num_gpus=0 alone would not hide it.
-        environment = {"env_vars": {"CUDA_VISIBLE_DEVICES": ""}}
+        # No GPU for rollouts: num_gpus=0 alone would not hide it. Plug-ins are found where the driver finds them.
+        found_by_driver = [path for path in sys.path if path and not path.startswith((sys.prefix, sys.base_prefix))]
+        environment = {"env_vars": {"CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": os.pathsep.join(found_by_driver)}}
         return ray.remote(Remote).options(num_cpus=1, runtime_env=environment).remote(*self._arguments)

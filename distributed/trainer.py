@@ -93,12 +93,11 @@ def saved_config(out: str | Path) -> Config:
 
 
 def _run(config: Config, out: Path, watch: Watch, *, fresh: bool) -> None:
-    run = config.run
+    run, algorithm = config.run, config.experiment.algorithm
+    require(algorithm.on_policy, "algorithm", config.experiment.algorithm_name, "one that learns on-policy")
     torch.set_num_threads(1)
     threads = run.learner_threads or max(1, usable_cpus() // (2 if run.mode == "overlapped" else 1))
-    learner = Learner(
-        config.experiment.algorithm, config.experiment.problem, seed=run.seed, device=run.device, threads=threads
-    )
+    learner = Learner(algorithm, config.experiment.problem, seed=run.seed, device=run.device, threads=threads)
     place = run.checkpoints or str(out / "checkpoints")
     checkpoints = Checkpoints(place, run.keep)
     counts = {"env_steps": 0, "trials": 0, "seconds": 0.0, "dropped_stale": 0, "dropped_lost": 0, "restarts": 0}

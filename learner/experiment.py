@@ -28,6 +28,12 @@ class Experiment:
 
     def __post_init__(self) -> None:
         require(self.episodes >= 1, "episodes", self.episodes, "at least 1")
+        for kind, name, thing, protocol in (
+            ("family", self.family_name, self.family, TaskFamily),
+            ("algorithm", self.algorithm_name, self.algorithm, Algorithm),
+        ):
+            missing = [part for part in vars(protocol) if not part.startswith("_") and not hasattr(thing, part)]
+            require(not missing, kind, name, f"an object with {', '.join(missing)}")
 
     @property
     def problem(self) -> Problem:

@@ -10,7 +10,7 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from ..envs.api import Bools
-from ..envs.errors import BadInput
+from ..envs.errors import BadInput, require
 from .api import Problem
 from .heads import Categorical, Gaussian, head
 from .memory import Memory, State
@@ -69,6 +69,8 @@ class RecurrentPolicy(nn.Module):
         width = self.observation.width + self.head.width + 2
         self.encoder = nn.Sequential(nn.Linear(width, encoder), nn.Tanh()) if encoder else nn.Identity()
         self.memory = memory(encoder or width, hidden)
+        missing = [part for part in ("initial", "step", "unroll") if not hasattr(self.memory, part)]
+        require(not missing, "memory", type(self.memory).__name__, f"a module with {', '.join(missing)}")
         self.output = nn.Linear(hidden, self.head.size + 1)
         # A nearly uniform first policy and a value of 0: rewards, not the draw of weights, drive the first update.
         nn.init.orthogonal_(self.output.weight, 0.01)

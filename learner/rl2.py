@@ -63,7 +63,8 @@ class RL2:
     on_policy = True
 
     def __post_init__(self) -> None:
-        resolve("memory", self.memory, MEMORIES)
+        memory = resolve("memory", self.memory, MEMORIES)
+        require(callable(memory), "memory", self.memory, "a constructor (input size, hidden)")
         for field in ("hidden", "epochs", "minibatches"):
             require(getattr(self, field) >= 1, field, getattr(self, field), "at least 1")
         for field in ("encoder", "learning_rate_end", "entropy", "entropy_end", "value_weight"):

@@ -1,0 +1,126 @@
+"""Shared by all tests: small families and trials played on them; one Ray of our own, never somebody else's cluster."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from innerloop.actors.rollout import play
+from innerloop.envs.adapter import GymnasiumFamily, Task
+from innerloop.envs.api import TaskFamily
+from innerloop.envs.seeding import streams
+from innerloop.envs.trials import Trials
+from innerloop.learner.experiment import Experiment
+from innerloop.learner.learner import Learner
+from innerloop.learner.rl2 import RL2
+from innerloop.learner.trajectory import Trajectory
+
+os.environ.setdefault("RAY_DEDUP_LOGS", "0")
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def own_ray() -> Iterator[None]:
+    """A local Ray with two CPUs in its own directory (short, because of the length that socket paths may have)."""
+    import ray
+
+    directory = tempfile.mkdtemp(prefix="ray-")
+    ray.init(
+        address="local",
+        num_cpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="ERROR",
+        _temp_dir=directory,
+    )
+    yield
+    ray.shutdown()
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+SMALL = {"memory": "gru", "hidden": 16, "encoder": 0, "epochs": 2, "minibatches": 2}
+
+
+def _set_gravity(env: gymnasium.Env, task: Task) -> None:
+    setattr(env.unwrapped, "g", float(task["g"]))  # noqa: B010  an attribute that Env does not declare
+
+
+def _draw_gravity(rng: np.random.Generator) -> Task:
+    return {"g": rng.uniform(5, 15)}
+
+
+def _make_pendulum() -> gymnasium.Env:
+    return gymnasium.make("Pendulum-v1")
+
+
+def _set_length(env: gymnasium.Env, task: Task) -> None:
+    setattr(env.unwrapped, "length", float(task["length"]))  # noqa: B010
+
+
+def _make_cartpole() -> gymnasium.Env:
+    return gymnasium.make("CartPole-v1")
+
+
+@pytest.fixture
+def pendulum() -> GymnasiumFamily:
+    """Pendulums under different gravities: a continuous distribution of tasks, bounded Box actions, truncation."""
+    return GymnasiumFamily(_make_pendulum, _set_gravity, _draw_gravity, horizon=6)
+
+
+@pytest.fixture
+def cartpole() -> GymnasiumFamily:
+    """Poles of twenty lengths: a finite set of tasks, Discrete actions, termination at different times."""
+    tasks = [{"length": 0.2 + 0.1 * i} for i in range(20)]
+    return GymnasiumFamily(_make_cartpole, _set_length, tasks, horizon=30, test_share=0.25)
+
+
+@pytest.fixture
+def family(request: pytest.FixtureRequest) -> TaskFamily:
+    """The family given by `indirect` parametrisation: a fixture's name, or what makes it."""
+    return request.getfixturevalue(request.param) if isinstance(request.param, str) else request.param()
+
+
+@pytest.fixture
+def experiment_on() -> Callable[..., Experiment]:
+    """A small experiment on a family; options are RL2's."""
+
+    def make(family: TaskFamily, episodes: int = 3, **options: Any) -> Experiment:
+        algorithm = RL2(**(SMALL | options))
+        return Experiment(
+            family_name="given", family=family, algorithm_name="rl2", algorithm=algorithm, episodes=episodes
+        )
+
+    return make
+
+
+@pytest.fixture
+def shaken() -> Callable[..., Learner]:
+    """A learner whose weights are far from their careful first values, so that no output is near its default."""
+
+    def make(experiment: Experiment, seed: int = 0, threads: int = 1) -> Learner:
+        learner = Learner(experiment.algorithm, experiment.problem, seed=seed, device="cpu", threads=threads)
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for parameter in learner.model.parameters():
+                parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
+        return learner
+
+    return make
+
+
+@pytest.fixture
+def played() -> Callable[..., Trajectory]:
+    """Trials on training tasks with a learner's weights."""
+
+    def make(experiment: Experiment, learner: Learner, n: int = 8, seed: int = 3) -> Trajectory:
+        rng = streams(seed, "train", 0)
+        tasks = experiment.family.sample(rng.tasks, n, "train")
+        agent = experiment.algorithm.inner_loop(learner.model, experiment.problem)
+        return play(agent, Trials(experiment.family, tasks, experiment.episodes, rng.env), rng.agent, learner.version)
+
+    return make

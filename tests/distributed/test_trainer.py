@@ -1,0 +1,161 @@
+"""The loop: repeatable, resumable, bounded in staleness, unmoved by the death of actors."""
+
+import os
+import signal
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import ray
+from families import NaNBandit, SuicidalBandit
+from innerloop.actors.agent import Agent
+from innerloop.actors.baselines import baselines
+from innerloop.actors.evaluate import play_tasks
+from innerloop.distributed.config import Config, configure
+from innerloop.distributed.metrics import read_lines
+from innerloop.distributed.pool import ActorsDied, Pool
+from innerloop.distributed.trainer import Interrupted, assignments, resume, train
+from innerloop.envs.errors import BadInput
+from innerloop.learner.checkpoint import Checkpoints
+
+pytestmark = pytest.mark.usefixtures("own_ray")
+
+
+def small(**options: Any) -> Config:
+    """A run of a few seconds."""
+    given: dict[str, Any] = {
+        "iterations": 4, "trials": 64, "parts": 4, "hidden": 16, "encoder": 0, "learner_threads": 1, "episodes": 5,
+        "checkpoint_every": 2,
+    }  # fmt: skip
+    return configure(**given | options)
+
+
+def final(out: Path) -> dict[str, np.ndarray]:
+    return Checkpoints(str(out / "checkpoints")).newest().arrays
+
+
+def same_bits(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> bool:
+    return a.keys() == b.keys() and all(np.array_equal(a[name], b[name]) for name in a)
+
+
+def test_the_same_seed_gives_the_same_bits_with_one_actor_and_with_two(tmp_path: Path) -> None:
+    for name, options in {
+        "one": {"actors": 1},
+        "two": {"actors": 2},
+        "again": {"actors": 2},
+        "other": {"seed": 1},
+    }.items():
+        train(small(**options), tmp_path / name)
+    assert same_bits(final(tmp_path / "two"), final(tmp_path / "again"))
+    assert same_bits(final(tmp_path / "one"), final(tmp_path / "two"))  # the stated tolerance is none
+    assert not same_bits(final(tmp_path / "one"), final(tmp_path / "other"))
+
+
+def test_an_interrupted_run_ends_where_the_uninterrupted_one_ends(tmp_path: Path) -> None:
+    def interrupt(line: dict[str, Any]) -> None:
+        if line["iteration"] == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    train(small(), tmp_path / "whole")
+    with pytest.raises(Interrupted, match="iteration 3"):
+        train(small(), tmp_path / "cut", watch=interrupt)
+    resume(tmp_path / "cut")
+    assert same_bits(final(tmp_path / "whole"), final(tmp_path / "cut"))
+    whole, cut = (read_lines(tmp_path / name / "metrics.jsonl") for name in ("whole", "cut"))
+    clocks = {name for name in whole[0] if "second" in name or name.endswith("per_s")}
+    for a, b in zip(whole, cut, strict=True):
+        assert {k: v for k, v in a.items() if k not in clocks} == {k: v for k, v in b.items() if k not in clocks}
+
+
+def test_overlapped_staleness_is_bounded_and_measured(tmp_path: Path) -> None:
+    train(small(mode="overlapped", iterations=8, max_staleness=2), tmp_path / "run")
+    lines = read_lines(tmp_path / "run" / "metrics.jsonl")
+    assert [line["iteration"] for line in lines] == [*range(1, 9)]
+    assert all(line["staleness_max"] <= 2 for line in lines)
+    assert any(line["staleness"] > 0 for line in lines)  # it did play while it learned
+    assert all(line["env_steps"] == 320 * line["iteration"] for line in lines)
+
+
+def test_an_actor_killed_in_the_middle_changes_no_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train(small(), tmp_path / "quiet")
+    pools: list[Pool] = []
+    begin = Pool.__init__
+
+    def remembered(self: Pool, *args: Any, **options: Any) -> None:
+        begin(self, *args, **options)
+        pools.append(self)
+
+    monkeypatch.setattr(Pool, "__init__", remembered)
+
+    def kill(line: dict[str, Any]) -> None:
+        if line["iteration"] == 2:
+            ray.kill(pools[0]._actors[0])
+
+    train(small(), tmp_path / "shot", watch=kill)
+    assert same_bits(final(tmp_path / "quiet"), final(tmp_path / "shot"))
+    assert read_lines(tmp_path / "shot" / "metrics.jsonl")[-1]["restarts"] == 1
+
+
+def test_actors_that_keep_dying_end_the_run(tmp_path: Path) -> None:
+    config = small(family=f"{SuicidalBandit.__module__}:SuicidalBandit", max_restarts=2)
+    with pytest.raises(ActorsDied, match="max_restarts is 2"):
+        train(config, tmp_path / "run")
+
+
+def test_an_environment_that_returns_nan_is_one_sentence(tmp_path: Path) -> None:
+    config = small(family=f"{NaNBandit.__module__}:NaNBandit")
+    with pytest.raises(BadInput, match=r"^the environment's reward is nan; expected a finite number\.$"):
+        train(config, tmp_path / "run")
+
+
+def test_a_directory_that_holds_a_run_is_not_overwritten_unasked(tmp_path: Path) -> None:
+    train(small(iterations=1), tmp_path / "run")
+    before = final(tmp_path / "run")
+    with pytest.raises(BadInput, match="holds a run"):
+        train(small(iterations=1, seed=1), tmp_path / "run")
+    assert same_bits(before, final(tmp_path / "run"))
+    train(small(iterations=1, seed=1), tmp_path / "run", overwrite=True)
+    assert not same_bits(before, final(tmp_path / "run"))
+
+
+def test_checkpoints_go_to_any_url_and_resume_finds_them(tmp_path: Path) -> None:
+    place = f"file://{tmp_path}/elsewhere"
+    train(small(iterations=2, checkpoints=place), tmp_path / "run")
+    assert not (tmp_path / "run" / "checkpoints").exists()
+    agent = Agent.load(str(tmp_path / "run"))
+    agent.begin_trial(2)
+    assert agent.act(np.zeros(2, np.int64), np.zeros(2), np.zeros(2, np.bool_)).shape == (2,)
+    resume(tmp_path / "run")
+
+
+def test_a_checkpoint_of_another_shape_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    train(small(iterations=1), tmp_path / "run")
+    with pytest.raises(BadInput, match="shape") as refused:
+        resume(tmp_path / "run", small(iterations=2, hidden=8))
+    assert "\n" not in str(refused.value)
+
+
+def test_training_works_outside_the_main_thread(tmp_path: Path) -> None:
+    thread = threading.Thread(target=train, args=(small(iterations=1), tmp_path / "run"))
+    thread.start()
+    thread.join(60)
+    assert len(read_lines(tmp_path / "run" / "metrics.jsonl")) == 1
+
+
+def test_parts_cover_an_iterations_trials() -> None:
+    parts = assignments(7, 10, 3)
+    assert [p.trials for p in parts] == [4, 3, 3]
+    assert len({*parts}) == 3
+
+
+def test_a_short_training_beats_epsilon_greedy(tmp_path: Path) -> None:
+    """The `first` preset, cut to half its length, on 10,000 tasks that both play: better by three standard errors."""
+    config = configure("first", iterations=100, learner_threads=2)
+    train(config, tmp_path / "run")
+    family = config.experiment.family
+    learned = play_tasks(Agent.load(str(tmp_path / "run")), family, 10, tasks=10_000, seed=1).sum(1)
+    greedy = play_tasks(baselines(family, 10)["e-greedy"], family, 10, tasks=10_000, seed=1).sum(1)
+    gain = learned - greedy
+    assert gain.mean() > 3 * gain.std() / 100, f"{learned.mean():.3f} against {greedy.mean():.3f}"

@@ -1,0 +1,261 @@
+"""The learner: parameters, optimiser state and version change together, repeatably, or not at all."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+import torch
+from innerloop.envs.bandit import BernoulliBandit
+from innerloop.envs.errors import BadInput
+from innerloop.envs.tabular import TabularMDP
+from innerloop.learner.api import Metrics, Optimise, Problem
+from innerloop.learner.experiment import Experiment
+from innerloop.learner.learner import Arrays, Diverged, Learner, choose_device, load_weights
+from innerloop.learner.rl2 import RL2
+from innerloop.learner.trajectory import Trajectory
+from torch import Tensor, nn
+
+ExperimentOn, Made, Played = Callable[..., Experiment], Callable[..., Learner], Callable[..., Trajectory]
+
+
+@pytest.fixture
+def experiment(experiment_on: ExperimentOn) -> Experiment:
+    return experiment_on(BernoulliBandit(), episodes=6, memory="lstm")
+
+
+def fresh(experiment: Experiment, seed: int = 0, threads: int = 1) -> Learner:
+    return Learner(experiment.algorithm, experiment.problem, seed=seed, device="cpu", threads=threads)
+
+
+def same_bits(one: tuple[Arrays, Mapping[str, float]], other: tuple[Arrays, Mapping[str, float]]) -> None:
+    assert one[1] == other[1]
+    assert one[0].keys() == other[0].keys()
+    for name, array in one[0].items():
+        assert array.dtype == other[0][name].dtype
+        np.testing.assert_array_equal(array, other[0][name], err_msg=name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ThirdStepFails(RL2):
+    """Takes two good steps, and a third whose loss has no finite gradient."""
+
+    failure: float = math.nan
+
+    def update(
+        self, model: nn.Module, batch: Trajectory, optimise: Optimise, progress: float, rng: np.random.Generator
+    ) -> Metrics:
+        def loss(factor: float) -> tuple[Tensor, dict[str, Tensor]]:
+            return factor * sum((p.square().sum() for p in model.parameters()), start=torch.zeros(())), {}
+
+        for factor in (1.0, 1.0, self.failure):
+            optimise(lambda _, factor=factor: loss(factor), np.arange(1), learning_rate=0.1, max_norm=1.0)
+        return {}
+
+
+@pytest.mark.parametrize("failure", [math.nan, math.inf])
+def test_a_gradient_that_is_not_finite_changes_nothing(failure: float, experiment: Experiment, played: Played) -> None:
+    """Not even what the steps before it, in the same update, had changed; and the next update is as if it had not been."""
+    batches = [played(experiment, fresh(experiment), seed=seed) for seed in (1, 2)]
+    learner, untouched = fresh(experiment), fresh(experiment)
+    for each in (learner, untouched):
+        each.update(batches[0], 0.0)
+    learner.algorithm = ThirdStepFails(failure=failure)
+    with pytest.raises(Diverged, match=r"^the gradient's norm is (nan|inf) at update 1 .* weights are still those of "):
+        learner.update(batches[0], 0.0)
+    same_bits(learner.state(), untouched.state())
+    learner.algorithm = experiment.algorithm
+    for each in (learner, untouched):
+        each.update(batches[1], 0.5)
+    same_bits(learner.state(), untouched.state())
+
+
+def test_a_first_update_that_diverges_changes_nothing(experiment: Experiment, played: Played) -> None:
+    learner, untouched = fresh(experiment), fresh(experiment)
+    batch = played(experiment, learner)
+    rewards = batch.reward.copy()
+    rewards[0, 0] = np.nan
+    with pytest.raises(Diverged, match="at update 0"):
+        learner.update(replace(batch, reward=rewards), 0.0)
+    same_bits(learner.state(), untouched.state())
+    assert learner.version == 0
+
+
+def test_an_update_that_is_interrupted_changes_nothing(experiment: Experiment, played: Played) -> None:
+    class Interrupted(ThirdStepFails):
+        def update(self, *args: object, **options: object) -> Metrics:  # pyright: ignore[reportIncompatibleMethodOverride]
+            try:
+                return super().update(*args, **options)  # pyright: ignore[reportArgumentType]
+            except Diverged:
+                raise KeyboardInterrupt from None
+
+    learner, untouched = fresh(experiment), fresh(experiment)
+    learner.algorithm = Interrupted()
+    with pytest.raises(KeyboardInterrupt):
+        learner.update(played(experiment, untouched), 0.0)
+    same_bits(learner.state(), untouched.state())
+
+
+def test_an_update_moves_every_parameter_and_the_version(experiment: Experiment, played: Played) -> None:
+    learner = fresh(experiment)
+    before = learner.weights()
+    learner.update(played(experiment, learner), 0.0)
+    assert learner.version == 1
+    for name, array in learner.weights().items():
+        assert not np.array_equal(array, before[name]), name
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_two_runs_of_one_seed_are_the_same_bits_and_another_seed_others(
+    threads: int, experiment: Experiment, played: Played
+) -> None:
+    def run(seed: int) -> Learner:
+        learner = fresh(experiment, seed, threads)
+        for update in range(3):
+            learner.update(played(experiment, learner, seed=update), update / 3)
+        return learner
+
+    first, second, other = run(0), run(0), run(1)
+    same_bits(first.state(), second.state())
+    assert any(not np.array_equal(array, other.weights()[name]) for name, array in first.weights().items())
+
+
+def test_first_weights_depend_on_the_seed_alone_and_the_global_generator_is_left_alone(
+    experiment: Experiment,
+) -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    first = fresh(experiment).weights()
+    torch.testing.assert_close(torch.rand(3), expected, rtol=0, atol=0)
+    for name, array in fresh(experiment).weights().items():
+        np.testing.assert_array_equal(array, first[name])
+
+
+def test_a_run_that_is_saved_and_loaded_goes_on_bit_for_bit(experiment: Experiment, played: Played) -> None:
+    batches = [played(experiment, fresh(experiment), seed=seed) for seed in range(4)]
+    whole = fresh(experiment)
+    for progress, batch in enumerate(batches):
+        whole.update(batch, progress / 4)
+    first = fresh(experiment)
+    for progress in (0, 1):
+        first.update(batches[progress], progress / 4)
+    second = Learner(experiment.algorithm, experiment.problem, seed=0, device="cpu", threads=1)
+    second.load(*first.state())
+    assert second.version == 2
+    for progress in (2, 3):
+        second.update(batches[progress], progress / 4)
+    same_bits(second.state(), whole.state())
+
+
+def test_a_state_is_a_copy(experiment: Experiment, played: Played) -> None:
+    learner = fresh(experiment)
+    learner.update(played(experiment, learner), 0.0)
+    (arrays, numbers), weights = learner.state(), learner.weights()
+    copies = {name: array.copy() for name, array in arrays.items()}, {"version": 1}
+    kept = {name: array.copy() for name, array in weights.items()}
+    learner.update(played(experiment, learner), 0.0)
+    same_bits((arrays, numbers), copies)
+    same_bits((weights, {}), (kept, {}))
+
+
+def test_threads_share_the_work_and_not_the_result(experiment_on: ExperimentOn, shaken: Made, played: Played) -> None:
+    """The sum is taken in another order, so the results agree to rounding: 1e-5 after an update of four steps."""
+    experiment = experiment_on(TabularMDP(), memory="lstm")
+    found = []
+    for threads in (1, 2, 3):
+        learner = shaken(experiment, threads=threads)
+        metrics = learner.update(played(experiment, learner, n=9), 0.0)
+        found.append((metrics, learner.weights()))
+    for metrics, weights in found[1:]:
+        assert metrics == pytest.approx(found[0][0], rel=1e-4, abs=1e-5)
+        for name, array in found[0][1].items():
+            np.testing.assert_allclose(weights[name], array, atol=1e-5, err_msg=name)
+
+
+def test_gradients_longer_than_the_limit_are_shortened_to_it() -> None:
+    """A plain step of size 1: the parameters move by the limit, and the norm reported is the one before."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Descent(RL2):
+        def optimiser(self, model: nn.Module) -> torch.optim.Optimizer:
+            return torch.optim.SGD(model.parameters(), lr=1.0)
+
+        def update(
+            self, model: nn.Module, batch: Trajectory, optimise: Optimise, progress: float, rng: np.random.Generator
+        ) -> Metrics:
+            def loss(part: np.ndarray) -> tuple[Tensor, dict[str, Tensor]]:
+                total = sum((p.sum() for p in model.parameters()), start=torch.zeros(()))
+                return len(part) * total, {"parts": torch.tensor(float(len(part)))}
+
+            return optimise(loss, np.arange(3), learning_rate=1.0, max_norm=progress)
+
+    problem = Problem(BernoulliBandit().observation_space, BernoulliBandit().action_space, 2, 1)
+    for limit, moved in ((0.25, 0.25), (1e9, None)):
+        learner = Learner(Descent(hidden=4, encoder=0), problem, seed=0, device="cpu", threads=2)
+        before = learner.weights()
+        metrics = learner.update(None, limit)  # pyright: ignore[reportArgumentType]
+        size = sum(array.size for array in before.values())
+        assert metrics["gradient_norm"] == pytest.approx(3 * math.sqrt(size), rel=1e-5)
+        assert metrics["parts"] == 3
+        change = math.sqrt(sum(float(np.square(a - before[n]).sum()) for n, a in learner.weights().items()))
+        assert change == pytest.approx(moved or 3 * math.sqrt(size), rel=1e-4)
+
+
+@pytest.mark.parametrize("other", [{"hidden": 8}, {"memory": "gru"}, {"encoder": 4}], ids=str)
+def test_weights_of_another_model_are_refused_and_nothing_changes(
+    other: dict[str, object], experiment_on: ExperimentOn, played: Played
+) -> None:
+    experiment = experiment_on(BernoulliBandit(), memory="lstm", hidden=16)
+    learner, untouched = fresh(experiment), fresh(experiment)
+    stranger = fresh(experiment_on(BernoulliBandit(), **({"memory": "lstm", "hidden": 16} | other)), seed=1)
+    message = r"^the weights of \S+ have shape .*; expected .*: these weights are of another family, memory or width\.$"
+    with pytest.raises(BadInput, match=message):
+        load_weights(learner.model, stranger.weights())
+    with pytest.raises(BadInput, match=message):
+        learner.load(*stranger.state())
+    same_bits(learner.state(), untouched.state())
+
+
+@pytest.mark.parametrize("change", ["missing", "added", "transposed"])
+def test_weights_that_are_not_complete_are_refused_and_nothing_changes(change: str, experiment: Experiment) -> None:
+    learner, weights = fresh(experiment), fresh(experiment, seed=1).weights()
+    before, name = learner.weights(), "output.weight"
+    if change == "missing":
+        del weights[name]
+    elif change == "added":
+        weights["more"] = np.zeros(3, np.float32)
+    else:
+        weights[name] = weights[name].T
+    with pytest.raises(BadInput, match="more" if change == "added" else name):
+        load_weights(learner.model, weights)
+    same_bits((learner.weights(), {}), (before, {}))
+
+
+@pytest.mark.parametrize("change", ["missing", "of another shape"])
+@pytest.mark.xfail(reason="bug: the optimiser's arrays are not checked when a state is loaded", strict=True)
+def test_an_optimiser_state_of_another_model_is_refused_and_nothing_changes(
+    change: str, experiment: Experiment, played: Played
+) -> None:
+    donor, learner, untouched = fresh(experiment, seed=1), fresh(experiment), fresh(experiment)
+    donor.update(played(experiment, donor), 0.0)
+    arrays, numbers = donor.state()
+    if change == "missing":
+        del arrays["optimiser/0/exp_avg"]
+    else:
+        arrays["optimiser/0/exp_avg"] = np.zeros((1, 1), np.float32)
+    with pytest.raises(BadInput):
+        learner.load(arrays, numbers)
+    same_bits(learner.state(), untouched.state())
+
+
+@pytest.mark.parametrize("device", ["nonsense", "cuda:99", ""])
+def test_a_device_that_is_not_there_is_refused_in_one_sentence(device: str, experiment: Experiment) -> None:
+    with pytest.raises(BadInput, match=rf"^device is '{device}'; expected auto, or a device that this machine has"):
+        Learner(experiment.algorithm, experiment.problem, seed=0, device=device)
+
+
+def test_auto_is_the_gpu_where_there_is_one() -> None:
+    assert choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert choose_device("cpu").type == "cpu"
