@@ -33,7 +33,7 @@ class RL2:
     """Width of the memory."""
     encoder: int = 128
     """Width of a layer between the inputs and the memory; 0 for none."""
-    learning_rate: float = 3e-3
+    learning_rate: float = 5e-3
     """Adam's step size at the start; falls linearly to `learning_rate_end`."""
     learning_rate_end: float = 1e-4
     """Adam's step size at the end of the run."""
@@ -53,7 +53,7 @@ class RL2:
     """Weight of the entropy bonus at the end of the run."""
     value_weight: float = 0.5
     """Weight of the value's squared error beside the policy's loss."""
-    max_gradient_norm: float = 0.5
+    max_gradient_norm: float = 1.0
     """Gradients longer than this are shortened to it."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Arithmetic of the learner's unrolls; parameters and optimiser stay float32."""

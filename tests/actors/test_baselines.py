@@ -6,6 +6,8 @@ from math import factorial, log, sqrt
 import numpy as np
 import pytest
 from gymnasium import spaces
+from scipy import stats
+
 from innerloop.actors.baselines import BASELINES, baselines
 from innerloop.actors.baselines.bandit import OTS, UCB1, EpsilonGreedy, Gittins, Greedy, PosteriorAgent, Thompson
 from innerloop.actors.baselines.bayes import BayesOptimal, optimum
@@ -17,7 +19,6 @@ from innerloop.envs.errors import BadInput
 from innerloop.envs.tabular import TabularMDP
 from innerloop.envs.trials import Trials
 from innerloop.learner.api import InnerLoop
-from scipy import stats
 
 # Duan et al. 2016, table 1: (pulls, arms) to the mean return of 1,000 tasks.
 NAMES = ("Random", "Gittins", "Thompson", "OTS", "UCB1", "e-greedy", "Greedy")

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+
 from innerloop.envs.api import Split, Step, Tasks
 from innerloop.envs.bandit import Arms, BernoulliBandit
 
@@ -28,3 +29,10 @@ class SuicidalBandit(BernoulliBandit):
         import os
 
         os._exit(1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClashingBandit(BernoulliBandit):
+    """Has an option that the run has too."""
+
+    seed: int = 0

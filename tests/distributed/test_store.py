@@ -6,10 +6,11 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import ray
+from ray.exceptions import ObjectLostError
+
 from innerloop.actors.actor import Assignment
 from innerloop.distributed.store import RayStore, Store
 from innerloop.learner.trajectory import Trajectory
-from ray.exceptions import ObjectLostError
 
 pytestmark = pytest.mark.usefixtures("own_ray")
 

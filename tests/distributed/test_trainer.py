@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import ray
 from families import NaNBandit, SuicidalBandit
+
 from innerloop.actors.agent import Agent
 from innerloop.actors.baselines import baselines
 from innerloop.actors.evaluate import play_tasks

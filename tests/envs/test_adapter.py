@@ -6,6 +6,7 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium import spaces
+
 from innerloop.envs.adapter import GymnasiumFamily, Task
 from innerloop.envs.errors import BadInput
 

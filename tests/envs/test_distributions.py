@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from scipy import stats
+
 from innerloop.envs.bandit import LEVELS, BernoulliBandit, CorrelatedBandit, GaussianBandit
 from innerloop.envs.errors import BadInput
 from innerloop.envs.tabular import TabularMDP
-from scipy import stats
 
 MANY = 20_000
 
@@ -55,7 +56,7 @@ def test_correlated_arms_add_up_to_one() -> None:
 @pytest.mark.parametrize(("level", "low"), [("easy", 0.1), ("medium", 0.25), ("hard", 0.4)])
 def test_levels_have_two_tasks_equally_often(level: str, low: float) -> None:
     assert LEVELS[level] == low
-    mean = CorrelatedBandit(level=level).sample(rng(), MANY, "test")["mean"]  # pyright: ignore[reportArgumentType]
+    mean = CorrelatedBandit(level=level).sample(rng(), MANY, "test")["mean"]
     np.testing.assert_allclose(np.sort(mean, axis=1), np.tile([low, 1 - low], (MANY, 1)))
     share = (mean[:, 0] < 0.5).mean()
     assert abs(share - 0.5) < 4 * 0.5 / np.sqrt(MANY)
@@ -123,7 +124,7 @@ def test_a_tabular_episode_is_terminated_at_the_horizon_and_starts_in_state_zero
         (lambda: BernoulliBandit(arms=0), "^arms is 0; expected at least 1.$"),
         (lambda: GaussianBandit(arms=-1), "^arms is -1; expected at least 1.$"),
         (lambda: GaussianBandit(noise=float("nan")), "^noise is nan; expected a finite number of at least 0.$"),
-        (lambda: CorrelatedBandit(level="harder"), "^level is 'harder'; expected uniform, easy, medium or hard.$"),  # pyright: ignore
+        (lambda: CorrelatedBandit(level="harder"), "^level is 'harder'; expected uniform, easy, medium or hard.$"),
         (lambda: TabularMDP(states=0), "^states is 0; expected at least 1.$"),
         (lambda: TabularMDP(actions=0), "^actions is 0; expected at least 1.$"),
         (lambda: TabularMDP(horizon=0), "^horizon is 0; expected at least 1.$"),

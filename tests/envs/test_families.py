@@ -6,6 +6,7 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium import spaces
+
 from innerloop.envs import FAMILIES
 from innerloop.envs.api import Split, Step, TaskFamily, Tasks, VectorEnv
 from innerloop.envs.bandit import CorrelatedBandit

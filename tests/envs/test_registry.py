@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from innerloop.envs import FAMILIES
 from innerloop.envs.bandit import BernoulliBandit
 from innerloop.envs.errors import BadInput, require

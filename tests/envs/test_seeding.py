@@ -3,6 +3,7 @@
 from itertools import combinations, product
 
 import numpy as np
+
 from innerloop.envs.api import Split
 from innerloop.envs.seeding import Streams, streams
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from gymnasium import spaces
+
 from innerloop.envs.api import Bools, Split, Step, Tasks
 from innerloop.envs.errors import BadInput
 from innerloop.envs.trials import Trials

@@ -1,4 +1,4 @@
-"""Checkpoints: what is read is what was written, whatever happened to the newest; what is half written is never read."""
+"""Checkpoints: what is read is what was written; what is half written or damaged is never read."""
 
 import json
 import os
@@ -7,13 +7,14 @@ from pathlib import Path
 import fsspec
 import numpy as np
 import pytest
+
 from innerloop.envs.errors import BadInput
 from innerloop.learner.checkpoint import Checkpoints, write_whole
 
 ARRAYS = {
     "model/w": np.array([[0.1, -np.inf], [np.nan, 1e-45]], np.float32),
     "model/empty": np.zeros((0, 3), np.float32),
-    "optimiser/0/step": np.float32(7).reshape(()),
+    "optimiser/0/step": np.array(7, np.float32),
     "counts": np.arange(5),
     "flags": np.array([True, False]),
 }
@@ -59,6 +60,13 @@ def test_what_is_read_is_what_was_written_bit_for_bit(place: str) -> None:
         assert found.arrays[name].shape == array.shape
         assert found.arrays[name].tobytes() == array.tobytes()
     assert (found.numbers, found.config, found.skipped) == (numbers, CONFIG, [])
+
+
+@pytest.mark.xfail(reason="bug: safetensors writes the memory of a view as if it were in order", strict=True)
+@pytest.mark.parametrize("view", [np.arange(6.0).reshape(2, 3).T, np.arange(8)[::2]], ids=["transposed", "strided"])
+def test_an_array_that_is_a_view_is_read_as_it_was(view: np.ndarray, place: str) -> None:
+    Checkpoints(place).save({"view": view}, {"version": 1}, {})
+    np.testing.assert_array_equal(Checkpoints(place).newest().arrays["view"], view)
 
 
 @pytest.mark.parametrize("keep", [1, 2, 5])

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from innerloop.envs import FAMILIES
 from innerloop.envs.bandit import CorrelatedBandit, GaussianBandit
 from innerloop.envs.errors import BadInput
@@ -146,7 +147,7 @@ def plug_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_plug_in_is_a_dataclass_with_options_or_a_finished_object() -> None:
     for name, options, arms in (("Options", {"luck": 0.25, "arms": 3}, 3), ("finished", {}, 2)):
         one = Experiment.from_json(GOOD | {"family": {"name": f"plugged:{name}"} | options})
-        assert one.problem.action_space.n == arms  # pyright: ignore[reportAttributeAccessIssue]
+        assert one.problem.action_space.n == arms
         for option, given in options.items():
             assert one.to_json()["family"][option] == given
 

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
-from innerloop.envs.errors import BadInput
-from innerloop.learner.heads import Categorical, Gaussian, head
 from scipy import stats
 from torch import Tensor
+
+from innerloop.envs.errors import BadInput
+from innerloop.learner.heads import Categorical, Gaussian, head
 
 MANY = 20_000
 LOGITS = torch.tensor([0.5, -1.0, 2.0, 0.0, -8.0])

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
+
 from innerloop.envs.bandit import BernoulliBandit
 from innerloop.envs.errors import BadInput
 from innerloop.envs.tabular import TabularMDP
@@ -15,7 +17,6 @@ from innerloop.learner.experiment import Experiment
 from innerloop.learner.learner import Arrays, Diverged, Learner, choose_device, load_weights
 from innerloop.learner.rl2 import RL2
 from innerloop.learner.trajectory import Trajectory
-from torch import Tensor, nn
 
 ExperimentOn, Made, Played = Callable[..., Experiment], Callable[..., Learner], Callable[..., Trajectory]
 
@@ -56,7 +57,7 @@ class ThirdStepFails(RL2):
 
 @pytest.mark.parametrize("failure", [math.nan, math.inf])
 def test_a_gradient_that_is_not_finite_changes_nothing(failure: float, experiment: Experiment, played: Played) -> None:
-    """Not even what the steps before it, in the same update, had changed; and the next update is as if it had not been."""
+    """Not even what the steps before it in the same update had changed; the next update is as if it had not been."""
     batches = [played(experiment, fresh(experiment), seed=seed) for seed in (1, 2)]
     learner, untouched = fresh(experiment), fresh(experiment)
     for each in (learner, untouched):
@@ -84,9 +85,9 @@ def test_a_first_update_that_diverges_changes_nothing(experiment: Experiment, pl
 
 def test_an_update_that_is_interrupted_changes_nothing(experiment: Experiment, played: Played) -> None:
     class Interrupted(ThirdStepFails):
-        def update(self, *args: object, **options: object) -> Metrics:  # pyright: ignore[reportIncompatibleMethodOverride]
+        def update(self, *args: object, **options: object) -> Metrics:
             try:
-                return super().update(*args, **options)  # pyright: ignore[reportArgumentType]
+                return super().update(*args, **options)
             except Diverged:
                 raise KeyboardInterrupt from None
 
@@ -119,6 +120,25 @@ def test_two_runs_of_one_seed_are_the_same_bits_and_another_seed_others(
     first, second, other = run(0), run(0), run(1)
     same_bits(first.state(), second.state())
     assert any(not np.array_equal(array, other.weights()[name]) for name, array in first.weights().items())
+
+
+def test_each_update_has_random_numbers_of_its_own_that_a_resumed_run_has_too(experiment: Experiment) -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Draws(RL2):
+        def update(
+            self, model: nn.Module, batch: Trajectory, optimise: Optimise, progress: float, rng: np.random.Generator
+        ) -> Metrics:
+            return {"drawn": rng.random()}
+
+    def drawn(learner: Learner) -> float:
+        learner.algorithm = Draws()
+        return learner.update(None, 0.0)["drawn"]
+
+    learner, resumed = fresh(experiment), fresh(experiment)
+    numbers = [drawn(learner) for _ in range(3)]
+    assert len({*numbers, drawn(fresh(experiment, seed=1))}) == 4
+    resumed.load(resumed.state()[0], {"version": 2})
+    assert drawn(resumed) == numbers[2]
 
 
 def test_first_weights_depend_on_the_seed_alone_and_the_global_generator_is_left_alone(
@@ -195,7 +215,7 @@ def test_gradients_longer_than_the_limit_are_shortened_to_it() -> None:
     for limit, moved in ((0.25, 0.25), (1e9, None)):
         learner = Learner(Descent(hidden=4, encoder=0), problem, seed=0, device="cpu", threads=2)
         before = learner.weights()
-        metrics = learner.update(None, limit)  # pyright: ignore[reportArgumentType]
+        metrics = learner.update(None, limit)
         size = sum(array.size for array in before.values())
         assert metrics["gradient_norm"] == pytest.approx(3 * math.sqrt(size), rel=1e-5)
         assert metrics["parts"] == 3

@@ -2,8 +2,9 @@
 
 import pytest
 import torch
-from innerloop.learner.memory import MEMORIES
 from torch import Tensor, nn
+
+from innerloop.learner.memory import MEMORIES
 
 T, B, INPUT, HIDDEN = 9, 5, 3, 8
 every_memory = pytest.mark.parametrize("name", MEMORIES)

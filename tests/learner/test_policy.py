@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
+
 from innerloop.envs.api import TaskFamily
 from innerloop.envs.bandit import BernoulliBandit
 from innerloop.envs.errors import BadInput

@@ -2,8 +2,9 @@
 
 import pytest
 import torch
-from innerloop.learner.returns import advantages
 from torch import Tensor
+
+from innerloop.learner.returns import advantages
 
 T, B = 11, 4
 LENGTHS = (11, 1, 7, 4)

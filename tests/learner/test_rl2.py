@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
+
 from innerloop.envs.api import Split, TaskFamily, Tasks
 from innerloop.envs.bandit import Arms, BernoulliBandit
 from innerloop.envs.errors import BadInput
@@ -293,4 +294,4 @@ def test_a_compiled_loss_has_the_same_terms(
 )
 def test_an_option_out_of_range_is_refused_in_one_sentence(option: str, value: object, message: str) -> None:
     with pytest.raises(BadInput, match=message):
-        RL2(**{option: value})  # pyright: ignore[reportArgumentType]
+        RL2(**{option: value})

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from innerloop.learner.trajectory import Trajectory, concatenate
 
 FIELDS = ("observation", "action", "reward", "terminated", "truncated", "valid")

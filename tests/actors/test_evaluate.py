@@ -1,0 +1,132 @@
+"""Evaluation: means and intervals over tasks, the same tasks for everyone, the same numbers every time."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from innerloop.actors import evaluate as module
+from innerloop.actors.baselines.uniform import Random
+from innerloop.actors.evaluate import Interval, evaluate, intervals, play_tasks
+from innerloop.actors.rollout import play
+from innerloop.envs.api import TaskFamily
+from innerloop.envs.bandit import BernoulliBandit, GaussianBandit
+from innerloop.envs.errors import BadInput
+from innerloop.envs.seeding import streams
+from innerloop.envs.tabular import TabularMDP
+from innerloop.envs.trials import Trials
+from innerloop.learner.api import InnerLoop
+from innerloop.learner.experiment import Experiment
+from innerloop.learner.learner import Learner
+
+ExperimentOn, Made = Callable[..., Experiment], Callable[..., Learner]
+
+
+@pytest.fixture
+def agent_on(experiment_on: ExperimentOn, shaken: Made) -> Callable[..., InnerLoop]:
+    """A small agent on a family, seeded."""
+
+    def make(family: TaskFamily, seed: int = 0) -> InnerLoop:
+        experiment = experiment_on(family)
+        return experiment.algorithm.inner_loop(shaken(experiment, seed=seed).model, experiment.problem)
+
+    return make
+
+
+def test_means_are_exact_and_intervals_are_those_of_the_percentile_bootstrap() -> None:
+    rng = np.random.default_rng(0)
+    samples = np.column_stack([rng.normal(3, 2, 150), rng.exponential(1, 150), rng.random(150)])
+    for found, column in zip(intervals(samples, 4000), samples.T, strict=True):
+        assert found.mean == pytest.approx(column.mean(), rel=1e-12)
+        expected = stats.bootstrap((column,), np.mean, n_resamples=4000, method="percentile", rng=rng)
+        width = expected.confidence_interval.high - expected.confidence_interval.low
+        assert found.low == pytest.approx(expected.confidence_interval.low, abs=0.05 * width)
+        assert found.high == pytest.approx(expected.confidence_interval.high, abs=0.05 * width)
+
+
+def test_an_interval_covers_the_true_mean_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(0)
+    covered = [each.low <= 0 <= each.high for each in intervals(rng.standard_normal((60, 400)))]
+    assert 0.9 <= np.mean(covered) <= 0.98
+
+
+def test_the_interval_of_one_number_over_and_over_is_that_number() -> None:
+    assert intervals(np.full((10, 2), 0.5)) == [Interval(0.5, 0.5, 0.5)] * 2
+
+
+def test_returns_are_those_of_one_trial_on_each_held_out_task(agent_on: Callable[..., InnerLoop]) -> None:
+    family = TabularMDP(states=3, actions=2, horizon=4)
+    found = play_tasks(agent_on(family), family, 3, tasks=20, seed=5)
+    assert found.shape == (20, 3)
+    rng = streams(5, "test", 0)
+    trials = Trials(family, family.sample(rng.tasks, 20, "test"), 3, rng.env)
+    trajectory = play(agent_on(family), trials, rng.agent)
+    expected = trajectory.reward.astype(np.float64).reshape(3, 4, 20).sum(1).T
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_the_result_is_the_document_that_it_says(agent_on: Callable[..., InnerLoop]) -> None:
+    family = GaussianBandit(arms=3)
+    returns = play_tasks(agent_on(family), family, 4, tasks=30, seed=2)
+    found = evaluate(agent_on(family), family, 4, tasks=30, seed=2)
+    assert found.keys() == {"return", "by_episode", "tasks"}
+    assert found["tasks"] == 30
+    assert len(found["by_episode"]) == 4
+    for each, column in zip([found["return"], *found["by_episode"]], [returns.sum(1), *returns.T], strict=True):
+        assert each.keys() == {"mean", "low", "high"}
+        assert each["mean"] == pytest.approx(column.mean())
+        assert each["low"] < each["mean"] < each["high"]
+        assert all(type(number) is float for number in each.values())
+
+
+def test_the_same_seed_gives_the_same_result_whatever_was_evaluated_before(agent_on: Callable[..., InnerLoop]) -> None:
+    family = TabularMDP(states=3, actions=2, horizon=4)
+    agent = agent_on(family)
+    first = evaluate(agent, family, 3, tasks=10, seed=1)
+    other = evaluate(agent, family, 3, tasks=10, seed=2)
+    evaluate(agent, family, 2, tasks=7, seed=3)
+    assert evaluate(agent, family, 3, tasks=10, seed=1) == first
+    assert evaluate(agent_on(family), family, 3, tasks=10, seed=1) == first
+    assert other != first
+
+
+class Noted(BernoulliBandit):
+    """Says which tasks it gave."""
+
+    given: list[np.ndarray]
+
+    def sample(self, rng: np.random.Generator, n: int, split: str) -> dict[str, np.ndarray]:
+        assert split == "test"
+        tasks = super().sample(rng, n, split)
+        self.given.append(tasks["mean"])
+        return tasks
+
+
+def test_all_agents_are_compared_on_the_same_tasks(agent_on: Callable[..., InnerLoop]) -> None:
+    family = Noted(arms=3)
+    object.__setattr__(family, "given", [])
+    for agent in (agent_on(family), agent_on(family, seed=1), Random(family.action_space)):
+        evaluate(agent, family, 2, tasks=10, seed=4)
+    assert len(family.given) == 3
+    np.testing.assert_array_equal(family.given[0], family.given[1])
+    np.testing.assert_array_equal(family.given[0], family.given[2])
+
+
+def test_many_tasks_are_played_in_parts_that_share_none(
+    agent_on: Callable[..., InnerLoop], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "CHUNK", 10)
+    family = Noted(arms=3)
+    object.__setattr__(family, "given", [])
+    returns = play_tasks(agent_on(family), family, 3, tasks=25, seed=0)
+    assert returns.shape == (25, 3)
+    assert [len(part) for part in family.given] == [10, 10, 5]
+    assert len(np.unique(np.concatenate(family.given), axis=0)) == 25
+
+
+@pytest.mark.parametrize("tasks", [1, 0, -3])
+def test_an_interval_needs_two_tasks(tasks: int, agent_on: Callable[..., InnerLoop]) -> None:
+    family = BernoulliBandit()
+    with pytest.raises(BadInput, match=rf"^tasks is {tasks}; expected at least 2.*\.$"):
+        evaluate(agent_on(family), family, 2, tasks=tasks, seed=0)

@@ -1,0 +1,172 @@
+"""The command line: bad input is one sentence and status 2, and leaves nothing behind."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from innerloop.distributed.cli import main
+from innerloop.distributed.metrics import read_lines
+from innerloop.learner.checkpoint import Checkpoints
+
+SMALL = [
+    "--iterations",
+    "12",
+    "--trials",
+    "64",
+    "--parts",
+    "4",
+    "--hidden",
+    "16",
+    "--encoder",
+    "0",
+    "--episodes",
+    "5",
+    "--learner-threads",
+    "1",
+    "--checkpoint-every",
+    "2",
+    "--evaluation-tasks",
+    "200",
+]
+
+
+def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "innerloop", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, cwd=cwd)
+
+
+def begin(*arguments: str) -> subprocess.Popen[str]:
+    """In a process group of its own, as a terminal gives it."""
+    command = [sys.executable, "-m", "innerloop", *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+
+def wait_for_lines(file: Path, count: int) -> None:
+    for _ in range(600):
+        if len(read_lines(file)) >= count:
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"{file} did not get {count} lines within 30 seconds")
+
+
+def final(run: Path) -> dict[str, np.ndarray]:
+    return Checkpoints(str(run / "checkpoints")).newest().arrays
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["train", "--family", "bernouli-bandit"], ["family", "'bernouli-bandit'", "tabular-mdp", "Did you mean"]),
+        (["train", "--algorithm", "rl3"], ["algorithm", "'rl3'", "rl2"]),
+        (["train", "--memory", "grru"], ["memory", "'grru'", "gru, lstm", "Did you mean 'gru'"]),
+        (["train", "--preset", "frist"], ["preset", "'frist'", "first"]),
+        (["train", "--family", "os:path"], ["family", "'os:path'", "sample"]),
+        (["train", "--family", "no_such_module:thing"], ["family", "no_such_module", "importable"]),
+        (["train", "--arms", "0"], ["arms is 0", "at least 1"]),
+        (["train", "--arms", "x"], ["--arms", "'x'", "--help"]),
+        (["train", "--discount", "1.5"], ["discount is 1.5", "[0, 1]"]),
+        (["train", "--learning-rate", "nan"], ["learning_rate is nan", "finite"]),
+        (["train", "--mode", "fast"], ["'fast'", "synchronous", "overlapped"]),
+        (["train", "--iterations", "0"], ["iterations is 0", "at least 1"]),
+        (["train", "--episodes", "0"], ["episodes is 0", "at least 1"]),
+        (["train", "--trials", "2", "--parts", "3"], ["parts is 3", "at most"]),
+        (["train", "--learning-rat", "3"], ["--learning-rat", "train --help"]),
+        (["train", "--device", "warp"], ["device is 'warp'", "auto"]),
+        (["train", "--address", "127.0.0.1:1"], ["address is '127.0.0.1:1'", "refused"]),
+        (["train", "--address", "nonsense"], ["address is 'nonsense'", "host:port"]),
+        (["train", "--checkpoints", "foo://bar"], ["checkpoints is 'foo://bar'", "fsspec"]),
+        (["train", "--resume", "/nowhere"], ["/nowhere", "expected"]),
+        (["evaluate", "/nowhere"], ["/nowhere", "no checkpoint"]),
+        (["evaluate", "/nowhere", "--tasks", "1"], ["tasks is 1", "at least 2"]),
+        (["evaluate"], ["Directory of the run", "evaluate --help"]),
+        (["plot", "/nowhere"], ["/nowhere", "metrics.jsonl"]),
+        (["trian"], ["command is 'trian'", "train"]),
+    ],
+)
+def test_bad_input_is_one_sentence_with_status_2_and_leaves_nothing(
+    arguments: list[str],
+    expected: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    said = capsys.readouterr().err
+    assert stopped.value.code == 2
+    assert said.startswith("innerloop: ")
+    assert said.count("\n") == 1
+    for part in expected:
+        assert part in said
+    assert not list(tmp_path.iterdir())
+
+
+def test_help_explains_and_list_names_everything(capsys: pytest.CaptureFixture[str]) -> None:
+    main([])
+    assert "innerloop train --preset first" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as stopped:
+        main(["train", "--help"])
+    assert stopped.value.code == 0
+    explained = capsys.readouterr().out
+    for option in ("--arms", "--memory", "--learning-rate", "--actors", "--resume", "Number of arms"):
+        assert option in explained
+    main(["list"])
+    listed = capsys.readouterr().out
+    for name in ("bernoulli-bandit", "tabular-mdp", "rl2", "lstm", "first"):
+        assert name in listed
+
+
+def test_a_killed_run_resumed_ends_bit_for_bit_where_the_uninterrupted_one_ends(tmp_path: Path) -> None:
+    whole = begin("train", *SMALL, "--out", str(tmp_path / "whole"))
+    killed = begin("train", *SMALL, "--out", str(tmp_path / "killed"), "--actors", "1")
+    wait_for_lines(tmp_path / "killed" / "metrics.jsonl", 5)
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.wait()
+    assert whole.wait(120) == 0
+    assert len(read_lines(tmp_path / "killed" / "metrics.jsonl")) < 12
+    resumed = run("train", "--resume", str(tmp_path / "killed"))
+    assert resumed.returncode == 0, resumed.stderr
+    a, b = final(tmp_path / "whole"), final(tmp_path / "killed")
+    assert a.keys() == b.keys()
+    assert all(np.array_equal(a[name], b[name]) for name in a)
+    assert [line["iteration"] for line in read_lines(tmp_path / "killed" / "metrics.jsonl")] == [*range(1, 13)]
+    evaluations = [(tmp_path / name / "evaluation.json").read_text() for name in ("whole", "killed")]
+    assert evaluations[0] == evaluations[1]
+
+    printed = run("evaluate", str(tmp_path / "whole"), "--tasks", "200", "--json")
+    assert json.loads(printed.stdout) == json.loads(evaluations[0])
+    result = json.loads(printed.stdout)
+    assert set(result) >= {"return", "by_episode", "tasks", "family", "baselines"}
+    assert len(result["by_episode"]) == 5
+    for interval in (result["return"], *result["by_episode"], *result["baselines"].values()):
+        assert interval["low"] <= interval["mean"] <= interval["high"]
+    assert (tmp_path / "whole" / "learning.png").stat().st_size > 1000
+
+    newest = sorted((tmp_path / "whole" / "checkpoints").glob("*.safetensors"))
+    for file in newest:
+        file.write_bytes(file.read_bytes()[:-10])
+    refused = run("evaluate", str(tmp_path / "whole"))
+    assert refused.returncode == 2
+    assert "not whole" in refused.stderr
+    assert refused.stderr.count("\n") == 1
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    process = begin("train", *SMALL, "--out", str(out), "--iterations", "100000", "--checkpoint-every", "100000")
+    wait_for_lines(out / "metrics.jsonl", 3)
+    os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to Ray's processes too
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert f"go on with: innerloop train --resume {out}" in said
+    assert "Traceback" not in said
+    saved = Checkpoints(str(out / "checkpoints")).newest()
+    assert saved.numbers["version"] == len(read_lines(out / "metrics.jsonl")) >= 3

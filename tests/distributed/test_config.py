@@ -1,0 +1,48 @@
+"""Configurations: one set of names for the command line, Python and the saved file."""
+
+import pytest
+
+from innerloop.distributed.config import PRESETS, Config, configure, option_fields
+from innerloop.envs.errors import BadInput
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_is_a_configuration_that_survives_its_file(name: str) -> None:
+    config = configure(name)
+    assert Config.from_json(config.to_json()) == config
+
+
+def test_options_go_where_they_belong() -> None:
+    config = configure("first", arms=3, memory="gru", seed=7, episodes=4)
+    assert config.experiment.to_json()["family"] == {"name": "bernoulli-bandit", "arms": 3}
+    assert config.experiment.to_json()["algorithm"]["memory"] == "gru"
+    assert (config.run.seed, config.experiment.episodes) == (7, 4)
+    assert config.run.iterations == configure("first").run.iterations
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"armz": 3}, "'armz' is not an option"),
+        ({"arms": "3"}, "arms is '3'; expected a value of type int"),
+        ({"arms": True}, "arms is True; expected a value of type int"),
+        ({"episodes": 2.5}, "episodes is 2.5"),
+        ({"family": "tabular-mdp", "arms": 3}, "'arms' is not an option of family 'tabular-mdp'"),
+    ],
+)
+def test_unusable_options_are_named(options: dict[str, object], sentence: str) -> None:
+    with pytest.raises(BadInput, match="expected") as refused:
+        configure(**options)
+    assert sentence in str(refused.value)
+
+
+def test_two_options_of_one_name_are_refused() -> None:
+    with pytest.raises(BadInput, match="'seed', which the run has too"):
+        option_fields("families:ClashingBandit", "rl2")
+
+
+def test_a_saved_file_with_an_unknown_option_is_refused() -> None:
+    data = configure("first").to_json()
+    data["run"]["speed"] = 11
+    with pytest.raises(BadInput, match="'speed' is not an option"):
+        Config.from_json(data)
