@@ -59,6 +59,8 @@ class GymnasiumFamily:
         )
         self.horizon: int = given or 0
         if not callable(tasks):
+            different = {tuple((k, np.asarray(task[k]).tobytes()) for k in sorted(task)) for task in tasks}
+            require(len(different) == len(tasks), "the number of different tasks", len(different), f"{len(tasks)}")
             order = np.random.default_rng(0).permutation(len(tasks))
             held_out = round(test_share * len(tasks))
             self._split: dict[Split, np.ndarray] = {"test": order[:held_out], "train": order[held_out:]}

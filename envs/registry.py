@@ -37,6 +37,7 @@ def resolve(kind: str, name: str, known: Mapping[str, Any]) -> Any:
         found: Any = importlib.import_module(module_name)
         for part in attribute.split("."):
             found = getattr(found, part)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise BadInput(f"{kind} is {name!r}; expected an importable package.module:attribute ({error}).") from error
+    except Exception as error:  # whatever the plug-in's own code raises
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise BadInput(f"{kind} is {name!r}; expected an importable package.module:attribute ({reason}).") from error
     return found

@@ -28,5 +28,5 @@ def streams(seed: int, split: Split, *key: int) -> Streams:
         split: which tasks.
         key: such as (iteration, part), each at least 0.
     """
-    children = np.random.SeedSequence((seed, ("train", "test").index(split), *key)).spawn(3)
+    children = np.random.SeedSequence((seed, ("train", "test").index(split), len(key), *key)).spawn(3)
     return Streams(*(np.random.Generator(np.random.Philox(child)) for child in children))

@@ -84,6 +84,7 @@ class Trials:
         observation = step.observation
         if again.any():
             fresh = self._env.reset(again)
+            check_rows("the observation", fresh, self._spaces[0], self._n)
             observation = np.where(again.reshape(-1, *[1] * (observation.ndim - 1)), fresh, observation)
         return Input(observation, step.reward, done), step
 
@@ -100,7 +101,8 @@ def check_rows(what: str, array: np.ndarray, space: gymnasium.Space, n: int) -> 
             f"the shape of {what} from the environment is {array.shape}; expected {shape}: {n} rows of {space}."
         )
     if isinstance(space, spaces.Discrete):
-        if array.dtype.kind not in "iu" or (array < 0).any() or (array >= space.n).any():
-            raise BadInput(f"{what} from the environment is {array}; expected integers in [0, {space.n}).")
+        first, end = space.start, space.start + space.n
+        if array.dtype.kind not in "iu" or (array < first).any() or (array >= end).any():
+            raise BadInput(f"{what} from the environment is {array}; expected integers in [{first}, {end}).")
     elif not np.isfinite(array).all():
         raise BadInput(f"{what} from the environment is {array[~np.isfinite(array)][0]}; expected finite numbers.")

@@ -5,6 +5,7 @@ SHA-256 of the other: without it, or with another sum, the checkpoint does not c
 fsspec URL (`s3://…`, `gs://…`, `memory://…`).
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -60,7 +61,8 @@ class Checkpoints:
             OSError: the place cannot be written; what was there stays usable.
         """
         name = f"{int(numbers['version']):08d}"
-        data = encode(arrays)
+        # The encoder writes raw memory: an array that is not in C order would come back scrambled.
+        data = encode({name: np.asarray(array, order="C") for name, array in arrays.items()})
         about = {
             "format": FORMAT,
             "bytes": len(data),
@@ -71,9 +73,7 @@ class Checkpoints:
         self._fs.makedirs(self._root, exist_ok=True)
         self._write(f"{name}.safetensors", data)
         self._write(f"{name}.json", json.dumps(about, indent=1).encode())
-        for old in self.names()[: -self._keep]:
-            for kind in ("json", "safetensors"):
-                self._fs.rm(f"{self._root}/{old}.{kind}")
+        self._delete(self.names()[: -self._keep])
 
     def names(self) -> list[str]:
         """Of the checkpoints, oldest first."""
@@ -99,9 +99,13 @@ class Checkpoints:
 
     def clear(self) -> None:
         """Delete all checkpoints."""
-        for name in self.names():
+        self._delete(self.names())
+
+    def _delete(self, names: list[str]) -> None:
+        for name in names:
             for kind in ("json", "safetensors"):
-                self._fs.rm(f"{self._root}/{name}.{kind}")
+                with contextlib.suppress(FileNotFoundError):
+                    self._fs.rm(f"{self._root}/{name}.{kind}")
 
     def _read(self, name: str, skipped: list[str]) -> Checkpoint:
         where = f"{self.place}/{name}"

@@ -65,6 +65,9 @@ class Experiment:
             raise BadInput(
                 f"the saved configuration lacks {error}; expected family, algorithm and episodes."
             ) from error
+        check_type("episodes", episodes, 10)
+        for kind, name in zip(("family", "algorithm"), names, strict=True):
+            check_type(f"the name of the {kind}", name, "")
         return cls(
             family_name=names[0],
             family=construct("family", names[0], FAMILIES, family),
@@ -101,11 +104,14 @@ def construct(kind: str, name: str, known: Mapping[str, Callable[..., Any]], opt
         for option, given in options.items():
             if option not in fields:
                 raise unknown_option(option, [*fields], f"{kind} {name!r}")
-            check_type(option, given, fields[option].default)
-        return found(**options)
-    if options:
+            if fields[option].default is not dataclasses.MISSING:
+                check_type(option, given, fields[option].default)
+    elif options:
         raise unknown_option(next(iter(options)), [], f"{kind} {name!r}")
-    return found() if isinstance(found, type) else found
+    try:
+        return found(**options) if isinstance(found, type) else found
+    except TypeError as error:
+        raise BadInput(f"{kind} is {name!r}; expected a class whose arguments all have defaults ({error}).") from error
 
 
 def unknown_option(option: str, known: list[str], where: str) -> BadInput:

@@ -98,8 +98,9 @@ class Gaussian(nn.Module):
         self.size = self.width = math.prod(space.shape)
         self._shape, self._low, self._high = space.shape, space.low, space.high
         bounded = np.isfinite(space.low) & np.isfinite(space.high)
-        self._centre = np.where(bounded, (space.high / 2 + space.low / 2), 0).astype(np.float32)
-        self._scale = np.where(bounded, (space.high / 2 - space.low / 2), 1).astype(np.float32)
+        low, high = np.where(bounded, space.low, -1), np.where(bounded, space.high, 1)
+        self._centre = (high / 2 + low / 2).astype(np.float32)
+        self._scale = np.where(high > low, high / 2 - low / 2, 1).astype(np.float32)
         self.log_std = nn.Parameter(torch.zeros(self.size))
 
     def noise(self, rng: np.random.Generator, rows: int) -> Tensor:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..envs.errors import BadInput
+from ..envs.errors import BadInput, require
 from .api import Algorithm, Loss, Metrics, Problem
 from .trajectory import Trajectory
 
@@ -110,6 +110,31 @@ class Learner:
         self.version += 1
         return metrics
 
+    def _optimiser_entries(self, arrays: Arrays, count: int) -> dict[int, dict[str, Tensor]]:
+        """The optimiser's saved state by parameter; each entry a scalar, or of the parameter's shape.
+
+        Raises:
+            BadInput: not `count` arrays, or one has another shape.
+        """
+        entries: dict[int, dict[str, Tensor]] = {}
+        for key, array in arrays.items():
+            if key.startswith("optimiser/"):
+                _, index, name = key.split("/")
+                entries.setdefault(int(index), {})[name] = torch.tensor(array)
+        shapes = [tuple(parameter.shape) for group in self._optimiser.param_groups for parameter in group["params"]]
+        found = sum(map(len, entries.values()))
+        require(found == count, "the number of the optimiser's arrays", found, f"{count}")
+        for index, entry in entries.items():
+            for name, tensor in entry.items():
+                shape = tuple(tensor.shape)
+                own = shapes[index] if index < len(shapes) else None
+                field, expected = (
+                    f"the shape of the optimiser's {index}/{name}",
+                    f"{own}: this state is of another model",
+                )
+                require(own is not None and shape in ((), own), field, shape, expected)
+        return entries
+
     def _optimise(self, loss: Loss, trials: np.ndarray, *, learning_rate: float, max_norm: float) -> Metrics:
         def gradients(part: np.ndarray) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
             value, metrics = loss(part)
@@ -142,7 +167,7 @@ class Learner:
         for index, entry in self._optimiser.state_dict()["state"].items():
             for name, tensor in entry.items():
                 arrays[f"optimiser/{index}/{name}"] = tensor.cpu().numpy().copy()
-        return arrays, {"version": self.version}
+        return arrays, {"version": self.version, "optimiser_arrays": len(arrays) - len(self.model.state_dict())}
 
     def load(self, arrays: Arrays, numbers: dict[str, float]) -> None:
         """Take over a state that `state` gave.
@@ -150,13 +175,9 @@ class Learner:
         Raises:
             BadInput: its arrays are not those of this model; nothing has changed.
         """
-        load_weights(self.model, {name[6:]: a for name, a in arrays.items() if name.startswith("model/")})
         state = self._optimiser.state_dict()
-        state["state"] = {}
-        for key, array in arrays.items():
-            if key.startswith("optimiser/"):
-                _, index, name = key.split("/")
-                state["state"].setdefault(int(index), {})[name] = torch.tensor(array)
+        state["state"] = self._optimiser_entries(arrays, int(numbers["optimiser_arrays"]))
+        load_weights(self.model, {name[6:]: a for name, a in arrays.items() if name.startswith("model/")})
         self._optimiser.load_state_dict(state)
         self.version = int(numbers["version"])
 

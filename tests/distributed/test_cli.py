@@ -16,24 +16,8 @@ from innerloop.distributed.metrics import read_lines
 from innerloop.learner.checkpoint import Checkpoints
 
 SMALL = [
-    "--iterations",
-    "12",
-    "--trials",
-    "64",
-    "--parts",
-    "4",
-    "--hidden",
-    "16",
-    "--encoder",
-    "0",
-    "--episodes",
-    "5",
-    "--learner-threads",
-    "1",
-    "--checkpoint-every",
-    "2",
-    "--evaluation-tasks",
-    "200",
+    *("--iterations", "12", "--trials", "64", "--parts", "4", "--episodes", "5", "--hidden", "16", "--encoder", "0"),
+    *("--learner-threads", "1", "--checkpoint-every", "2", "--evaluation-tasks", "200"),
 ]
 
 

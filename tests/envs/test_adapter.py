@@ -84,7 +84,7 @@ def test_an_observation_of_another_shape_is_refused_in_one_sentence() -> None:
         def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
             return np.zeros((2, 2), np.float32), {}
 
-    env = GymnasiumFamily(Wrong, set_limit, [{"limit": 1}] * 5, horizon=2).make(
+    env = GymnasiumFamily(Wrong, set_limit, [{"limit": limit} for limit in range(1, 6)], horizon=2).make(
         {"limit": np.ones(3)}, np.random.default_rng(0)
     )
     with pytest.raises(BadInput, match=r"shape of .*observation.* is \(2, 2\); expected \(1,\)\.$"):

@@ -58,9 +58,9 @@ def test_a_plug_in_need_not_be_in_the_working_directory() -> None:
         "needs_what_is_missing:thing",
         ":thing",
         "json:",
-        pytest.param(".json:loads", marks=pytest.mark.xfail(reason="bug: TypeError, a relative name", strict=True)),
-        pytest.param("cannot_be_parsed:x", marks=pytest.mark.xfail(reason="bug: bare SyntaxError", strict=True)),
-        pytest.param("fails:x", marks=pytest.mark.xfail(reason="bug: bare ZeroDivisionError", strict=True)),
+        ".json:loads",
+        "cannot_be_parsed:x",
+        "fails:x",
     ],
 )
 def test_a_broken_plug_in_is_refused_in_one_sentence(name: str, here: Path) -> None:

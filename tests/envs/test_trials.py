@@ -200,17 +200,12 @@ def test_a_state_that_is_no_integer_is_refused() -> None:
         trials.step(stay(N))
 
 
-BEGINS_ELSEWHERE = pytest.mark.xfail(reason="bug: a Discrete that begins at 5 is taken for [0, n)", strict=True)
-
-
-@BEGINS_ELSEWHERE
 def test_states_may_begin_elsewhere_than_at_zero() -> None:
     every = np.array([5, 6, 7])
     trials = begun(Faulty({"observation": every}, [every, every], spaces.Discrete(3, start=5)))
     np.testing.assert_array_equal(trials.step(stay(N))[1].observation, every)
 
 
-@BEGINS_ELSEWHERE
 @pytest.mark.parametrize("state", [4, 8, 0])
 def test_states_out_of_a_range_that_begins_elsewhere_are_refused(state: int) -> None:
     with pytest.raises(BadInput, match=r"observation.*; expected integers in \[5, 8\)\.$"):
@@ -222,7 +217,6 @@ def test_a_bad_first_observation_is_refused() -> None:
         begun(Faulty(resets=[one_nan(N, 2)]))
 
 
-@pytest.mark.xfail(reason="bug: what a reset inside a trial returns is not checked", strict=True)
 def test_a_bad_first_observation_of_a_later_episode_is_refused() -> None:
     trials = begun(Faulty(resets=[np.zeros((N, 2), np.float32), one_nan(N, 2)]))
     with pytest.raises(BadInput, match=r"observation.* is nan; expected finite numbers\.$"):

@@ -175,7 +175,6 @@ def test_a_discrete_action_is_encoded_one_hot() -> None:
     assert encoded.tolist() == [[1, 0, 0], [0, 0, 1], [0, 0, 0]]
 
 
-@pytest.mark.xfail(reason="bug: a box's dimension without width is encoded as 0 / 0", strict=True)
 def test_a_dimension_without_width_is_encoded_as_a_finite_number() -> None:
     made = head(spaces.Box(np.float32([0, -1]), np.float32([0, 1])))
     assert torch.isfinite(made.encode(torch.from_numpy(made.none(2)))).all()

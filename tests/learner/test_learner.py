@@ -254,7 +254,6 @@ def test_weights_that_are_not_complete_are_refused_and_nothing_changes(change: s
 
 
 @pytest.mark.parametrize("change", ["missing", "of another shape"])
-@pytest.mark.xfail(reason="bug: the optimiser's arrays are not checked when a state is loaded", strict=True)
 def test_an_optimiser_state_of_another_model_is_refused_and_nothing_changes(
     change: str, experiment: Experiment, played: Played
 ) -> None:
