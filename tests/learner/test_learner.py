@@ -137,7 +137,7 @@ def test_each_update_has_random_numbers_of_its_own_that_a_resumed_run_has_too(ex
     learner, resumed = fresh(experiment), fresh(experiment)
     numbers = [drawn(learner) for _ in range(3)]
     assert len({*numbers, drawn(fresh(experiment, seed=1))}) == 4
-    resumed.load(resumed.state()[0], {"version": 2})
+    resumed.load(resumed.state()[0], {"version": 2, "optimiser_arrays": 0})
     assert drawn(resumed) == numbers[2]
 
 
@@ -173,7 +173,7 @@ def test_a_state_is_a_copy(experiment: Experiment, played: Played) -> None:
     learner = fresh(experiment)
     learner.update(played(experiment, learner), 0.0)
     (arrays, numbers), weights = learner.state(), learner.weights()
-    copies = {name: array.copy() for name, array in arrays.items()}, {"version": 1}
+    copies = {name: array.copy() for name, array in arrays.items()}, dict(numbers)
     kept = {name: array.copy() for name, array in weights.items()}
     learner.update(played(experiment, learner), 0.0)
     same_bits((arrays, numbers), copies)
