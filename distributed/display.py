@@ -54,9 +54,6 @@ class Display:
             self._progress.stop()
 
     def __call__(self, line: dict[str, Any]) -> None:
-        if "warning" in line:
-            self._console.print(f"warning: {line['warning']}", markup=False, highlight=False, soft_wrap=True)
-            return
         text = f"return {line['return']:.3f}  {line['env_steps_per_s']:,.0f} steps/s"
         if dropped := line["dropped_stale"] + line["dropped_lost"]:
             text += f"  dropped {dropped}"

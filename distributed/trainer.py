@@ -1,13 +1,16 @@
 """THE loop: tasks -> actors -> store -> learner -> weights -> actors."""
 
+import dataclasses
 import json
+import logging
+import shutil
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent import futures
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +100,9 @@ def _run(config: Config, out: Path, watch: Watch, *, fresh: bool) -> None:
     require(algorithm.on_policy, "algorithm", config.experiment.algorithm_name, "one that learns on-policy")
     torch.set_num_threads(1)
     threads = run.learner_threads or max(1, usable_cpus() // (2 if run.mode == "overlapped" else 1))
+    # Saved as resolved: a run that is resumed on another machine shares its work among as many threads.
+    run = dataclasses.replace(run, learner_threads=threads)
+    config = dataclasses.replace(config, run=run)
     learner = Learner(algorithm, config.experiment.problem, seed=run.seed, device=run.device, threads=threads)
     place = run.checkpoints or str(out / "checkpoints")
     checkpoints = Checkpoints(place, run.keep)
@@ -104,17 +110,18 @@ def _run(config: Config, out: Path, watch: Watch, *, fresh: bool) -> None:
     if not fresh:
         saved = Checkpoints(checkpoint_place(str(out))).newest()
         for reason in saved.skipped:
-            watch({"warning": f"{reason} The checkpoint before it is used."})
+            logging.getLogger("innerloop").warning("%s The checkpoint before it is used.", reason)
         learner.load(saved.arrays, saved.numbers)
         counts |= {name: saved.numbers[name] for name in counts}
     with ExitStack() as stack:
         cpus = stack.enter_context(ray_session(run.address, run.dashboard))
-        # Nothing is written before everything that can be refused has been.
-        out.mkdir(parents=True, exist_ok=True)
+        stopping = stack.enter_context(_stop_signals())
+        # What can be refused beforehand has been. A run that fails before its first update leaves nothing either.
         if fresh:
             checkpoints.clear()
-            for old in ("metrics.jsonl", "evaluation.json"):
-                (out / old).unlink(missing_ok=True)
+            _remove(out)
+            stack.callback(lambda: None if learner.version or stopping.is_set() else _remove(out))
+        out.mkdir(parents=True, exist_ok=True)
         write_whole(str(out / "config.json"), json.dumps(config.to_json(), indent=1).encode())
         journal = Journal(out, learner.version)
         stack.callback(journal.close)
@@ -123,7 +130,6 @@ def _run(config: Config, out: Path, watch: Watch, *, fresh: bool) -> None:
             config.experiment, run.seed, actors=run.actors or max(1, cpus - busy), max_restarts=run.max_restarts
         )
         stack.callback(pool.close)
-        stopping = stack.enter_context(_stop_signals())
         loop = _Loop(config, learner, pool, RayStore(), counts)
 
         def save() -> None:
@@ -137,10 +143,19 @@ def _run(config: Config, out: Path, watch: Watch, *, fresh: bool) -> None:
                 if learner.version % run.checkpoint_every == 0:
                     save()
         finally:
-            if learner.version % run.checkpoint_every or learner.version == 0:
+            if learner.version % run.checkpoint_every or stopping.is_set():
                 save()
         if learner.version < run.iterations:
             raise Interrupted(learner.version)
+
+
+def _remove(out: Path) -> None:
+    """What a run has written into its directory, but for checkpoints; and the directory, if nothing else is there."""
+    for file in ("config.json", "metrics.jsonl", "evaluation.json"):
+        (out / file).unlink(missing_ok=True)
+    shutil.rmtree(out / "tensorboard", ignore_errors=True)
+    with suppress(OSError):
+        out.rmdir()
 
 
 class _Loop:

@@ -1,8 +1,9 @@
-"""Families that misbehave, for tests."""
+"""Plug-ins for tests: families that misbehave, a memory that does not remember."""
 
 from dataclasses import dataclass
 
 import numpy as np
+from torch import Tensor, nn
 
 from innerloop.envs.api import Split, Step, Tasks
 from innerloop.envs.bandit import Arms, BernoulliBandit
@@ -36,3 +37,20 @@ class ClashingBandit(BernoulliBandit):
     """Has an option that the run has too."""
 
     seed: int = 0
+
+
+class Echo(nn.Module):
+    """Its output is a function of the last input alone."""
+
+    def __init__(self, input_size: int, hidden: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(input_size, hidden)
+
+    def initial(self, rows: int) -> tuple[Tensor, ...]:
+        return ()
+
+    def step(self, x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        return self.linear(x), ()
+
+    def unroll(self, x: Tensor) -> Tensor:
+        return self.linear(x)

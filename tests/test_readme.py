@@ -1,0 +1,63 @@
+"""The README claims only what runs as written."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+README = Path(__file__).parents[1] / "README.md"
+PYTHON = re.findall(r"```python\n(.*?)```", README.read_text(), re.S)
+COMMANDS = re.findall(r"^innerloop .*$", README.read_text(), re.M)
+
+
+def block(marker: str) -> str:
+    [found] = [text for text in PYTHON if marker in text]
+    return found
+
+
+def run(arguments: list[str], cwd: Path) -> str:
+    done = subprocess.run(arguments, cwd=cwd, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("readme")
+
+
+def test_the_gymnasium_example_is_short_and_runs_as_written(place: Path) -> None:
+    example = block("GymnasiumFamily(")
+    assert len([line for line in example.splitlines() if line]) < 20
+    (place / "pendulum.py").write_text(example)
+    [command] = [command for command in COMMANDS if "pendulum:family" in command]
+    said = run([sys.executable, "-m", *command.split()], place)
+    assert "pendulum:family, 2 episodes a trial, 20 held-out tasks" in said
+    assert (place / "runs" / "pendulum.family" / "evaluation.json").exists()
+
+
+def test_the_python_examples_run_as_written(place: Path) -> None:
+    options = ["--iterations", "3", "--trials", "50", "--evaluation-tasks", "0", "--out", "runs/first"]
+    run([sys.executable, "-m", "innerloop", "train", "--preset", "first", *options], place)
+    adapted = run([sys.executable, "-c", block("Agent.load")], place)
+    assert len(re.findall(r"^pull \d: arm \d paid [01]$", adapted, re.M)) == 10
+    trained = run([sys.executable, "-c", block("configure(").replace("iterations=20", "iterations=2")], place)
+    assert trained.splitlines()[-1].startswith("2 ")
+
+
+def test_every_command_names_options_that_exist(capsys: pytest.CaptureFixture[str]) -> None:
+    from innerloop.distributed.cli import main
+
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    known = capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["train", "--family", "tabular-mdp", "--help"])
+    known += capsys.readouterr().out
+    trainings = " ".join(command for command in COMMANDS if command.startswith("innerloop train"))
+    options = set(re.findall(r"--[\w-]+", trainings))
+    assert len(options) > 8
+    for option in options - {"--help"}:
+        assert f"{option} " in known or f"{option}\n" in known, option
