@@ -20,7 +20,7 @@ def evaluation(agent: Agent, *, tasks: int, seed: int) -> dict[str, Any]:
 
     Returns:
         `return` as {mean, low, high} (95 % bootstrap interval over tasks), `by_episode` as a list of the same, `tasks`,
-        `family`, `episodes`, `seed`, `baselines` (name to {mean, low, high}), and `optimum`: the exact value of the
+        `family`, `algorithm`, `episodes`, `seed`, `baselines` (name to {mean, low, high}), and `optimum`: the exact value of the
         Bayes-optimal policy, where it can be computed, else null.
     """
     experiment = agent.experiment
@@ -30,6 +30,7 @@ def evaluation(agent: Agent, *, tasks: int, seed: int) -> dict[str, Any]:
     return {
         **measured,
         "family": experiment.family_name,
+        "algorithm": experiment.algorithm_name,
         "episodes": episodes,
         "seed": seed,
         "baselines": {
@@ -44,7 +45,7 @@ def table(result: dict[str, Any], name: str) -> Table:
 
     Args:
         result: what `evaluation` returned.
-        name: of the trained agent.
+        name: of the run.
     """
     optimum = result["optimum"]
     drawn = Table(
@@ -55,7 +56,10 @@ def table(result: dict[str, Any], name: str) -> Table:
     drawn.add_column("95 % interval", justify="right")
     if optimum is not None:
         drawn.add_column("share of Bayes optimum", justify="right")
-    rows = [(name, result["return"], "bold"), *((n, i, "") for n, i in result["baselines"].items())]
+    rows = [
+        (f"{result['algorithm']} ({name})", result["return"], "bold"),
+        *((n, i, "") for n, i in result["baselines"].items()),
+    ]
     for label, interval, style in sorted(rows, key=lambda row: row[1]["mean"]):
         cells = [label, f"{interval['mean']:.3f}", f"{interval['low']:.3f} to {interval['high']:.3f}"]
         if optimum is not None:
