@@ -20,8 +20,8 @@ def evaluation(agent: Agent, *, tasks: int, seed: int) -> dict[str, Any]:
 
     Returns:
         `return` as {mean, low, high} (95 % bootstrap interval over tasks), `by_episode` as a list of the same, `tasks`,
-        `family`, `algorithm`, `episodes`, `seed`, `baselines` (name to {mean, low, high}), and `optimum`: the exact value of the
-        Bayes-optimal policy, where it can be computed, else null.
+        `family`, `algorithm`, `episodes`, `seed`, `baselines` (name to {mean, low, high}), and `optimum`: the exact
+        value of the Bayes-optimal policy, where it can be computed, else null.
     """
     experiment = agent.experiment
     family, episodes = experiment.family, experiment.episodes
