@@ -15,6 +15,9 @@ from .api import Problem
 from .heads import Categorical, Gaussian, head
 from .memory import Memory, State
 
+SLOWEST = 0.1
+"""Share of the newest targets in the statistics of the critic's units, once ten updates have been made."""
+
 
 class Observation(nn.Module):
     """Members of an observation space as float32 rows: `Discrete` one-hot, a finite `Box` scaled to [-1, 1].
@@ -61,6 +64,9 @@ class RecurrentPolicy(nn.Module):
 
     head: Categorical | Gaussian
     memory: Memory
+    value_mean: Tensor
+    value_std: Tensor
+    value_updates: Tensor
 
     def __init__(self, problem: Problem, memory: Callable[[int, int], Memory], hidden: int, encoder: int) -> None:
         super().__init__()
@@ -75,6 +81,9 @@ class RecurrentPolicy(nn.Module):
         # A nearly uniform first policy and a value of 0: rewards, not the draw of weights, drive the first update.
         nn.init.orthogonal_(self.output.weight, 0.01)
         nn.init.zeros_(self.output.bias)
+        # The critic predicts in units of its targets' spread; these travel and are saved with the weights.
+        for name, start in (("value_mean", 0.0), ("value_std", 1.0), ("value_updates", 0.0)):
+            self.register_buffer(name, torch.tensor(start))
 
     def inputs(self, observation: Tensor, action: Tensor, reward: Tensor, done: Tensor) -> Tensor:
         """The memory's inputs [..., D] from an observation, and the previous action, reward and done, each [...]."""
@@ -90,12 +99,35 @@ class RecurrentPolicy(nn.Module):
         """One input [B, D]; returns the head's parameters [B, size], the value [B] and the next state."""
         y, state = self.memory.step(self.encoder(x), state)
         out = self.output(y)
-        return out[:, :-1], out[:, -1], state
+        return out[:, :-1], self._value(out), state
 
     def unroll(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Whole trials [T, B, D]; returns the head's parameters [T, B, size] and the values [T, B]."""
         out = self.output(self.memory.unroll(self.encoder(x)))
-        return out[..., :-1], out[..., -1]
+        return out[..., :-1], self._value(out)
+
+    def _value(self, out: Tensor) -> Tensor:
+        return out[..., -1].float() * self.value_std + self.value_mean
+
+    @torch.no_grad()
+    def follow_targets(self, target: Tensor) -> None:
+        """Move the critic's units towards the mean and spread of its targets, leaving every prediction as it is.
+
+        PopArt (van Hasselt et al. 2016, arXiv:1602.07714, section 2). Without it the squared error of returns far from
+        1 drowns the policy's gradient in their common memory. The statistics are over all tasks, never of one.
+
+        Args:
+            target: [...], in the task's units.
+        """
+        self.value_updates += 1
+        rate = torch.clamp(1 / self.value_updates, min=SLOWEST)
+        second = self.value_std.square() + self.value_mean.square()
+        mean = torch.lerp(self.value_mean, target.mean(), rate)
+        std = (torch.lerp(second, target.square().mean(), rate) - mean.square()).clamp(min=1e-8).sqrt()
+        self.output.weight[-1] *= self.value_std / std
+        self.output.bias[-1] = (self.value_std * self.output.bias[-1] + self.value_mean - mean) / std
+        self.value_mean.copy_(mean)
+        self.value_std.copy_(std)
 
 
 class RecurrentAgent:

@@ -93,11 +93,12 @@ class RL2:
         """One iteration of PPO: `epochs` x `minibatches` optimiser steps.
 
         Returns:
-            Means over the optimiser steps of policy_loss, value_loss (in squared units of reward), entropy and kl
-            (nats per step), clipped (share of steps) and gradient_norm; explained_variance of the values that played.
+            Means over the optimiser steps of policy_loss, value_loss (in units of the targets' variance), entropy and
+            kl (nats per step), clipped (share of steps), gradient_norm; explained_variance of the values that played.
         """
         assert isinstance(model, RecurrentPolicy)
         data, explained_variance = prepare(model, batch, self.discount, self.trace)
+        model.follow_targets(data.target[data.valid.bool()])
         learning_rate = self.learning_rate + progress * (self.learning_rate_end - self.learning_rate)
         entropy_weight = self.entropy + progress * (self.entropy_end - self.entropy)
         surrogate = torch.compile(ppo_terms) if self.compile else ppo_terms
@@ -110,6 +111,7 @@ class RL2:
             parameters, value = parameters.float(), value.float()
             log_prob, entropy = model.head.measure(parameters, part.draw)
             terms = surrogate(log_prob, entropy, value, part.log_prob, part.advantage, part.target, self.clip)
+            terms["value_loss"] = terms["value_loss"] / model.value_std.square()
             weight = part.valid / total
             sums = {name: (term * weight).sum() for name, term in terms.items()}
             objective = sums["policy_loss"] + self.value_weight * sums["value_loss"] - entropy_weight * sums["entropy"]

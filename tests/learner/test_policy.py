@@ -7,14 +7,16 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
+from torch import nn
 
 from innerloop.envs.api import TaskFamily
 from innerloop.envs.bandit import BernoulliBandit
 from innerloop.envs.errors import BadInput
 from innerloop.envs.tabular import TabularMDP
+from innerloop.learner.api import Problem
 from innerloop.learner.experiment import Experiment
 from innerloop.learner.learner import Learner
-from innerloop.learner.memory import MEMORIES
+from innerloop.learner.memory import LSTM, MEMORIES
 from innerloop.learner.policy import Observation, RecurrentAgent, RecurrentPolicy
 from innerloop.learner.trajectory import Trajectory
 
@@ -150,3 +152,21 @@ def test_any_observation_of_a_box_becomes_finite_numbers(bounds: tuple[float, fl
 def test_another_kind_of_observation_is_refused_in_one_sentence(space: gymnasium.Space) -> None:
     with pytest.raises(BadInput, match=r"^the observation space is .*; expected Discrete or Box\.$"):
         Observation(space)
+
+
+def test_following_the_targets_changes_the_critics_units_and_no_prediction() -> None:
+    """PopArt: after many updates the units are the targets' mean and spread; what is predicted stays as it was."""
+    torch.manual_seed(0)
+    problem = Problem(spaces.Discrete(3), spaces.Discrete(2), 2, 4)
+    policy = RecurrentPolicy(problem, LSTM, 8, 0)
+    nn.init.normal_(policy.output.weight)
+    x = torch.randn(5, 6, policy.observation.width + 4)
+    logits, value = policy.unroll(x)
+    targets = 40 + 7 * torch.randn(10_000)
+    for _ in range(100):
+        policy.follow_targets(targets)
+        after_logits, after = policy.unroll(x)
+        torch.testing.assert_close(after, value, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(after_logits, logits)
+    torch.testing.assert_close(policy.value_mean, targets.mean(), rtol=1e-3, atol=0)
+    torch.testing.assert_close(policy.value_std, targets.std(), rtol=1e-2, atol=0)
