@@ -1,4 +1,4 @@
-"""What the learner's speed depends on: W1's update by memory, precision, threads, and what happens to freed memory.
+"""What the learner's speed depends on: W1's update by memory, precision and threads.
 
 python benchmarks/learner.py
 
@@ -19,21 +19,19 @@ from innerloop.distributed.config import configure
 from innerloop.learner import learner
 
 ROWS = [
-    ("lstm", "float32", 1, True),
-    ("lstm", "float32", 2, True),
-    ("lstm", "float32", 2, False),
-    ("lstm", "bfloat16", 2, True),
-    ("gru", "float32", 2, True),
+    ("lstm", "float32", 1),
+    ("lstm", "float32", 2),
+    ("lstm", "bfloat16", 2),
+    ("gru", "float32", 1),
+    ("gru", "float32", 2),
 ]
 
 
-def row(memory: str, precision: str, threads: int, keep: bool) -> dict[str, float]:
+def row(memory: str, precision: str, threads: int) -> dict[str, float]:
     """Samples a second, and the share of the matrix rate."""
     torch.set_num_threads(1)
     config = configure("w1", memory=memory, precision=precision)
     learner.usable_cpus = lambda: threads
-    if not keep:
-        learner.keep_freed_memory = lambda: None
     _, trajectories = rollout(config)
     rate = learn(config, trajectories)
     operations = multiply_adds(config) * 3 / (1 + 3 * 4)
@@ -42,17 +40,13 @@ def row(memory: str, precision: str, threads: int, keep: bool) -> dict[str, floa
 
 def main() -> None:
     if len(sys.argv) == 2:
-        memory, precision, threads, keep = json.loads(sys.argv[1])
-        print(json.dumps(row(memory, precision, threads, keep)))
+        print(json.dumps(row(*json.loads(sys.argv[1]))))
         return
-    table = Table("memory", "precision", "threads", "freed memory", "samples/s", "share of float32 matrix rate")
+    table = Table("memory", "precision", "threads", "samples/s", "share of float32 matrix rate")
     for given in ROWS:
         done = subprocess.run([sys.executable, __file__, json.dumps(given)], check=True, capture_output=True, text=True)
         result = json.loads(done.stdout.splitlines()[-1])
-        memory, precision, threads, keep = given
-        kept = "kept" if keep else "returned"
-        share = f"{result['share']:.0%}"
-        table.add_row(memory, precision, str(threads), kept, f"{result['samples_per_s']:,.0f}", share)
+        table.add_row(*map(str, given), f"{result['samples_per_s']:,.0f}", f"{result['share']:.0%}")
     Console().print(table)
 
 

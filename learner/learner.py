@@ -1,9 +1,7 @@
 """The outer loop: the only place where parameters change."""
 
 import copy
-import ctypes
 import os
-import platform
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -34,19 +32,6 @@ def choose_device(name: str = "auto") -> torch.device:
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise BadInput(f"device is {name!r}; expected auto, or a device that this machine has ({reason}).") from error
-
-
-def keep_freed_memory() -> None:
-    """Have glibc keep large freed blocks instead of returning them to the system after every unroll.
-
-    Each minibatch frees and takes the same tens of megabytes; without this a third or more of an update on a CPU goes
-    into page faults (benchmarks/learner.py measures it). Does nothing where the C library is another.
-    """
-    if platform.libc_ver()[0] == "glibc":
-        libc = ctypes.CDLL("libc.so.6")
-        m_trim_threshold, m_mmap_threshold = -1, -3
-        libc.mallopt(m_mmap_threshold, 1 << 30)
-        libc.mallopt(m_trim_threshold, (1 << 31) - 1)
 
 
 def usable_cpus() -> int:
@@ -83,8 +68,6 @@ class Learner:
         self._pool = ThreadPoolExecutor(self.threads, "learner", initializer=torch.set_num_threads, initargs=(1,))
         self.version = 0
         """Updates made."""
-        if self.device.type == "cpu":
-            keep_freed_memory()
 
     def update(self, batch: Trajectory, progress: float) -> Metrics:
         """One meta-update.
