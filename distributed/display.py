@@ -23,9 +23,9 @@ PLAIN_SECONDS = 5.0
 class Display:
     """Called with every iteration's metrics."""
 
-    def __init__(self, iterations: int, done: int = 0) -> None:
+    def __init__(self, iterations: int) -> None:
         self._console = Console(stderr=True)
-        self._iterations, self._done = iterations, done
+        self._iterations = iterations
         self._last = 0.0
         self._progress: Progress | None = None
         self._bar = TaskID(0)
@@ -40,7 +40,7 @@ class Display:
                 TimeRemainingColumn(),
                 console=self._console,
             )
-            self._bar = self._progress.add_task("starting Ray", total=iterations, completed=done)
+            self._bar = self._progress.add_task("starting Ray", total=iterations)
 
     def __enter__(self) -> "Display":
         if self._progress:

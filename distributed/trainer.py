@@ -23,7 +23,7 @@ from ..envs.errors import BadInput, require
 from ..learner.api import Metrics
 from ..learner.checkpoint import Checkpoints, write_whole
 from ..learner.learner import Learner, usable_cpus
-from ..learner.trajectory import concatenate
+from ..learner.trajectory import Trajectory, concatenate
 from .broadcast import Broadcast
 from .config import Config
 from .metrics import Journal
@@ -63,6 +63,9 @@ def train(config: Config, out: str | Path, *, overwrite: bool = False, watch: Wa
             f"out is {str(out)!r}, which holds a run; expected a new directory, --overwrite, or --resume {out}."
         )
     require(not out.exists() or out.is_dir(), "out", str(out), "a directory")
+    place = config.run.checkpoints
+    if place and not overwrite:  # the run's own directory has been looked at
+        require(not Checkpoints(place).names(), "checkpoints", place, "a place without another run's, or --overwrite")
     _run(config, out, watch, fresh=True)
 
 
@@ -181,13 +184,14 @@ class _Loop:
             while requested <= min(learner.version + ahead, run.iterations - 1):
                 self._pool.submit(assignments(requested, run.trials, run.parts))
                 requested += 1
-            taken = []
+            taken: dict[Assignment, Trajectory] = {}
             while len(taken) < run.parts:
                 if stopping.is_set():
                     return
-                taken += self._take(run.parts - len(taken))
-            batch = concatenate(taken)
-            staleness = [learner.version - trajectory.version for trajectory in taken]
+                taken |= self._take(run.parts - len(taken))
+            # In the order of their assignments, whoever finished first, so that a synchronous run repeats.
+            batch = concatenate([taken[assignment] for assignment in sorted(taken)])
+            staleness = [learner.version - trajectory.version for trajectory in taken.values()]
             waited = time.perf_counter()
             update = self._thread.submit(learner.update, batch, learner.version / run.iterations)
             metrics = self._meanwhile(update) if ahead else update.result()
@@ -232,11 +236,11 @@ class _Loop:
             self._pump(timeout=0)
         return update.result()
 
-    def _take(self, count: int) -> list[Any]:
+    def _take(self, count: int) -> dict[Assignment, Trajectory]:
         """Wait until that many trajectories are there, then take them; what was dropped is counted and played again."""
         if len(self._store) < count:
             self._pump(timeout=0.2)
-            return []
+            return {}
         oldest = self._learner.version - (self._run.max_staleness if self._run.mode == "overlapped" else 0)
         taken = self._store.take(count, oldest)
         self.counts["dropped_stale"] += len(taken.stale)

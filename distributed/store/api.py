@@ -9,8 +9,8 @@ from ...learner.trajectory import Trajectory
 class Taken(NamedTuple):
     """What `Store.take` gives."""
 
-    trajectories: list[Trajectory]
-    """Delivered now, and never again."""
+    trajectories: dict[Assignment, Trajectory]
+    """Delivered now, and never again; by what they were played for."""
     stale: list[Assignment]
     """Dropped: their weights trailed the learner's by more than was allowed."""
     lost: list[Assignment]
@@ -35,6 +35,6 @@ class Store(Protocol):
     def take(self, count: int, oldest_version: int) -> Taken:
         """Deliver up to `count` trajectories of `oldest_version` or newer.
 
-        They come in the order (iteration, part), so that a synchronous run does not depend on who finished first.
+        The oldest assignments come first.
         """
         ...

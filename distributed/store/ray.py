@@ -22,7 +22,7 @@ class RayStore:
         return len(self._waiting)
 
     def take(self, count: int, oldest_version: int) -> Taken:
-        taken = Taken([], [], [])
+        taken = Taken({}, [], [])
         for assignment in sorted(self._waiting):
             if len(taken.trajectories) == count:
                 break
@@ -36,5 +36,5 @@ class RayStore:
                 taken.lost.append(assignment)
                 continue
             assert isinstance(trajectory, Trajectory)
-            taken.trajectories.append(trajectory)
+            taken.trajectories[assignment] = trajectory
         return taken

@@ -63,9 +63,9 @@ def test_trajectories_come_once_and_in_order_whoever_finished_first(make: Callab
     fill(store, 5, 5, 5)
     assert len(store) == 3
     first = store.take(2, oldest_version=5)
-    assert [t.reward[0, 0] for t in first.trajectories] == [0, 1]
+    assert [t.reward[0, 0] for t in first.trajectories.values()] == [0, 1]
     second = store.take(2, oldest_version=5)
-    assert [t.reward[0, 0] for t in second.trajectories] == [2]
+    assert [t.reward[0, 0] for t in second.trajectories.values()] == [2]
     assert len(store) == 0
     assert not store.take(2, oldest_version=5).trajectories
 
@@ -75,7 +75,7 @@ def test_what_is_too_old_is_dropped_and_named(make: Callable[[], Store]) -> None
     store = make()
     fill(store, 3, 5, 4)
     taken = store.take(3, oldest_version=4)
-    assert [t.version for t in taken.trajectories] == [5, 4]
+    assert {a.part: t.version for a, t in taken.trajectories.items()} == {1: 5, 2: 4}
     assert taken.stale == [Assignment(0, 0, 1)]
     assert len(store) == 0
 
@@ -91,4 +91,4 @@ def test_what_is_lost_is_named_and_the_rest_is_delivered(make: Callable[[], Stor
     wait_until_lost(reference)
     taken = store.take(2, oldest_version=1)
     assert taken.lost == [Assignment(0, 1, 1)]
-    assert [t.reward[0, 0] for t in taken.trajectories] == [0]
+    assert [t.reward[0, 0] for t in taken.trajectories.values()] == [0]

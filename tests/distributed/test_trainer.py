@@ -137,6 +137,8 @@ def test_checkpoints_go_to_any_url_and_resume_finds_them(tmp_path: Path) -> None
     agent.begin_trial(2)
     assert agent.act(np.zeros(2, np.int64), np.zeros(2), np.zeros(2, np.bool_)).shape == (2,)
     resume(tmp_path / "run")
+    with pytest.raises(BadInput, match="another run"):
+        train(small(iterations=2, checkpoints=place), tmp_path / "other")
 
 
 def test_a_checkpoint_of_another_shape_is_refused_in_one_sentence(tmp_path: Path) -> None:
