@@ -33,7 +33,7 @@ class RL2:
     """Width of the memory."""
     encoder: int = 128
     """Width of a layer between the inputs and the memory; 0 for none."""
-    learning_rate: float = 5e-3
+    learning_rate: float = 7e-3
     """Adam's step size at the start; falls linearly to `learning_rate_end`."""
     learning_rate_end: float = 1e-4
     """Adam's step size at the end of the run."""
@@ -47,12 +47,12 @@ class RL2:
     """Per step, across the episodes of a trial."""
     trace: float = 0.3
     """Lambda of the generalised advantage estimates."""
-    entropy: float = 0.01
+    entropy: float = 0.005
     """Weight of the entropy bonus at the start; falls linearly to `entropy_end`."""
     entropy_end: float = 0.0
     """Weight of the entropy bonus at the end of the run."""
-    value_weight: float = 0.5
-    """Weight of the value's squared error beside the policy's loss."""
+    value_weight: float = 1.0
+    """Weight of the value's squared error, in units of the targets' variance, beside the policy's loss."""
     max_gradient_norm: float = 1.0
     """Gradients longer than this are shortened to it."""
     precision: Literal["float32", "bfloat16"] = "float32"
