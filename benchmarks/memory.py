@@ -1,6 +1,6 @@
 """Does memory stay flat? Many iterations of little work; resident memory of the driver and of every actor.
 
-python benchmarks/memory.py --iterations 8000     # as many as W1 makes in an hour
+python benchmarks/memory.py --iterations 8000     # about what W1 makes in an hour in float32
 
 A leak per iteration shows as well with small iterations as with large ones, in a tenth of the time.
 """

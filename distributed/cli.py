@@ -18,7 +18,6 @@ from rich.console import Console
 from ..actors.agent import Agent
 from ..envs import FAMILIES
 from ..envs.errors import BadInput, require
-from ..envs.registry import resolve
 from ..learner import ALGORITHMS
 from ..learner.checkpoint import write_whole
 from ..learner.experiment import options_of
@@ -55,7 +54,9 @@ def main(arguments: list[str] | None = None) -> None:
         return
     command, *rest = given
     try:
-        resolve("command", command, COMMANDS)(rest) if command in COMMANDS else _unknown(command)
+        if command not in COMMANDS:
+            raise BadInput(f"command is {command!r}; expected one of {', '.join(COMMANDS)}.")
+        COMMANDS[command](rest)
     except BadInput as error:
         _refuse(str(error))
     except (Diverged, ActorsDied) as error:
@@ -63,10 +64,6 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(1)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _unknown(command: str) -> NoReturn:
-    raise BadInput(f"command is {command!r}; expected one of {', '.join(COMMANDS)}.")
 
 
 def _refuse(sentence: str) -> NoReturn:
@@ -84,6 +81,10 @@ def _train(rest: list[str]) -> None:
     except argparse.ArgumentError as error:
         raise BadInput(f"{error.argument_name} has no value; expected one.") from error
     if names.resume:
+        for name in ("preset", "family", "algorithm"):
+            require(
+                getattr(names, name) is None, name, getattr(names, name), "nothing beside --resume: the run has its own"
+            )
         base = saved_config(names.resume)
     else:
         chosen = {key: value for key in ("family", "algorithm") if (value := getattr(names, key))}

@@ -31,6 +31,9 @@ from .pool import Pool, Summary
 from .session import ray_session
 from .store import RayStore, Store
 
+WRITTEN = ("config.json", "metrics.jsonl", "evaluation.json", "tensorboard")
+"""What a run writes into its directory, beside checkpoints and plots."""
+
 Watch = Callable[[dict[str, Any]], None]
 """Called after every iteration with its metrics."""
 
@@ -58,11 +61,10 @@ def train(config: Config, out: str | Path, *, overwrite: bool = False, watch: Wa
         Diverged: a gradient was not finite; the last whole version is saved.
     """
     out = Path(out)
-    if (out / "config.json").exists() and not overwrite:
+    if any((out / name).exists() for name in (*WRITTEN, "checkpoints")) and not overwrite:
         raise BadInput(
             f"out is {str(out)!r}, which holds a run; expected a new directory, --overwrite, or --resume {out}."
         )
-    require(not out.exists() or out.is_dir(), "out", str(out), "a directory")
     place = config.run.checkpoints
     if place and not overwrite:  # the run's own directory has been looked at
         require(not Checkpoints(place).names(), "checkpoints", place, "a place without another run's, or --overwrite")
@@ -124,7 +126,10 @@ def _run(config: Config, out: Path, watch: Watch, *, fresh: bool) -> None:
             checkpoints.clear()
             _remove(out)
             stack.callback(lambda: None if learner.version or stopping.is_set() else _remove(out))
-        out.mkdir(parents=True, exist_ok=True)
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise BadInput(f"out is {str(out)!r}; expected a directory that can be written ({error}).") from error
         write_whole(str(out / "config.json"), json.dumps(config.to_json(), indent=1).encode())
         journal = Journal(out, learner.version)
         stack.callback(journal.close)
@@ -154,9 +159,9 @@ def _run(config: Config, out: Path, watch: Watch, *, fresh: bool) -> None:
 
 def _remove(out: Path) -> None:
     """What a run has written into its directory, but for checkpoints; and the directory, if nothing else is there."""
-    for file in ("config.json", "metrics.jsonl", "evaluation.json"):
-        (out / file).unlink(missing_ok=True)
-    shutil.rmtree(out / "tensorboard", ignore_errors=True)
+    for name in WRITTEN:
+        with suppress(OSError):  # most often: it is not there
+            shutil.rmtree(out / name) if (out / name).is_dir() else (out / name).unlink()
     with suppress(OSError):
         out.rmdir()
 

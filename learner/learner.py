@@ -111,11 +111,8 @@ class Learner:
             for name, tensor in entry.items():
                 shape = tuple(tensor.shape)
                 own = shapes[index] if index < len(shapes) else None
-                field, expected = (
-                    f"the shape of the optimiser's {index}/{name}",
-                    f"{own}: this state is of another model",
-                )
-                require(own is not None and shape in ((), own), field, shape, expected)
+                fits = own is not None and shape in ((), own)
+                require(fits, f"the shape of the optimiser's {index}/{name}", shape, f"{own}, as in this model")
         return entries
 
     def _optimise(self, loss: Loss, trials: np.ndarray, *, learning_rate: float, max_norm: float) -> Metrics:

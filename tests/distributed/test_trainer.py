@@ -129,6 +129,14 @@ def test_a_directory_that_holds_a_run_is_not_overwritten_unasked(tmp_path: Path)
     assert not same_bits(before, final(tmp_path / "run"))
 
 
+def test_what_another_program_left_in_a_directory_is_not_deleted_unasked(tmp_path: Path) -> None:
+    (tmp_path / "tensorboard").mkdir()
+    (tmp_path / "tensorboard" / "events").write_text("somebody's")
+    with pytest.raises(BadInput, match="holds a run"):
+        train(small(iterations=1), tmp_path)
+    assert (tmp_path / "tensorboard" / "events").read_text() == "somebody's"
+
+
 def test_checkpoints_go_to_any_url_and_resume_finds_them(tmp_path: Path) -> None:
     place = f"file://{tmp_path}/elsewhere"
     train(small(iterations=2, checkpoints=place), tmp_path / "run")
