@@ -13,7 +13,8 @@ from .rollout import play
 
 
 class Assignment(NamedTuple):
-    """One batch of trials to play. The same assignment with the same weights gives the same bits, whoever plays it."""
+    """One batch of trials to play, each of a task of its own. The same assignment with the same weights gives the same
+    bits, whoever plays it."""
 
     iteration: int
     part: int
@@ -54,5 +55,5 @@ class Actor:
         rng = streams(self._seed, "train", assignment.iteration, assignment.part)
         family = self._experiment.family
         tasks = family.sample(rng.tasks, assignment.trials, "train")
-        trials = Trials(family, tasks, self._experiment.episodes, rng.env)
+        trials = Trials(family, tasks, self._experiment.episodes, rng.env, self._agent.width)
         return play(self._agent, trials, rng.agent, self.version)

@@ -8,6 +8,7 @@ An episode that ends does not end the trial: show the agent the reward and done 
 first observation, and it goes on with what it has learned.
 """
 
+import dataclasses
 import json
 from typing import Any
 
@@ -34,18 +35,20 @@ class Agent:
         """Newer checkpoints that could not be used, and why."""
 
     @classmethod
-    def load(cls, run: str, *, greedy: bool = False) -> "Agent":
+    def load(cls, run: str, *, greedy: bool = False, episodes: int = 0) -> "Agent":
         """The agent of a run's newest whole checkpoint.
 
         Args:
             run: the run's directory, or the place (path or fsspec URL) of its checkpoints.
             greedy: take the most probable action instead of drawing one.
+            episodes: of a trial, during which it adapts; 0 for as many as in training.
 
         Raises:
             BadInput: no checkpoint there, or none that is whole and fits its own configuration.
         """
         checkpoint = find_checkpoint(run)
         experiment = Experiment.from_json(checkpoint.config)
+        experiment = dataclasses.replace(experiment, episodes=episodes or experiment.episodes)
         model = experiment.algorithm.build(experiment.problem).requires_grad_(False)
         weights = {name[6:]: array for name, array in checkpoint.arrays.items() if name.startswith("model/")}
         load_weights(model, weights)
@@ -54,23 +57,29 @@ class Agent:
         return agent
 
     @property
+    def width(self) -> int:
+        """Rows that play one task side by side: 1 for an agent that adapts by memory (see `learner.api.InnerLoop`)."""
+        return self._inner_loop.width
+
+    @property
     def note(self) -> dict[str, np.ndarray]:
         """What the last `act` noted of itself (for RL²: draw, log_prob, value), name to [n, ...]."""
         return dict(self._inner_loop.note)
 
     def begin_trial(self, n: int, rng: np.random.Generator | None = None) -> None:
-        """Forget everything: n new, unknown tasks.
+        """Forget everything: new, unknown tasks.
 
         Args:
-            n: trials side by side, at least 1.
+            n: rows side by side, at least 1; a multiple of `width`, the rows of one task next to each other.
             rng: where given, the source of all randomness from now on.
         """
         require(n >= 1, "n", n, "at least 1")
+        require(n % self.width == 0, "n", n, f"a multiple of {self.width}, the rollouts that one adaptation needs")
         self._rows = n
         self._inner_loop.begin_trial(n, rng)
 
     def act(self, observation: np.ndarray, reward: np.ndarray, done: Bools) -> np.ndarray:
-        """Choose the next action of every trial, having seen what the last one brought.
+        """Choose the next action of every row, having seen what the last one brought.
 
         Args:
             observation: [n, ...], of the episodes now running.

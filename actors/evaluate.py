@@ -13,7 +13,7 @@ from ..learner.api import InnerLoop
 from .rollout import play
 
 CHUNK = 2_000
-"""Trials played side by side: large enough to be fast, small enough for any family's memory."""
+"""Rows played side by side: large enough to be fast, small enough for any family's memory."""
 
 
 @dataclass(frozen=True)
@@ -31,18 +31,19 @@ def play_tasks(agent: InnerLoop, family: TaskFamily, episodes: int, *, tasks: in
     The tasks and their noise depend on `seed` alone, so agents are compared on the same ones.
 
     Returns:
-        The return of each episode, float64 [tasks, episodes].
+        The return of each episode, float64 [tasks, episodes]; the mean over the rows of a task.
 
     Raises:
         BadInput: fewer than 2 tasks, or the environment returned something that its spaces do not have.
     """
     require(tasks >= 2, "tasks", tasks, "at least 2, for an interval")
     returns = []
-    for part, start in enumerate(range(0, tasks, CHUNK)):
+    size = max(1, CHUNK // agent.width)
+    for part, start in enumerate(range(0, tasks, size)):
         rng = streams(seed, "test", part)
-        drawn = family.sample(rng.tasks, min(CHUNK, tasks - start), "test")
-        trajectory = play(agent, Trials(family, drawn, episodes, rng.env), rng.agent)
-        returns.append(trajectory.episode_returns(episodes))
+        drawn = family.sample(rng.tasks, min(size, tasks - start), "test")
+        trajectory = play(agent, Trials(family, drawn, episodes, rng.env, agent.width), rng.agent)
+        returns.append(trajectory.episode_returns(episodes).reshape(-1, agent.width, episodes).mean(1))
     return np.concatenate(returns)
 
 

@@ -17,8 +17,8 @@ def play(agent: InnerLoop, trials: Trials, rng: np.random.Generator, version: in
         version: of the agent's weights.
 
     Returns:
-        As many steps as the longest trial took, one column per trial. The agent's notes have one row more: what it
-        noted at the input behind the last step, from which a truncated trial is bootstrapped.
+        As many steps as the longest trial took, one column per row of the trials. The agent's notes have one row more:
+        what it noted at the input behind the last step, from which a truncated trial is bootstrapped.
     """
     given = trials.begin()
     n = len(given.done)
@@ -26,7 +26,7 @@ def play(agent: InnerLoop, trials: Trials, rng: np.random.Generator, version: in
     observations, actions, rewards, terminated, truncated, valid = [given.observation], [], [], [], [], []
     notes: list[dict[str, np.ndarray]] = []
     for _ in range(trials.steps):
-        valid.append(~trials.over)
+        valid.append(trials.playing)
         action = agent.act(*given)
         notes.append(dict(agent.note))
         given, step = trials.step(action)
@@ -35,7 +35,7 @@ def play(agent: InnerLoop, trials: Trials, rng: np.random.Generator, version: in
         rewards.append(step.reward)
         terminated.append(step.terminated)
         truncated.append(step.truncated)
-        if trials.over.all():
+        if not trials.playing.any():
             break
     agent.act(*given)
     notes.append(dict(agent.note))
@@ -48,4 +48,5 @@ def play(agent: InnerLoop, trials: Trials, rng: np.random.Generator, version: in
         valid=np.stack(valid),
         note={name: np.stack([note[name] for note in notes]) for name in notes[0]},
         version=version,
+        diverged=trials.diverged,
     )

@@ -119,7 +119,8 @@ def _train(rest: list[str]) -> None:
             print(f"\ninnerloop: {stopped}; go on with: innerloop train --resume {out}", file=sys.stderr)
             sys.exit(130)
     if config.run.evaluation_tasks:
-        result = evaluation(Agent.load(str(out)), tasks=config.run.evaluation_tasks, seed=config.run.seed)
+        agent = Agent.load(str(out), episodes=config.run.evaluation_episodes)
+        result = evaluation(agent, tasks=config.run.evaluation_tasks, seed=config.run.seed)
         write_whole(str(out / "evaluation.json"), json.dumps(result, indent=1).encode())
         Console().print(table(result, out.name))
     for file in plot([out], out):
@@ -202,6 +203,8 @@ class Evaluate:
     """Held-out tasks."""
     seed: int = 0
     """Of the tasks and their noise; training never draws the same."""
+    episodes: int = 0
+    """Episodes of a trial; 0 for as many as in training."""
     greedy: bool = False
     """Take the most probable action instead of drawing one."""
     json: bool = False
@@ -209,12 +212,13 @@ class Evaluate:
 
     def __post_init__(self) -> None:
         require(self.tasks >= 2, "tasks", self.tasks, "at least 2")
-        require(self.seed >= 0, "seed", self.seed, "at least 0")
+        for name in ("seed", "episodes"):
+            require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
 
 
 def _evaluate(rest: list[str]) -> None:
     options = parse(Evaluate, rest, "innerloop evaluate")
-    agent = Agent.load(options.run, greedy=options.greedy)
+    agent = Agent.load(options.run, greedy=options.greedy, episodes=options.episodes)
     for reason in agent.skipped:
         print(f"warning: {reason} The checkpoint before it is used.", file=sys.stderr)
     result = evaluation(agent, tasks=options.tasks, seed=options.seed)

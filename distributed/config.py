@@ -19,7 +19,7 @@ class Run:
     iterations: int = 200
     """Meta-updates."""
     trials: int = 1_000
-    """Trials played for one meta-update."""
+    """Trials played for one meta-update, each of a task of its own."""
     parts: int = 2
     """Batches in which an iteration's trials are played, each by one actor. Results depend on it, not on the actors."""
     seed: int = 0
@@ -48,11 +48,13 @@ class Run:
     """Where checkpoints go: a path or an fsspec URL such as s3://bucket/run; empty for the run's own directory."""
     evaluation_tasks: int = 10_000
     """Held-out tasks in the evaluation that follows training; 0 for none."""
+    evaluation_episodes: int = 0
+    """Episodes of a trial in the evaluation; 0 for as many as in training."""
 
     def __post_init__(self) -> None:
         for field in ("iterations", "trials", "parts", "checkpoint_every", "keep"):
             require(getattr(self, field) >= 1, field, getattr(self, field), "at least 1")
-        for field in ("seed", "max_staleness", "actors", "max_restarts", "learner_threads"):
+        for field in ("seed", "max_staleness", "actors", "max_restarts", "learner_threads", "evaluation_episodes"):
             require(getattr(self, field) >= 0, field, getattr(self, field), "at least 0")
         require(self.parts <= self.trials, "parts", self.parts, f"at most as many as trials, {self.trials}")
         modes = ("synchronous", "overlapped")

@@ -54,11 +54,16 @@ class Display:
             self._progress.stop()
 
     def __call__(self, line: dict[str, Any]) -> None:
-        text = f"return {line['return']:.3f}  {line['env_steps_per_s']:,.0f} steps/s"
+        text = f"return {line['return']:.3f}  "
+        if line["first_episode"] != line["return"]:  # several episodes in a trial: is the last better than the first?
+            text += f"(episodes {line['first_episode']:.2f} … {line['last_episode']:.2f})  "
+        text += f"{line['env_steps_per_s']:,.0f} steps/s"
         if dropped := line["dropped_stale"] + line["dropped_lost"]:
             text += f"  dropped {dropped}"
         if line["restarts"]:
             text += f"  restarts {line['restarts']}"
+        if line["diverged"]:
+            text += f"  diverged {line['diverged']}"
         if self._progress:
             self._progress.update(self._bar, completed=line["iteration"], description=text)
         elif time.monotonic() - self._last >= PLAIN_SECONDS or line["iteration"] == self._iterations:

@@ -27,8 +27,6 @@ class Summary(NamedTuple):
     steps: int
     seconds: float
     """That the actor spent playing."""
-    trial_return: float
-    """Mean undiscounted return of a trial."""
 
 
 class ActorsDied(RuntimeError):
@@ -48,8 +46,7 @@ class Remote:
         start = time.perf_counter()
         trajectory = self._actor.collect(assignment)
         seconds = time.perf_counter() - start
-        trial_return = float(trajectory.reward[trajectory.valid].sum()) / assignment.trials
-        return Summary(version, trajectory.steps, seconds, trial_return), trajectory
+        return Summary(version, trajectory.steps, seconds), trajectory
 
 
 @dataclass

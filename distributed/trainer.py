@@ -111,7 +111,15 @@ def _run(config: Config, out: Path, watch: Watch, *, fresh: bool) -> None:
     learner = Learner(algorithm, config.experiment.problem, seed=run.seed, device=run.device, threads=threads)
     place = run.checkpoints or str(out / "checkpoints")
     checkpoints = Checkpoints(place, run.keep)
-    counts = {"env_steps": 0, "trials": 0, "seconds": 0.0, "dropped_stale": 0, "dropped_lost": 0, "restarts": 0}
+    counts = {
+        "env_steps": 0,
+        "trials": 0,
+        "seconds": 0.0,
+        "dropped_stale": 0,
+        "dropped_lost": 0,
+        "restarts": 0,
+        "diverged": 0,
+    }
     if not fresh:
         saved = Checkpoints(checkpoint_place(str(out))).newest()
         for reason in saved.skipped:
@@ -206,6 +214,7 @@ class _Loop:
             self.counts["env_steps"] += batch.steps
             self.counts["trials"] += run.trials
             self.counts["seconds"] += end - start
+            self.counts["diverged"] += batch.diverged
             self.counts["restarts"] = self._restarts_before + self._pool.restarts
             returns = batch.episode_returns(self._config.experiment.episodes)
             played = self._summaries

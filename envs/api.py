@@ -29,6 +29,8 @@ class Step(NamedTuple):
     """[N]: the MDP itself ended the episode; what would have followed is worth nothing."""
     truncated: Bools
     """[N]: the episode was cut (a time limit); what would have followed is still worth something."""
+    diverged: Bools | np.bool_ = np.False_
+    """[N], or False for all: the episode was cut because its simulation broke down; it counts as truncated."""
 
 
 class VectorEnv(Protocol):

@@ -23,35 +23,46 @@ class Input(NamedTuple):
     reward: np.ndarray
     """float32 [N]: for the previous action; 0 at the start of the trial."""
     done: Bools
-    """[N]: the previous action ended an episode; False at the start of the trial."""
+    """[N]: the previous action ended an episode; False at the start of the trial, and while a row waits."""
 
 
 class Trials:
-    """N trials of `episodes` episodes each, one task per row, stepped as one batch.
+    """N rows of `episodes` episodes each, stepped as one batch; a task is played in `width` rows side by side.
 
-    `over` marks the rows whose trial has ended. Such a row is stepped on with the others, but counts no more.
+    With several rows to a task, what is learned from one episode comes from all of them: every row then waits at the
+    end of an episode until all have ended theirs. A row that waits, or whose trial is over, is stepped on with the
+    others, but does not count.
     """
 
-    def __init__(self, family: TaskFamily, tasks: Tasks, episodes: int, rng: np.random.Generator) -> None:
+    def __init__(
+        self, family: TaskFamily, tasks: Tasks, episodes: int, rng: np.random.Generator, width: int = 1
+    ) -> None:
         """Args:
         family: where the tasks come from.
         tasks: one per trial.
         episodes: k, at least 1.
         rng: all randomness of the MDPs.
+        width: rows of one task, at least 1; they lie next to each other.
 
         Raises:
-            BadInput: `episodes` is less than 1.
+            BadInput: `episodes` or `width` is less than 1.
         """
         require(episodes >= 1, "episodes", episodes, "at least 1")
+        require(width >= 1, "width", width, "at least 1")
+        if width > 1:
+            tasks = {name: np.repeat(array, width, axis=0) for name, array in tasks.items()}
         self._env = family.make(tasks, rng)
         self._spaces = family.observation_space, family.action_space
         self._n = len(next(iter(tasks.values())))
-        self._episodes = episodes
+        self._episodes, self._wait = episodes, width > 1
         self.steps = episodes * family.horizon
         """Steps after which every trial is over."""
         self.episode = np.zeros(self._n, np.int64)
         """[N]: index of the episode now running, in [0, episodes]."""
-        self.over = np.zeros(self._n, np.bool_)
+        self.playing = np.ones(self._n, np.bool_)
+        """[N]: the next step counts; False where the row waits or its trial is over."""
+        self.diverged = 0
+        """Episodes that were cut because their simulation broke down."""
 
     def begin(self) -> Input:
         """The first input of every trial."""
@@ -63,7 +74,7 @@ class Trials:
         """Take one action per row, [N, ...].
 
         Returns:
-            The next input, and the step as the MDPs gave it.
+            The next input, and the step as the MDPs gave it; in rows that were not playing, it means nothing.
 
         Raises:
             BadInput: the environment returned NaN, or arrays of a shape that its space does not have.
@@ -77,10 +88,14 @@ class Trials:
             raise BadInput(
                 f"the environment's reward is {step.reward[~np.isfinite(step.reward)][0]}; expected a finite number."
             )
-        done = step.terminated | step.truncated
-        self.episode += done & ~self.over
-        self.over = self.episode >= self._episodes
-        again = done & ~self.over
+        done = (step.terminated | step.truncated) & self.playing
+        self.diverged += int((step.diverged & self.playing).sum())
+        self.episode += done
+        ended = done if not self._wait else ~self.playing | done
+        again = ended & (self.episode < self._episodes)
+        if self._wait and not ended.all():
+            again[:] = False
+        self.playing = (self.playing & ~done) | again
         observation = step.observation
         if again.any():
             fresh = self._env.reset(again)

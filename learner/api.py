@@ -4,19 +4,18 @@ How the three kinds of meta-RL fit, so that none of them needs a trainer of its 
 
 * **by memory** (RL²). `InnerLoop.act` advances a recurrent state; the state is the adaptation. The outer update is
   PPO over whole trials, on the trajectories of the newest weights.
-* **by gradient** (MAML, ProMP). `InnerLoop.act` plays the rows with per-task parameters and keeps what it saw; when the
-  rows of a task have finished the episodes that an inner step needs, the next `act` takes that step (batched over
-  tasks) before it answers. So the actor plays, adapts and plays again inside one `collect`, and the trajectory holds
-  both phases, told apart by `note["step"]`. Rollouts of one task side by side are rows that share a task: the actor
-  repeats each task `width` times. The outer update differentiates through the inner steps, and may be a trust-region
-  step instead of an optimiser's.
+* **by gradient** (MAML, ProMP). `InnerLoop.act` plays the rows with per-task parameters and keeps what it saw. Rollouts
+  of one task side by side are `width` rows that share a task; when all have ended an episode, the next `act` takes one
+  inner step, batched over tasks, before it answers. So episode e of a trial is played after e inner steps, the actor
+  plays, adapts and plays again inside one `collect`, and the adaptation curve is the return by episode. The outer
+  update differentiates through the inner steps, and may be a trust-region step instead of an optimiser's.
 * **by posterior** (PEARL). `InnerLoop.act` adds the step to the task's context and, where an episode begins, samples
   the latent again, z ~ q(z | context); `note["latent"]` keeps it. The algorithm says `on_policy = False`: the store
   then hands it batches sampled by task from all that was played, instead of each trajectory once.
 """
 
-from collections.abc import Callable, Mapping
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple, Protocol, TypeVar
 
 import gymnasium
 import numpy as np
@@ -27,6 +26,10 @@ from ..envs.api import Bools
 from .trajectory import Trajectory
 
 Metrics = dict[str, float]
+
+
+class Diverged(RuntimeError):
+    """A gradient that is not finite. Raised by an algorithm; the learner then is as it was before the update."""
 
 
 class Problem(NamedTuple):
@@ -41,7 +44,13 @@ class Problem(NamedTuple):
 
 
 class InnerLoop(Protocol):
-    """An agent that adapts: n trials at once, from what it sees alone."""
+    """An agent that adapts: n rows at once, from what it sees alone."""
+
+    @property
+    def width(self) -> int:
+        """Rows that play one task side by side, next to each other; where it is more than 1, every row waits at the end
+        of an episode until all have ended theirs, and all begin the next together."""
+        ...
 
     @property
     def note(self) -> Mapping[str, np.ndarray]:
@@ -49,11 +58,14 @@ class InnerLoop(Protocol):
         ...
 
     def begin_trial(self, n: int, rng: np.random.Generator | None = None) -> None:
-        """Forget everything: n new, unknown tasks. `rng`, where given, is the source of all randomness from now on."""
+        """Forget everything: n rows of new, unknown tasks, a multiple of `width`.
+
+        `rng`, where given, is the source of all randomness from now on.
+        """
         ...
 
     def act(self, observation: np.ndarray, reward: np.ndarray, done: Bools) -> np.ndarray:
-        """Choose the next action of every trial.
+        """Choose the next action of every row.
 
         Called once more behind a trial's last step, for its note: a truncated trial is bootstrapped from it. That
         action is not taken.
@@ -61,7 +73,8 @@ class InnerLoop(Protocol):
         Args:
             observation: [n, ...], of the episodes now running.
             reward: float32 [n], for the previous action; 0 at the start of the trial.
-            done: bool [n], the previous action ended an episode; False at the start of the trial.
+            done: bool [n], the previous action ended an episode; False at the start of the trial. What a row is given
+                while it waits for the others means nothing.
 
         Returns:
             [n, ...], members of the action space.
@@ -69,18 +82,29 @@ class InnerLoop(Protocol):
         ...
 
 
+T = TypeVar("T")
+R = TypeVar("R")
+
 Loss = Callable[[np.ndarray], tuple[Tensor, Mapping[str, Tensor]]]
 """From the indices of some trials to their share of the loss, and of each metric; shares add up to the whole."""
 
 
 class Optimise(Protocol):
-    """What the learner lends to an algorithm: one guarded step of its optimiser."""
+    """What the learner lends to an algorithm: its threads, and guarded steps of its optimiser."""
+
+    def parts(self, trials: np.ndarray) -> list[np.ndarray]:
+        """The trials in as many parts as threads share the work, none empty."""
+        ...
+
+    def map(self, function: Callable[[T], R], items: Iterable[T]) -> list[R]:
+        """What `function` makes of each item, in their order, computed in the threads."""
+        ...
 
     def __call__(self, loss: Loss, trials: np.ndarray, *, learning_rate: float, max_norm: float) -> Metrics:
-        """Add up the gradients of `loss` over the trials (in several threads, on a CPU), clip, step.
+        """Take one step along the gradient of `loss` over the trials, clipped.
 
         Args:
-            loss: may be called several times, each with a part of `trials`, from several threads at once.
+            loss: called with parts of `trials`, from several threads at once.
             trials: indices of the minibatch's trials.
             learning_rate: of this step.
             max_norm: longer gradients are shortened to it.

@@ -17,9 +17,11 @@ from ..envs.errors import BadInput
 
 
 class Head(Protocol):
-    """A distribution over draws, parametrised by `size` numbers per row."""
+    """A distribution over draws, parametrised by `size` numbers per row. It learns nothing itself."""
 
     size: int
+    constants: int
+    """How many of them, the last ones, do not depend on the observation: the policy learns them as they are, from 0."""
     width: int
     """Of an action as a policy input."""
 
@@ -33,6 +35,14 @@ class Head(Protocol):
 
     def measure(self, parameters: Tensor, draw: Tensor) -> tuple[Tensor, Tensor]:
         """Log-probability of draws [...] under parameters [..., size], and the distribution's entropy: [...], nats."""
+        ...
+
+    def kl(self, old: Tensor, new: Tensor) -> Tensor:
+        """Kullback-Leibler divergence KL(old || new) of distributions with parameters [..., size]: [...], nats."""
+        ...
+
+    def fisher(self, parameters: Tensor, direction: Tensor) -> Tensor:
+        """The Hessian of `kl` at old = new, times a direction; all [..., size]."""
         ...
 
     def action(self, draw: np.ndarray) -> np.ndarray:
@@ -56,6 +66,7 @@ class Categorical(nn.Module):
     def __init__(self, space: spaces.Discrete) -> None:
         super().__init__()
         self.size = self.width = int(space.n)
+        self.constants = 0
         self._start = int(space.start)
         rows = torch.cat([torch.zeros(1, self.size), torch.eye(self.size)])
         self.register_buffer("_rows", rows, persistent=False)  # several times faster than F.one_hot, one step at a time
@@ -76,6 +87,14 @@ class Categorical(nn.Module):
         log_p = parameters.log_softmax(-1)
         return log_p.gather(-1, draw.unsqueeze(-1)).squeeze(-1), -(log_p.exp() * log_p).sum(-1)
 
+    def kl(self, old: Tensor, new: Tensor) -> Tensor:
+        log_p = old.log_softmax(-1)
+        return (log_p.exp() * (log_p - new.log_softmax(-1))).sum(-1)
+
+    def fisher(self, parameters: Tensor, direction: Tensor) -> Tensor:
+        p = parameters.softmax(-1)
+        return p * (direction - (p * direction).sum(-1, keepdim=True))
+
     def action(self, draw: np.ndarray) -> np.ndarray:
         return draw + self._start
 
@@ -87,7 +106,8 @@ class Categorical(nn.Module):
 
 
 class Gaussian(nn.Module):
-    """For `Box`: independent normals with learned means and one learned log standard deviation per dimension.
+    """For `Box`: independent normals. The parameters are the means, and behind them the log standard deviations, which
+    do not depend on the observation.
 
     A draw is in units of the box's half-widths around its centre (in the box's own units where it is unbounded), and
     is clipped to the box when it becomes an action.
@@ -95,28 +115,40 @@ class Gaussian(nn.Module):
 
     def __init__(self, space: spaces.Box) -> None:
         super().__init__()
-        self.size = self.width = math.prod(space.shape)
+        self.width = self.constants = math.prod(space.shape)
+        self.size = 2 * self.width
         self._shape, self._low, self._high = space.shape, space.low, space.high
         bounded = np.isfinite(space.low) & np.isfinite(space.high)
         low, high = np.where(bounded, space.low, -1), np.where(bounded, space.high, 1)
         self._centre = (high / 2 + low / 2).astype(np.float32)
         self._scale = np.where(high > low, high / 2 - low / 2, 1).astype(np.float32)
-        self.log_std = nn.Parameter(torch.zeros(self.size))
 
     def noise(self, rng: np.random.Generator, rows: int) -> Tensor:
-        return torch.from_numpy(rng.standard_normal((rows, self.size), np.float32))
+        return torch.from_numpy(rng.standard_normal((rows, self.width), np.float32))
 
     def draw(self, parameters: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor]:
-        draw = parameters.float()
+        parameters = parameters.float()
+        draw, log_std = parameters.split(self.width, -1)
         if noise is not None:
-            draw = draw + self.log_std.exp() * noise.to(parameters.device)
+            draw = draw + log_std.exp() * noise.to(parameters.device)
         return draw, self.measure(parameters, draw)[0]
 
     def measure(self, parameters: Tensor, draw: Tensor) -> tuple[Tensor, Tensor]:
-        z = (draw - parameters) * (-self.log_std).exp()
-        log_prob = (-0.5 * z.square() - self.log_std - 0.5 * math.log(2 * math.pi)).sum(-1)
-        entropy = (self.log_std + 0.5 * math.log(2 * math.pi * math.e)).sum()
-        return log_prob, entropy.expand(log_prob.shape)
+        mean, log_std = parameters.split(self.width, -1)
+        z = (draw - mean) * (-log_std).exp()
+        log_prob = (-0.5 * z.square() - log_std - 0.5 * math.log(2 * math.pi)).sum(-1)
+        entropy = (log_std + 0.5 * math.log(2 * math.pi * math.e)).sum(-1)
+        return log_prob, entropy
+
+    def kl(self, old: Tensor, new: Tensor) -> Tensor:
+        (mean, log_std), (new_mean, new_log_std) = old.split(self.width, -1), new.split(self.width, -1)
+        spread = (2 * log_std).exp() + (mean - new_mean).square()
+        return (new_log_std - log_std + 0.5 * spread * (-2 * new_log_std).exp() - 0.5).sum(-1)
+
+    def fisher(self, parameters: Tensor, direction: Tensor) -> Tensor:
+        mean, log_std = direction.split(self.width, -1)
+        precision = (-2 * parameters[..., self.width :]).exp()
+        return torch.cat([mean * precision, 2 * log_std], -1)
 
     def action(self, draw: np.ndarray) -> np.ndarray:
         shaped = draw.reshape(len(draw), *self._shape)

@@ -2,21 +2,21 @@
 
 import copy
 import os
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ..envs.errors import BadInput, require
-from .api import Algorithm, Loss, Metrics, Problem
+from .api import Algorithm, Diverged, Loss, Metrics, Problem
 from .trajectory import Trajectory
 
 Arrays = dict[str, np.ndarray]
-
-
-class Diverged(RuntimeError):
-    """A gradient that is not finite. The learner is as it was before the update."""
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -37,6 +37,39 @@ def choose_device(name: str = "auto") -> torch.device:
 def usable_cpus() -> int:
     """CPUs that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class _Optimise:
+    """See `api.Optimise`. On a CPU, threads share the work: sums are taken in a fixed order."""
+
+    def __init__(self, model: nn.Module, optimiser: torch.optim.Optimizer, threads: int) -> None:
+        self._optimiser, self._threads = optimiser, threads
+        self._parameters = [p for p in model.parameters() if p.requires_grad]
+        self._pool = ThreadPoolExecutor(threads, "learner", initializer=torch.set_num_threads, initargs=(1,))
+
+    def parts(self, trials: np.ndarray) -> list[np.ndarray]:
+        return [part for part in np.array_split(trials, self._threads) if len(part)]
+
+    def map(self, function: Callable[[T], R], items: Iterable[T]) -> list[R]:
+        return list(self._pool.map(function, items))
+
+    def __call__(self, loss: Loss, trials: np.ndarray, *, learning_rate: float, max_norm: float) -> Metrics:
+        def gradients(part: np.ndarray) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
+            value, metrics = loss(part)
+            found = torch.autograd.grad(value, self._parameters, allow_unused=True, materialize_grads=True)
+            return found, {"loss": value.detach()} | {name: metric.detach() for name, metric in metrics.items()}
+
+        shares = self.map(gradients, self.parts(trials))
+        for parameter, *found in zip(self._parameters, *(share[0] for share in shares), strict=True):
+            parameter.grad = sum(found[1:], start=found[0])
+        norm = nn.utils.clip_grad_norm_(self._parameters, max_norm)
+        metrics = {name: float(sum(share[1][name] for share in shares)) for name in shares[0][1]}
+        if not torch.isfinite(norm):
+            raise Diverged(f"the gradient's norm is {float(norm)} (loss {metrics['loss']:.4g})")
+        for group in self._optimiser.param_groups:
+            group["lr"] = learning_rate
+        self._optimiser.step()
+        return metrics | {"gradient_norm": float(norm)}
 
 
 class Learner:
@@ -64,8 +97,7 @@ class Learner:
             self.model: nn.Module = algorithm.build(problem)
         self.model.to(self.device)
         self._optimiser = algorithm.optimiser(self.model)
-        self._parameters = [p for p in self.model.parameters() if p.requires_grad]
-        self._pool = ThreadPoolExecutor(self.threads, "learner", initializer=torch.set_num_threads, initargs=(1,))
+        self._optimise = _Optimise(self.model, self._optimiser, self.threads)
         self.version = 0
         """Updates made."""
 
@@ -86,9 +118,14 @@ class Learner:
         rng = np.random.Generator(np.random.Philox(np.random.SeedSequence((self._seed, self.version))))
         try:
             metrics = self.algorithm.update(self.model, batch, self._optimise, progress, rng)
-        except BaseException:
+        except BaseException as error:
             self.model.load_state_dict(before[0])
             self._optimiser.load_state_dict(before[1])
+            if isinstance(error, Diverged):
+                raise Diverged(
+                    f"{error} at update {self.version}. The weights are still those of version {self.version}. "
+                    "Try smaller steps."
+                ) from error
             raise
         self.version += 1
         return metrics
@@ -114,28 +151,6 @@ class Learner:
                 fits = own is not None and shape in ((), own)
                 require(fits, f"the shape of the optimiser's {index}/{name}", shape, f"{own}, as in this model")
         return entries
-
-    def _optimise(self, loss: Loss, trials: np.ndarray, *, learning_rate: float, max_norm: float) -> Metrics:
-        def gradients(part: np.ndarray) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
-            value, metrics = loss(part)
-            found = torch.autograd.grad(value, self._parameters, allow_unused=True, materialize_grads=True)
-            return found, {"loss": value.detach()} | {name: metric.detach() for name, metric in metrics.items()}
-
-        parts = [part for part in np.array_split(trials, self.threads) if len(part)]
-        shares = list(self._pool.map(gradients, parts))
-        for parameter, *found in zip(self._parameters, *(share[0] for share in shares), strict=True):
-            parameter.grad = sum(found[1:], start=found[0])
-        norm = nn.utils.clip_grad_norm_(self._parameters, max_norm)
-        metrics = {name: float(sum(share[1][name] for share in shares)) for name in shares[0][1]}
-        if not torch.isfinite(norm):
-            raise Diverged(
-                f"the gradient's norm is {float(norm)} at update {self.version} (loss {metrics['loss']:.4g}). "
-                f"The weights are still those of version {self.version}. Try a smaller learning rate."
-            )
-        for group in self._optimiser.param_groups:
-            group["lr"] = learning_rate
-        self._optimiser.step()
-        return metrics | {"gradient_norm": float(norm)}
 
     def weights(self) -> Arrays:
         """A copy of the model's parameters and buffers, as actors load them: name to array, on the CPU."""

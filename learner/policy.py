@@ -77,10 +77,11 @@ class RecurrentPolicy(nn.Module):
         self.memory = memory(encoder or width, hidden)
         missing = [part for part in ("initial", "step", "unroll") if not hasattr(self.memory, part)]
         require(not missing, "memory", type(self.memory).__name__, f"a module with {', '.join(missing)}")
-        self.output = nn.Linear(hidden, self.head.size + 1)
+        self.output = nn.Linear(hidden, self.head.size - self.head.constants + 1)
         # A nearly uniform first policy and a value of 0: rewards, not the draw of weights, drive the first update.
         nn.init.orthogonal_(self.output.weight, 0.01)
         nn.init.zeros_(self.output.bias)
+        self.constants = nn.Parameter(torch.zeros(self.head.constants)) if self.head.constants else None
         # The critic predicts in units of its targets' spread; these travel and are saved with the weights.
         for name, start in (("value_mean", 0.0), ("value_std", 1.0), ("value_updates", 0.0)):
             self.register_buffer(name, torch.tensor(start))
@@ -99,12 +100,17 @@ class RecurrentPolicy(nn.Module):
         """One input [B, D]; returns the head's parameters [B, size], the value [B] and the next state."""
         y, state = self.memory.step(self.encoder(x), state)
         out = self.output(y)
-        return out[:, :-1], self._value(out), state
+        return self._distribution(out), self._value(out), state
 
     def unroll(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Whole trials [T, B, D]; returns the head's parameters [T, B, size] and the values [T, B]."""
         out = self.output(self.memory.unroll(self.encoder(x)))
-        return out[..., :-1], self._value(out)
+        return self._distribution(out), self._value(out)
+
+    def _distribution(self, out: Tensor) -> Tensor:
+        if self.constants is None:
+            return out[..., :-1]
+        return torch.cat([out[..., :-1].float(), self.constants.expand(*out.shape[:-1], -1)], -1)
 
     def _value(self, out: Tensor) -> Tensor:
         return out[..., -1].float() * self.value_std + self.value_mean
@@ -132,6 +138,8 @@ class RecurrentPolicy(nn.Module):
 
 class RecurrentAgent:
     """An inner loop by memory: the state that `policy` carries through the trial is the adaptation."""
+
+    width = 1
 
     def __init__(self, policy: RecurrentPolicy, greedy: bool = False) -> None:
         self._policy, self._greedy = policy, greedy

@@ -1,6 +1,7 @@
 """What actors send and the learner eats: stacked arrays, time first, one trial per column.
 
-With T steps and B trials; trials shorter than T are padded behind their end, where `valid` is False.
+With T steps and B columns; a column shorter than T is padded behind its end. Columns of one task lie next to each
+other; there, a column also waits between its episodes, until the others have ended theirs. `valid` is False in both.
 """
 
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ from ..envs.api import Bools
 
 @dataclass(frozen=True, kw_only=True)
 class Trajectory:
-    """B whole trials. The policy's input at step t is (observation[t], action[t-1], reward[t-1], done[t-1]).
+    """B columns of whole trials. The policy's input at step t is (observation[t], action[t-1], reward[t-1], done[t-1]).
 
     `observation` has one row more: the last input of every trial, from which a truncated one is bootstrapped.
     """
@@ -29,11 +30,13 @@ class Trajectory:
     truncated: Bools
     """[T, B]: the episode was cut at this step."""
     valid: Bools
-    """[T, B]: the step belongs to the trial; the last True of a column is the trial's end."""
+    """[T, B]: the step belongs to an episode of the trial; the last True of a column is the trial's end."""
     note: dict[str, np.ndarray] = field(default_factory=dict)
     """What the inner loop noted at each input, name to [T + 1, B, ...]."""
     version: int = 0
     """Of the weights that played; the oldest, where several did."""
+    diverged: int = 0
+    """Episodes that were cut because their simulation broke down."""
 
     @property
     def done(self) -> Bools:
@@ -43,8 +46,8 @@ class Trajectory:
     @property
     def trial_end(self) -> Bools:
         """[T, B]: the trial's last step."""
-        following = np.concatenate([self.valid[1:], np.zeros_like(self.valid[:1])])
-        return self.valid & ~following
+        later = np.flip(np.logical_or.accumulate(np.flip(self.valid, 0), axis=0), 0)  # here or at a later step
+        return self.valid & ~np.concatenate([later[1:], np.zeros_like(later[:1])])
 
     @property
     def steps(self) -> int:
@@ -101,4 +104,5 @@ def concatenate(trajectories: Sequence[Trajectory]) -> Trajectory:
             for name in trajectories[0].note
         },
         version=min(trajectory.version for trajectory in trajectories),
+        diverged=sum(trajectory.diverged for trajectory in trajectories),
     )

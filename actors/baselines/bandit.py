@@ -15,6 +15,8 @@ from .posterior import BetaPosterior, Posterior
 class PosteriorAgent:
     """An `InnerLoop` that keeps the posterior of every arm; what it plays is `choose`, which a baseline defines."""
 
+    width = 1
+
     def __init__(self, posterior: Posterior) -> None:
         """Args:
         posterior: the belief to keep; it must not be shared with another agent.

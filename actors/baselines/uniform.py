@@ -16,6 +16,8 @@ class Random:
     Where a Box has no bounds, uniform means nothing: there it draws N(0, 1), clipped to the bound it has, if any.
     """
 
+    width = 1
+
     def __init__(self, action_space: gymnasium.Space) -> None:
         """Args:
             action_space: of one MDP, `Discrete` or `Box`.

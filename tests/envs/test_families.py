@@ -147,7 +147,8 @@ def test_a_row_whose_episode_has_ended_can_be_stepped_on(family: TaskFamily) -> 
 def test_the_same_generator_gives_the_same_bits(family: TaskFamily) -> None:
     def record(seed: int) -> list[np.ndarray]:
         env = begin(family, seed)
-        arrays = [env.reset(ALL).copy()]
+        tasks = family.sample(np.random.default_rng(seed), N, "train")
+        arrays = [*tasks.values(), env.reset(ALL).copy()]
         for action in some_actions(family.action_space, 2 * family.horizon):
             step = env.step(action)
             arrays += [np.array(array) for array in step]

@@ -94,16 +94,16 @@ def test_each_trial_is_over_after_exactly_k_episodes_of_its_own_length(episodes:
     trials = trials_of(lengths, episodes)
     assert trials.steps == 4 * episodes
     trials.begin()
-    assert not trials.over.any()
+    assert trials.playing.all()
     for t in range(1, trials.steps + 1):
         _, step = trials.step(stay(6))
         for row, length in enumerate(lengths):
             each = min(length, 4)
-            assert trials.over[row] == (t >= each * episodes)
+            assert trials.playing[row] == (t < each * episodes)
             assert trials.episode[row] == min(t // each, episodes)
-            if not trials.over[row]:
+            if trials.playing[row]:
                 assert step.truncated[row] == (length > 4 and t % 4 == 0)
-    assert trials.over.all()
+    assert not trials.playing.any()
 
 
 @pytest.mark.parametrize("episodes", [0, -1])

@@ -84,7 +84,10 @@ WRONG_TYPE = r"; expected a value of type "
         ({"algorithm": {"name": "rl2", "memory": ["gru"]}}, rf"^memory is \['gru'\]{WRONG_TYPE}str\.$"),
         ({"family": {"name": "tabular-mdp", "states": 0}}, r"^states is 0; expected at least 1\.$"),
         ({"family": {"name": "tabular"}}, r"^family is 'tabular'; expected one of .* Did you mean 'tabular-mdp'\?$"),
-        ({"algorithm": {"name": "rl3"}}, r"^algorithm is 'rl3'; expected one of rl2.* Did you mean 'rl2'\?$"),
+        (
+            {"algorithm": {"name": "rl3"}},
+            r"^algorithm is 'rl3'; expected one of maml, promp, rl2.* Did you mean 'rl2'\?$",
+        ),
         ({"episodes": 0}, r"^episodes is 0; expected at least 1\.$"),
         ({"family": {"states": 3}}, r"^the saved configuration lacks 'name'; expected .*\.$"),
         ({"algorithm": 3}, r"^the saved configuration lacks .*; expected family, algorithm and episodes\.$"),

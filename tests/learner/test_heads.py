@@ -29,11 +29,16 @@ SPACES = {
 every_space = pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
 
 
-def gaussian(log_std: tuple[float, ...] = (-0.7, 0.4)) -> Gaussian:
-    made = Gaussian(spaces.Box(-1, 1, (len(log_std),), np.float32))
-    with torch.no_grad():
-        made.log_std.copy_(torch.tensor(log_std))
-    return made
+LOG_STD = torch.tensor([-0.7, 0.4])
+
+
+def gaussian() -> Gaussian:
+    return Gaussian(spaces.Box(-1, 1, (2,), np.float32))
+
+
+def with_log_std(mean: Tensor) -> Tensor:
+    """The head's parameters, out of means [..., 2]."""
+    return torch.cat([mean, LOG_STD.expand_as(mean)], -1)
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
@@ -57,8 +62,8 @@ def test_categorical_log_probability_and_entropy_are_torchs() -> None:
 
 def test_gaussian_log_probability_and_entropy_are_torchs() -> None:
     mean, draw, made = random(7, 3, 2), random(7, 3, 2, seed=1), gaussian()
-    exact = torch.distributions.Independent(torch.distributions.Normal(mean, made.log_std.exp().expand_as(mean)), 1)
-    log_prob, entropy = made.measure(mean, draw)
+    exact = torch.distributions.Independent(torch.distributions.Normal(mean, LOG_STD.exp().expand_as(mean)), 1)
+    log_prob, entropy = made.measure(with_log_std(mean), draw)
     torch.testing.assert_close(log_prob, exact.log_prob(draw))
     torch.testing.assert_close(entropy, exact.entropy())
 
@@ -80,10 +85,32 @@ def test_every_uniform_number_draws_an_action_and_one_of_no_probability_never() 
 @torch.no_grad()
 def test_gaussian_draws_follow_the_distribution() -> None:
     made = gaussian()
-    draw, _ = made.draw(torch.tensor([2.0, -3.0]).expand(MANY, 2), made.noise(np.random.default_rng(0), MANY))
+    draw, _ = made.draw(
+        with_log_std(torch.tensor([2.0, -3.0]).expand(MANY, 2)), made.noise(np.random.default_rng(0), MANY)
+    )
     for column, mean, log_std in zip(draw.T.numpy(), (2.0, -3.0), (-0.7, 0.4), strict=True):
         assert stats.kstest(column, "norm", args=(mean, math.exp(log_std))).pvalue > 1e-3
     assert abs(np.corrcoef(draw.T.numpy())[0, 1]) < 4 / math.sqrt(MANY)
+
+
+@every_space
+def test_kl_is_the_mean_difference_of_log_probabilities(space: gymnasium.Space) -> None:
+    """By its definition, over many draws of the first distribution."""
+    made = head(space)
+    one, two = (0.4 * random(1, made.size, seed=seed).expand(MANY, -1) for seed in (0, 1))
+    draw, _ = made.draw(one, made.noise(np.random.default_rng(0), MANY))
+    difference = made.measure(one, draw)[0] - made.measure(two, draw)[0]
+    error = float(difference.std()) / math.sqrt(MANY)
+    assert float(made.kl(one, two)[0]) == pytest.approx(float(difference.mean()), abs=4 * error + 1e-6)
+    torch.testing.assert_close(made.kl(one, one), torch.zeros(MANY), atol=1e-6, rtol=0)
+
+
+@every_space
+def test_fisher_is_the_second_derivative_of_kl(space: gymnasium.Space) -> None:
+    made = head(space)
+    here, direction = random(made.size).double(), random(made.size, seed=1).double()
+    hessian = torch.autograd.functional.hessian(lambda there: made.kl(here, there), here)
+    torch.testing.assert_close(made.fisher(here, direction), hessian @ direction)
 
 
 @every_space
@@ -116,7 +143,7 @@ def test_without_noise_the_draw_is_the_most_probable() -> None:
     logits = random(40, 5)
     assert torch.equal(Categorical(spaces.Discrete(5)).draw(logits, None)[0], logits.argmax(-1))
     mean = random(40, 2)
-    assert torch.equal(gaussian().draw(mean, None)[0], mean)
+    assert torch.equal(gaussian().draw(with_log_std(mean), None)[0], mean)
 
 
 @every_space
