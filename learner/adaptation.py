@@ -102,21 +102,30 @@ def inner_loss(policy: GradientPolicy, weights: Weights, data: Phase, ratio: boo
 
 
 def inner_step(
-    policy: GradientPolicy, weights: Weights, data: Phase, *, ratio: bool = False, first_order: bool = False
+    policy: GradientPolicy, weights: Weights, data: Phase, step: int, *, ratio: bool = False, first_order: bool = False
 ) -> dict[str, Tensor]:
-    """One task's weights after one inner step.
+    """One task's weights after an inner step.
 
     Args:
         policy: the network, with the rates.
         weights: of this task.
         data: of this task, played with these weights.
+        step: which one, from 0.
         ratio: see `inner_loss`.
         first_order: treat the step's gradient as a constant when the result is differentiated.
     """
     gradient = torch.func.grad(lambda weights: inner_loss(policy, weights, data, ratio))(dict(weights))
     if first_order:
         gradient = {name: share.detach() for name, share in gradient.items()}
-    return {name: weight - policy.rate(name) * gradient[name] for name, weight in weights.items()}
+    return {name: weight - policy.rate(name, step) * gradient[name] for name, weight in weights.items()}
+
+
+def inner_steps(policy: GradientPolicy, weights: Weights, data: Phase, step: int, **options: bool) -> dict[str, Tensor]:
+    """`inner_step` of every task at once; before the first, all tasks share their weights, which have no task axis."""
+    one = torch.func.vmap(
+        lambda weights, data: inner_step(policy, weights, data, step, **options), in_dims=(0 if step else None, 0)
+    )
+    return one(dict(weights), data)
 
 
 def adapted(
@@ -126,11 +135,7 @@ def adapted(
 
     Differentiable with respect to the policy's parameters; the first are shared by all tasks and have no task axis.
     """
-
-    def step(weights: Weights, phase: Phase) -> dict[str, Tensor]:
-        return inner_step(policy, weights, phase, ratio=ratio, first_order=first_order)
-
     found = [dict(policy.weights.items())]
-    for index, each in enumerate(data):
-        found.append(torch.func.vmap(step, in_dims=(0 if index else None, 0))(found[-1], each))
+    for step, each in enumerate(data):
+        found.append(inner_steps(policy, found[-1], each, step, ratio=ratio, first_order=first_order))
     return found

@@ -92,8 +92,9 @@ Loss = Callable[[np.ndarray], tuple[Tensor, Mapping[str, Tensor]]]
 class Optimise(Protocol):
     """What the learner lends to an algorithm: its threads, and guarded steps of its optimiser."""
 
-    def parts(self, trials: np.ndarray) -> list[np.ndarray]:
-        """The trials in as many parts as threads share the work, none empty."""
+    def parts(self, trials: np.ndarray, most: int = 2**62) -> list[np.ndarray]:
+        """The trials in as many parts as threads share the work, or a multiple of it where a part would have more than
+        `most`; none empty."""
         ...
 
     def map(self, function: Callable[[T], R], items: Iterable[T]) -> list[R]:

@@ -23,7 +23,8 @@ class GradientPolicy(nn.Module):
         hidden: width of each layer.
         layers: hidden layers.
         activation: between them.
-        rate: of an inner step.
+        rate: of the first inner step.
+        decay: of the later ones, as a share of it.
         learned_rates: one rate per parameter, learned with the parameters (Meta-SGD).
     """
 
@@ -35,6 +36,7 @@ class GradientPolicy(nn.Module):
         layers: int,
         activation: Literal["relu", "tanh"],
         rate: float,
+        decay: float,
         learned_rates: bool,
     ) -> None:
         super().__init__()
@@ -48,7 +50,7 @@ class GradientPolicy(nn.Module):
             self.weights[f"b{index}"] = torch.zeros(outputs)
         if self.head.constants:
             self.weights["constants"] = torch.zeros(self.head.constants)
-        self._layers, self._rate = layers + 1, rate
+        self._layers, self._rate, self._decay = layers + 1, rate, decay
         rates = {name: torch.full_like(weight, rate) for name, weight in self.weights.items()}
         self.rates = nn.ParameterDict(rates if learned_rates else {})
 
@@ -65,6 +67,6 @@ class GradientPolicy(nn.Module):
             return x
         return torch.cat([x, weights["constants"].unsqueeze(-2).expand(*x.shape[:-1], -1)], -1)
 
-    def rate(self, name: str) -> Tensor | float:
-        """Of an inner step, for one of the weights."""
-        return self.rates.get(name, self._rate)
+    def rate(self, name: str, step: int) -> Tensor | float:
+        """Of an inner step, counted from 0, for one of the weights."""
+        return self.rates.get(name, self._rate) * (self._decay if step else 1.0)

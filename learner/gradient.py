@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ..envs.api import Bools
 from ..envs.errors import require
-from .adaptation import inner_step, phase
+from .adaptation import inner_steps, phase
 from .api import Problem
 from .feedforward import GradientPolicy, Weights
 
@@ -21,7 +21,9 @@ class GradientBased:
     rollouts: int = 20
     """Episodes of one task that are played side by side for each inner step."""
     inner_rate: float = 0.1
-    """Size of an inner step."""
+    """Size of the first inner step."""
+    inner_decay: float = 0.5
+    """Size of the later ones, as a share of the first's (Finn et al. halve it)."""
     learned_rates: bool = False
     """Learn the inner steps' size for every parameter, from `inner_rate` on (Meta-SGD)."""
     first_order: bool = False
@@ -44,6 +46,7 @@ class GradientBased:
         for field in ("hidden", "layers"):
             require(getattr(self, field) >= 1, field, getattr(self, field), "at least 1")
         require(0 < self.inner_rate < float("inf"), "inner_rate", self.inner_rate, "a finite number above 0")
+        require(0 < self.inner_decay <= 1, "inner_decay", self.inner_decay, "a number in (0, 1]")
         require(self.activation in ("relu", "tanh"), "activation", self.activation, "relu or tanh")
         for field in ("discount", "trace"):
             require(0 <= getattr(self, field) <= 1, field, getattr(self, field), "a number in [0, 1]")
@@ -55,6 +58,7 @@ class GradientBased:
             layers=self.layers,
             activation=self.activation,
             rate=self.inner_rate,
+            decay=self.inner_decay,
             learned_rates=self.learned_rates,
         )
 
@@ -124,9 +128,5 @@ class GradientAgent:
                 x, draw, log_prob, torch.stack(self._rewards), valid,
                 width=self.width, discount=self._discount, trace=self._trace,
             )  # fmt: skip
-            step = torch.func.vmap(
-                lambda weights, data: inner_step(self._policy, weights, data),
-                in_dims=(0 if self._episode > 1 else None, 0),
-            )
-            self._weights = step(self._weights, data)
+            self._weights = inner_steps(self._policy, self._weights, data, self._episode - 1)
         self._begin_episode()

@@ -47,8 +47,9 @@ class _Optimise:
         self._parameters = [p for p in model.parameters() if p.requires_grad]
         self._pool = ThreadPoolExecutor(threads, "learner", initializer=torch.set_num_threads, initargs=(1,))
 
-    def parts(self, trials: np.ndarray) -> list[np.ndarray]:
-        return [part for part in np.array_split(trials, self._threads) if len(part)]
+    def parts(self, trials: np.ndarray, most: int = 2**62) -> list[np.ndarray]:
+        rounds = -(-len(trials) // (most * self._threads))
+        return [part for part in np.array_split(trials, self._threads * rounds) if len(part)]
 
     def map(self, function: Callable[[T], R], items: Iterable[T]) -> list[R]:
         return list(self._pool.map(function, items))

@@ -23,6 +23,9 @@ from .gradient import GradientBased
 from .trajectory import Trajectory
 from .trust_region import Linearised, Vector, trust_region_step
 
+ROWS = 10_000
+"""Steps that are differentiated at once: few enough for a processor's cache, many enough to be worth the call."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class MAML(GradientBased):
@@ -53,7 +56,8 @@ class MAML(GradientBased):
         assert isinstance(model, GradientPolicy)
         data, explained = phases(model, batch, width=self.rollouts, discount=self.discount, trace=self.trace)
         parameters, tasks = list(model.parameters()), len(data[0].x)
-        parts = [[each.of(part) for each in data] for part in optimise.parts(np.arange(tasks))]
+        most = max(1, ROWS // data[0].x.shape[1])
+        parts = [[each.of(part) for each in data] for part in optimise.parts(np.arange(tasks), most)]
         everyone = range(len(parts))
 
         def outputs(index: int) -> Tensor:

@@ -83,5 +83,22 @@ class LSTM(nn.Module):
         return self.lstm(x)[0]
 
 
-MEMORIES: dict[str, Callable[[int, int], Memory]] = {"gru": GRU, "lstm": LSTM}
+class Memoryless(nn.Module):
+    """No memory at all, to compare with: a layer that sees the observation alone, nothing of the step before."""
+
+    def __init__(self, input_size: int, hidden: int) -> None:
+        super().__init__()
+        self.layer = nn.Linear(input_size, hidden)
+
+    def initial(self, rows: int) -> State:
+        return ()
+
+    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        return self.layer(x).tanh(), state
+
+    def unroll(self, x: Tensor) -> Tensor:
+        return self.layer(x).tanh()
+
+
+MEMORIES: dict[str, Callable[[int, int], Memory]] = {"gru": GRU, "lstm": LSTM, "none": Memoryless}
 """Name to a constructor (input_size, hidden); what it makes is also an `nn.Module`."""

@@ -13,7 +13,7 @@ from ..envs.api import Bools
 from ..envs.errors import BadInput, require
 from .api import Problem
 from .heads import Categorical, Gaussian, head
-from .memory import Memory, State
+from .memory import Memory, Memoryless, State
 
 SLOWEST = 0.1
 """Share of the newest targets in the statistics of the critic's units, once ten updates have been made."""
@@ -72,7 +72,8 @@ class RecurrentPolicy(nn.Module):
         super().__init__()
         self.observation = Observation(problem.observation_space)
         self.head = head(problem.action_space)
-        width = self.observation.width + self.head.width + 2
+        self._blind = memory is Memoryless
+        width = self.observation.width + (0 if self._blind else self.head.width + 2)
         self.encoder = nn.Sequential(nn.Linear(width, encoder), nn.Tanh()) if encoder else nn.Identity()
         self.memory = memory(encoder or width, hidden)
         missing = [part for part in ("initial", "step", "unroll") if not hasattr(self.memory, part)]
@@ -88,6 +89,8 @@ class RecurrentPolicy(nn.Module):
 
     def inputs(self, observation: Tensor, action: Tensor, reward: Tensor, done: Tensor) -> Tensor:
         """The memory's inputs [..., D] from an observation, and the previous action, reward and done, each [...]."""
+        if self._blind:
+            return self.observation(observation)
         parts = [
             self.observation(observation),
             self.head.encode(action),

@@ -28,7 +28,7 @@ class RL2:
     """RL² with PPO. The defaults are those of the `first` preset: 5-armed bandits, 10 pulls."""
 
     memory: str = "lstm"
-    """Memory: gru, lstm, or a plug-in as package.module:attribute."""
+    """Memory: gru, lstm, none (a policy of the observation alone), or a plug-in as package.module:attribute."""
     hidden: int = 128
     """Width of the memory."""
     encoder: int = 128

@@ -41,8 +41,8 @@ class Linearised:
         return list(found)
 
 
-def conjugate_gradient(product: Callable[[Vector], Vector], target: Vector, iterations: int) -> Vector:
-    """Approximately solve H x = target.
+def conjugate_gradient(product: Callable[[Vector], Vector], target: Vector, iterations: int) -> tuple[Vector, float]:
+    """Approximately solve H x = target; returns x and the curvature x H x.
 
     Args:
         product: v to H v, H symmetric and positive definite.
@@ -62,7 +62,7 @@ def conjugate_gradient(product: Callable[[Vector], Vector], target: Vector, iter
         residual = add(residual, image, -step)
         before, square = square, dot(residual, residual)
         direction = add(residual, direction, square / before)
-    return x
+    return x, dot(x, add(target, residual, -1))
 
 
 @torch.no_grad()
@@ -98,8 +98,7 @@ def trust_region_step(
     """
     old = [parameter.clone() for parameter in parameters]
     nothing = {"kl": 0.0, "improvement": 0.0, "step": 0.0}
-    direction = conjugate_gradient(lambda v: add(product(v), v, damping), gradient, iterations)
-    curvature = dot(direction, add(product(direction), direction, damping))
+    direction, curvature = conjugate_gradient(lambda v: add(product(v), v, damping), gradient, iterations)
     if not 0 < curvature < float("inf"):
         return nothing
     scale = (2 * max_kl / curvature) ** 0.5

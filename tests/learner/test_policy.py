@@ -25,7 +25,7 @@ Made = Callable[..., Learner]
 families = pytest.mark.parametrize(
     "family", [BernoulliBandit, TabularMDP, "pendulum"], indirect=True, ids=["bandit", "tabular", "pendulum"]
 )
-memories = pytest.mark.parametrize("memory", MEMORIES)
+memories = pytest.mark.parametrize("memory", [name for name in MEMORIES if name != "none"])
 
 
 def agent_of(learner: Learner, greedy: bool = False) -> RecurrentAgent:
@@ -73,6 +73,18 @@ def test_a_new_trial_forgets_everything(
     again = fed(agent, family, np.array([0, 1, 1, 1]), done)
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
+
+
+@families
+def test_without_memory_a_policy_sees_the_observation_alone(
+    family: TaskFamily, experiment_on: Callable[..., Experiment], shaken: Made
+) -> None:
+    agent = agent_of(shaken(experiment_on(family, memory="none")), greedy=True)
+    one = fed(agent, family, np.array([0, 1, 1, 1]), np.array([False, False, True, False]))
+    other = fed(agent, family, np.array([0, -1, 3, -1]), np.array([False, True, False, True]))
+    np.testing.assert_array_equal(one, other)
+    for later in one[1:]:
+        np.testing.assert_array_equal(one[0], later)  # the same observation over and over
 
 
 @families
