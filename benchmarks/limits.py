@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
+from gymnasium import spaces
 
 from innerloop.envs.api import TaskFamily
 
@@ -35,7 +36,11 @@ def bare_steps_per_s(family: TaskFamily, rows: int, steps: int = 200) -> float:
     """Environment steps a second of the family alone: random actions drawn beforehand, no agent, no trial."""
     rng = np.random.default_rng(0)
     env = family.make(family.sample(rng, rows, "train"), rng)
-    actions = rng.integers(getattr(family.action_space, "n", 1), size=(steps, rows))
+    space = family.action_space
+    if isinstance(space, spaces.Box):
+        actions = rng.uniform(space.low, space.high, (steps, rows, *space.shape)).astype(np.float32)
+    else:
+        actions = rng.integers(getattr(space, "n", 1), size=(steps, rows))
     everyone = np.ones(rows, np.bool_)
 
     def work() -> None:

@@ -4,14 +4,18 @@ python benchmarks/throughput.py --work W1             # a table
 python benchmarks/throughput.py --work W1 --json      # one object; env_steps_per_s is the end-to-end median
 
 W1: bandit k = 5, 100 pulls a trial, LSTM 128, PPO 4 epochs x 4 minibatches, 25,600 steps an iteration, BPTT over whole
-trials.
+    trials.
+W2: RL² on HalfCheetah-Vel, trials of 2 x 200 steps, LSTM 128, PPO 4 x 4, 25,600 steps an iteration.
+W3: MAML-TRPO on the 2-D point, 20 tasks x 20 trajectories x 100 steps before and after one inner step, second order.
 """
 
 import argparse
 import json
 import statistics
 import tempfile
-from typing import Any, Literal
+import time
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from limits import bare_steps_per_s, matrix_flops, median_seconds
@@ -23,23 +27,26 @@ from innerloop.distributed.broadcast import Broadcast
 from innerloop.distributed.config import Config, configure
 from innerloop.distributed.session import ray_session
 from innerloop.distributed.trainer import assignments, train
+from innerloop.learner.gradient import GradientAgent
 from innerloop.learner.learner import Learner, usable_cpus
+from innerloop.learner.rl2 import RL2
 from innerloop.learner.trajectory import Trajectory, concatenate
 
-WORKS = {"W1": "w1"}
+WORKS = {"W1": "w1", "W2": "w2", "W3": "w3"}
 WARM = 5
 """Iterations that do not count: processes start, caches fill."""
 
 
 def multiply_adds(config: Config) -> int:
-    """Floating-point operations of one environment step: acting, and learning `epochs` times (forward and back).
+    """RL²'s floating-point operations of one environment step: acting, and learning `epochs` times (forward and back).
 
     The matrix products of memory and output alone; 2 operations for each multiply-add, the backward pass twice the
     forward one.
     """
+    assert isinstance(config.experiment.algorithm, RL2)
     model = Learner(config.experiment.algorithm, config.experiment.problem, seed=0, device="cpu").model
     forward = 2 * sum(p.numel() for p in model.parameters() if p.ndim == 2)
-    return forward * (1 + 3 * getattr(config.experiment.algorithm, "epochs", 1))
+    return forward * (1 + 3 * config.experiment.algorithm.epochs)
 
 
 def rollout(config: Config) -> tuple[float, list[Trajectory]]:
@@ -53,11 +60,27 @@ def rollout(config: Config) -> tuple[float, list[Trajectory]]:
 
 
 def learn(config: Config, trajectories: list[Trajectory]) -> float:
-    """Samples a second of the learner (environment steps times epochs), in this process."""
+    """Environment steps that the learner takes in a second, in this process."""
     learner = Learner(config.experiment.algorithm, config.experiment.problem, seed=0, device=config.run.device)
     batch = concatenate(trajectories)
-    seconds = median_seconds(lambda: learner.update(batch, 0.0))
-    return batch.steps * getattr(config.experiment.algorithm, "epochs", 1) / seconds
+    return batch.steps / median_seconds(lambda: learner.update(batch, 0.0))
+
+
+def adapting_share(config: Config) -> float:
+    """Share of an actor's time that goes into inner steps by gradient, in this process."""
+    spent = 0.0
+
+    def timed(agent: GradientAgent, end_episode: Callable[[GradientAgent], None] = GradientAgent._end_episode) -> None:
+        nonlocal spent
+        start = time.perf_counter()
+        end_episode(agent)
+        spent += time.perf_counter() - start
+
+    GradientAgent._end_episode = timed
+    rollout(config)  # warms up
+    spent, start = 0.0, time.perf_counter()
+    rollout(config)
+    return spent / (time.perf_counter() - start)
 
 
 def broadcast_seconds(config: Config) -> float:
@@ -75,9 +98,10 @@ def end_to_end(config: Config) -> list[dict[str, Any]]:
     return lines[WARM:]
 
 
-def measure(work: str, precision: Literal["float32", "bfloat16"], iterations: int, mode: str) -> dict[str, Any]:
+def measure(work: str, precision: str | None, iterations: int, mode: str) -> dict[str, Any]:
     """All figures of a workload, as medians."""
-    config = configure(WORKS[work], precision=precision, iterations=iterations + WARM, mode=mode)
+    options = {"precision": precision} if precision else {}
+    config = configure(WORKS[work], iterations=iterations + WARM, mode=mode, **options)
     torch.set_num_threads(1)
     cpus = usable_cpus()
     matrix = matrix_flops(cpus)
@@ -93,36 +117,50 @@ def measure(work: str, precision: Literal["float32", "bfloat16"], iterations: in
         return statistics.median(line[name] for line in lines)
 
     seconds = {name: median(f"seconds_{name}") for name in ("waiting", "updating", "broadcasting")}
-    flops = multiply_adds(config)
-    epochs = getattr(config.experiment.algorithm, "epochs", 1)
+    algorithm = config.experiment.algorithm
     rate = median("env_steps_per_s")
-    return {
+    result = {
         "work": work,
-        "precision": precision,
+        "precision": getattr(algorithm, "precision", "float32"),
         "mode": mode,
         "iterations": iterations,
         "env_steps_per_s": rate,
         "env_steps_per_s_low": min(line["env_steps_per_s"] for line in lines),
         "env_steps_per_s_high": max(line["env_steps_per_s"] for line in lines),
-        "env_steps_per_s_share_of_matrix_limit": rate * flops / matrix,
         "rollout_steps_per_s_per_core": rollout_rate,
         "rollout_share_of_bare_stepping": rollout_rate / bare,
-        "learner_samples_per_s": learner_rate,
-        "learner_share_of_matrix_limit": learner_rate * flops * 3 / (1 + 3 * epochs) / matrix,
+        "learner_steps_per_s": learner_rate,
         "broadcast_ms": 1e3 * publish,
         "share_of_time_learner_waits": seconds["waiting"] / sum(seconds.values()),
         "limit_matrix_float32_gflops": matrix / 1e9,
         "limit_matrix_bfloat16_gflops": matrix_flops(cpus, torch.bfloat16) / 1e9,
         "limit_bare_env_steps_per_s_per_core": bare,
-        "mflop_per_env_step": flops / 1e6,
         "cpus": cpus,
     }
+    if isinstance(algorithm, RL2):
+        flops = multiply_adds(config)
+        learning = flops * 3 * algorithm.epochs / (1 + 3 * algorithm.epochs)
+        result |= {
+            "mflop_per_env_step": flops / 1e6,
+            "env_steps_per_s_share_of_matrix_limit": rate * flops / matrix,
+            "learner_samples_per_s": learner_rate * algorithm.epochs,
+            "learner_share_of_matrix_limit": learner_rate * learning / matrix,
+        }
+    else:
+        adapting = adapting_share(config) * seconds["waiting"]
+        result |= {
+            "seconds_playing": seconds["waiting"] - adapting,
+            "seconds_adapting": adapting,
+            "seconds_learning": seconds["updating"],
+            "seconds_broadcasting": seconds["broadcasting"],
+        }
+    return result
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", choices=WORKS, default="W1")
-    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="bfloat16")
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), help="of RL²'s learner; default: the preset's")
     parser.add_argument("--mode", choices=("synchronous", "overlapped"), default="synchronous")
     parser.add_argument("--iterations", type=int, default=40, help="that count")
     parser.add_argument("--json", action="store_true")
@@ -131,10 +169,11 @@ def main() -> None:
     if given.json:
         print(json.dumps(result))
         return
-    table = Table("figure", "median", title=f"{given.work}, {given.precision}, {given.mode}, {result['cpus']} CPUs")
+    title = f"{given.work}, {result['precision']}, {given.mode}, {result['cpus']} CPUs"
+    table = Table("figure", "median", title=title)
     for name, value in result.items():
         if isinstance(value, float):
-            table.add_row(name.replace("_", " "), f"{value:.1%}" if "share" in name else f"{value:,.2f}")
+            table.add_row(name.replace("_", " "), f"{value:.1%}" if "share" in name else f"{value:,.3f}")
     Console().print(table)
 
 

@@ -104,11 +104,48 @@ PRESETS = {
         "RL² on the 5-armed, 10-pull Bernoulli bandit, within 3 minutes on two cores.",
         {"family": "bernoulli-bandit", "arms": 5, "episodes": 10, "iterations": 200, "trials": 1_000},
     ),
+    "point-maml": Preset(
+        "MAML-TRPO on 2-D navigation (Finn et al. 2017, figure 4), within 15 minutes on two cores.",
+        {
+            "family": "point-navigation", "algorithm": "maml", "episodes": 2, "trials": 20, "rollouts": 20,
+            "iterations": 400, "evaluation_tasks": 200, "evaluation_episodes": 4,
+        },
+    ),
+    "cheetah-dir-maml": Preset(
+        "MAML-TRPO on HalfCheetah-Dir: one step from running forward and from running backward, 90 minutes.",
+        {
+            "family": "half-cheetah-dir", "algorithm": "maml", "episodes": 2, "trials": 20, "rollouts": 20,
+            "iterations": 500, "evaluation_tasks": 40, "evaluation_episodes": 4,
+        },
+    ),
+    "cheetah-vel-rl2": Preset(
+        "RL² on HalfCheetah-Vel, velocities U[0, 3], two episodes a trial.",
+        {
+            "family": "half-cheetah-vel", "algorithm": "rl2", "episodes": 2, "trials": 64, "memory": "lstm",
+            "hidden": 128, "encoder": 128, "learning_rate": 7e-4, "discount": 0.97, "trace": 0.9, "entropy": 0.0,
+            "clip": 0.1, "iterations": 800, "evaluation_tasks": 500,
+        },
+    ),
     "w1": Preset(
         "Workload W1 of the benchmarks: 5 arms, 100 pulls, 25,600 steps an iteration, PPO 4 x 4.",
         {
             "family": "bernoulli-bandit", "arms": 5, "episodes": 100, "memory": "lstm", "hidden": 128, "encoder": 0,
             "epochs": 4, "minibatches": 4, "iterations": 40, "trials": 256, "parts": 2, "precision": "bfloat16",
+        },
+    ),
+    "w2": Preset(
+        "Workload W2 of the benchmarks: RL² on HalfCheetah-Vel, 2 x 200 steps, 25,600 steps an iteration, PPO 4 x 4.",
+        {
+            "family": "half-cheetah-vel", "algorithm": "rl2", "episodes": 2, "memory": "lstm", "hidden": 128,
+            "encoder": 0, "epochs": 4, "minibatches": 4, "iterations": 40, "trials": 64, "parts": 2,
+            "precision": "bfloat16",
+        },
+    ),
+    "w3": Preset(
+        "Workload W3 of the benchmarks: MAML-TRPO on the 2-D point, 20 tasks x 20 trajectories, one inner step.",
+        {
+            "family": "point-navigation", "algorithm": "maml", "episodes": 2, "trials": 20, "rollouts": 20,
+            "hidden": 64, "layers": 2, "iterations": 40, "parts": 2,
         },
     ),
 }  # fmt: skip

@@ -59,12 +59,15 @@ def _learning(axes: Axes, curves: dict[Path, list[dict[str, Any]]], evaluations:
 
 
 def _adaptation(axes: Axes, evaluations: dict[Path, dict[str, Any]]) -> None:
+    by_gradient = all(result.get("rollouts", 1) > 1 for result in evaluations.values())
     for run, result in evaluations.items():
-        episodes = range(1, len(result["by_episode"]) + 1)
+        first = 0 if by_gradient else 1
+        episodes = range(first, first + len(result["by_episode"]))
         axes.plot(episodes, [e["mean"] for e in result["by_episode"]], marker=".", label=run.name)
         low, high = ([e[bound] for e in result["by_episode"]] for bound in ("low", "high"))
         axes.fill_between(episodes, low, high, alpha=0.25)
-    axes.set_xlabel("episode of the trial")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.set_xlabel("inner steps" if by_gradient else "episode of the trial")
     axes.set_ylabel("return of the episode (held-out tasks)")
     axes.legend(fontsize="small")
 
