@@ -1,6 +1,7 @@
 """The contract that every family of MDPs keeps. A new family is in `FAMILIES`, so it is tested here too."""
 
 import pickle
+from functools import partial
 
 import gymnasium
 import numpy as np
@@ -14,14 +15,16 @@ from innerloop.envs.seeding import streams
 from innerloop.envs.tabular import TabularMDP
 
 SPLITS: tuple[Split, ...] = ("train", "test")
+SHORT = {"ant-dir", "ant-goal", "half-cheetah-dir", "half-cheetah-vel", "humanoid-dir", "walker2d-params"}
+"""Families of long episodes, which these tests cut short."""
 EVERY = [
-    *(pytest.param(make, id=name) for name, make in FAMILIES.items()),
+    *(pytest.param(partial(make, horizon=20) if name in SHORT else make, id=name) for name, make in FAMILIES.items()),
     pytest.param(lambda: CorrelatedBandit(level="hard"), id="correlated-bandit-hard"),
     pytest.param(lambda: TabularMDP(states=3, actions=2, horizon=4), id="tabular-mdp-small"),
     pytest.param("pendulum", id="gymnasium-continuous-tasks"),
     pytest.param("cartpole", id="gymnasium-finite-tasks"),
 ]
-SHARED = {"correlated-bandit-hard"}
+SHARED = {"correlated-bandit-hard", "half-cheetah-dir"}
 """Families that declare that train and test share their tasks."""
 every_family = pytest.mark.parametrize("family", EVERY, indirect=True)
 N = 7

@@ -47,8 +47,8 @@ class Corridor:
         return Corridors(tasks["length"], self.horizon)
 
 
-def trials_of(lengths: list[int], episodes: int) -> Trials:
-    return Trials(Corridor(), {"length": np.array(lengths)}, episodes, np.random.default_rng(0))
+def trials_of(lengths: list[int], episodes: int, width: int = 1) -> Trials:
+    return Trials(Corridor(), {"length": np.array(lengths)}, episodes, np.random.default_rng(0), width)
 
 
 def stay(n: int) -> np.ndarray:
@@ -110,6 +110,127 @@ def test_each_trial_is_over_after_exactly_k_episodes_of_its_own_length(episodes:
 def test_a_trial_has_at_least_one_episode(episodes: int) -> None:
     with pytest.raises(BadInput, match=rf"^episodes is {episodes}; expected at least 1\.$"):
         trials_of([1], episodes)
+
+
+class Varied(Corridors):
+    """As corridors, but each row's own length is given by its number in the task, and by how often it has begun."""
+
+    def __init__(self, plan: np.ndarray, limit: int, diverges: bool = False) -> None:
+        super().__init__(plan[:, 0], limit)
+        self._plan, self._diverges = plan, diverges
+
+    def step(self, action: np.ndarray) -> Step:
+        begun = self._begun.astype(int) - 1
+        self._length = self._plan[np.arange(len(self._plan)), begun]
+        step = super().step(action)
+        if self._diverges:  # where it ends, and whenever it is stepped on after that
+            over = self._walked >= self._length
+            step = step._replace(terminated=np.zeros_like(over), truncated=over, diverged=over)
+        return step
+
+
+PLAN = np.array(
+    [[1, 3, 2], [2, 1, 2], [4, 1, 1], [1, 1, 1], [3, 2, 2], [1, 4, 2]]  # steps of each row's three episodes
+)
+TOGETHER = PLAN.max(0)  # all rows wait for the slowest: 4, 4 and 2 steps
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variety(Corridor):
+    """Two tasks of three rows each, which play by `PLAN`."""
+
+    diverges: bool = False
+
+    def make(self, tasks: Tasks, rng: np.random.Generator) -> Corridors:
+        return Varied(PLAN, self.horizon, self.diverges)
+
+
+def variety(diverges: bool = False) -> Trials:
+    return Trials(
+        Variety(diverges=diverges), {"number": np.arange(len(PLAN) // 3)}, 3, np.random.default_rng(0), width=3
+    )
+
+
+def test_rows_of_one_task_lie_next_to_each_other() -> None:
+    given: list[Tasks] = []
+
+    class Noted(Corridor):
+        def make(self, tasks: Tasks, rng: np.random.Generator) -> Corridors:
+            given.append(tasks)
+            return super().make(tasks, rng)
+
+    tasks = {"length": np.array([2, 5]), "colour": np.array([[1.0, 2.0], [3.0, 4.0]])}
+    trials = Trials(Noted(), tasks, 2, np.random.default_rng(0), width=3)
+    assert given[0]["length"].tolist() == [2, 2, 2, 5, 5, 5]
+    assert given[0]["colour"].tolist() == [[1, 2]] * 3 + [[3, 4]] * 3
+    assert len(trials.begin().done) == len(trials.playing) == 6
+    assert tasks["length"].tolist() == [2, 5]  # what was given is as it was
+
+
+def test_every_row_waits_at_the_end_of_an_episode_until_all_have_ended_theirs() -> None:
+    """Also for those of other tasks: at each step, what counts, what is running and what is shown."""
+    trials = variety()
+    given, begins, waited = trials.begin(), np.cumsum([0, *TOGETHER]), 0
+    np.testing.assert_array_equal(given.observation, [[1, 0]] * 6)
+    for t in range(int(begins[-1])):
+        episode = int(np.searchsorted(begins, t, "right")) - 1
+        since = t - begins[episode]
+        playing = since < PLAN[:, episode]
+        np.testing.assert_array_equal(trials.playing, playing)
+        np.testing.assert_array_equal(trials.episode, episode + ~playing)
+        waited += int((~playing).sum())
+        given, step = trials.step(stay(6))
+        ends = playing & (since + 1 == PLAN[:, episode])
+        np.testing.assert_array_equal(given.done, ends)
+        np.testing.assert_array_equal(given.reward, step.reward)
+        np.testing.assert_array_equal(given.reward[ends], 100.0 + episode + 1)  # the boundary's reward is shown
+        again = t + 1 == begins[episode + 1] and episode < 2
+        for row in np.flatnonzero(playing | again):
+            seen = (episode + 2, 0) if again else (episode + 1, since + 1)
+            assert tuple(given.observation[row]) == seen
+    assert not trials.playing.any()
+    assert trials.episode.tolist() == [3] * 6
+    assert waited == 6 * TOGETHER.sum() - PLAN.sum() > 0
+
+
+def test_side_by_side_no_trial_takes_longer_than_its_episodes_at_their_longest() -> None:
+    trials = trials_of([1, 9], episodes=3, width=2)
+    assert trials.steps == 3 * 4
+    trials.begin()
+    for _ in range(trials.steps):
+        assert trials.playing.any()
+        trials.step(stay(4))
+    assert not trials.playing.any()
+
+
+def test_a_row_by_itself_waits_for_no_other() -> None:
+    trials = trials_of([1, 4], episodes=2)
+    trials.begin()
+    done = [trials.step(stay(2))[0].done[0] for _ in range(3)]
+    assert done == [True, True, False]
+    assert trials.playing.tolist() == [False, True]
+
+
+@pytest.mark.parametrize("width", [0, -2])
+def test_a_task_has_at_least_one_row(width: int) -> None:
+    with pytest.raises(BadInput, match=rf"^width is {width}; expected at least 1\.$"):
+        trials_of([1], 1, width)
+
+
+def test_episodes_that_broke_down_are_counted_once_each_and_not_while_a_row_waits() -> None:
+    trials = variety(diverges=True)
+    trials.begin()
+    counted = []
+    for _ in range(int(TOGETHER.sum())):
+        trials.step(stay(6))
+        counted.append(trials.diverged)
+    assert counted[:4] == [3, 4, 5, 6]
+    assert counted[-1] == PLAN.size
+    whole = variety()
+    whole.begin()
+    for _ in range(int(TOGETHER.sum())):
+        whole.step(stay(6))
+    assert whole.diverged == 0
 
 
 N = 3
