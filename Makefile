@@ -16,7 +16,8 @@ lint: $(VENV)/ready
 	$(BIN)/basedpyright
 
 bench: $(VENV)/ready
-	$(BIN)/python benchmarks/throughput.py --work W1
+	for work in W1 W2 W3; do $(BIN)/python benchmarks/throughput.py --work $$work || exit 1; done
+	$(BIN)/python benchmarks/physics.py
 
 $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -1,0 +1,33 @@
+"""Every algorithm plays every family and learns from what it played: a new one of either is tested by being named."""
+
+import numpy as np
+import pytest
+
+from innerloop.actors.actor import Actor, Assignment
+from innerloop.distributed.config import configure
+from innerloop.envs import FAMILIES
+from innerloop.learner import ALGORITHMS
+from innerloop.learner.learner import Learner
+
+SMALL = {"rl2": {"epochs": 1, "minibatches": 1}, "maml": {"rollouts": 12}, "promp": {"rollouts": 12, "outer_steps": 1}}
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_one_iteration(family: str, algorithm: str) -> None:
+    options = {} if family.endswith("bandit") else {"horizon": 4}
+    config = configure(family=family, algorithm=algorithm, episodes=2, hidden=8, **SMALL[algorithm], **options)
+    learner = Learner(config.experiment.algorithm, config.experiment.problem, seed=0, device="cpu", threads=1)
+    actor = Actor(config.experiment, seed=0)
+    before = learner.weights()
+    actor.load(before, 0)
+    trajectory = actor.collect(Assignment(iteration=0, part=0, trials=3))
+    rows = 3 * SMALL[algorithm].get("rollouts", 1)
+    assert trajectory.reward.shape[1] == rows
+    assert (trajectory.done & trajectory.valid).sum() == 2 * rows
+    assert trajectory.truncated[trajectory.trial_end].any() == (not family.endswith(("bandit", "tabular-mdp")))
+    metrics = learner.update(trajectory, 0.0)
+    assert all(np.isfinite(value) for value in metrics.values()), metrics
+    assert learner.version == 1
+    if np.ptp(trajectory.reward) > 0:  # four steps do not reach a sparse reward
+        assert any(not np.array_equal(array, before[name]) for name, array in learner.weights().items())
