@@ -1,13 +1,16 @@
 """Evaluation on held-out tasks: the adaptation curve, with bootstrap intervals over tasks."""
 
+import csv
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..envs.api import TaskFamily
-from ..envs.errors import require
-from ..envs.seeding import streams
+from ..envs.api import TaskFamily, Tasks
+from ..envs.errors import BadInput, require
+from ..envs.seeding import Streams, streams
 from ..envs.trials import Trials
 from ..learner.api import InnerLoop
 from .rollout import play
@@ -38,13 +41,44 @@ def play_tasks(agent: InnerLoop, family: TaskFamily, episodes: int, *, tasks: in
     """
     require(tasks >= 2, "tasks", tasks, "at least 2, for an interval")
     returns = []
-    size = max(1, CHUNK // agent.width)
-    for part, start in enumerate(range(0, tasks, size)):
-        rng = streams(seed, "test", part)
-        drawn = family.sample(rng.tasks, min(size, tasks - start), "test")
+    for rng, drawn in held_out(family, tasks=tasks, seed=seed, width=agent.width):
         trajectory = play(agent, Trials(family, drawn, episodes, rng.env, agent.width), rng.agent)
         returns.append(trajectory.episode_returns(episodes).reshape(-1, agent.width, episodes).mean(1))
     return np.concatenate(returns)
+
+
+def held_out(family: TaskFamily, *, tasks: int, seed: int, width: int = 1) -> Iterator[tuple[Streams, Tasks]]:
+    """The tasks that `play_tasks` plays, in its batches, each with the noise that goes with it."""
+    size = max(1, CHUNK // width)
+    for part, start in enumerate(range(0, tasks, size)):
+        rng = streams(seed, "test", part)
+        yield rng, family.sample(rng.tasks, min(size, tasks - start), "test")
+
+
+def write_returns(file: Path, tasks: Tasks, returns: np.ndarray) -> None:
+    """A line for every task: its parameters, and the return of each episode.
+
+    Args:
+        file: comma-separated values; columns such as goal.0, goal.1, episode.1, episode.2.
+        tasks: as the family drew them.
+        returns: [tasks, episodes].
+
+    Raises:
+        BadInput: the file cannot be written.
+    """
+    columns: dict[str, np.ndarray] = {}
+    for name, array in (*tasks.items(), ("episode", returns)):
+        flat = array.reshape(len(array), -1)
+        start = 1 if name == "episode" else 0
+        names = [name] if array.ndim == 1 else [f"{name}.{index + start}" for index in range(flat.shape[1])]
+        columns |= dict(zip(names, flat.T, strict=True))
+    try:
+        with file.open("w", newline="") as out:
+            writer = csv.writer(out)
+            writer.writerow(columns)
+            writer.writerows(zip(*columns.values(), strict=True))
+    except OSError as error:
+        raise BadInput(f"csv is {str(file)!r}; expected a file that can be written ({error}).") from error
 
 
 def intervals(samples: np.ndarray, resamples: int = 1_000) -> list[Interval]:
@@ -63,12 +97,17 @@ def intervals(samples: np.ndarray, resamples: int = 1_000) -> list[Interval]:
     return [Interval(*map(float, column)) for column in zip(samples.mean(0), low, high, strict=True)]
 
 
-def evaluate(agent: InnerLoop, family: TaskFamily, episodes: int, *, tasks: int, seed: int) -> dict[str, Any]:
-    """The return of a trial and of each of its episodes.
+def evaluate(
+    agent: InnerLoop, family: TaskFamily, episodes: int, *, tasks: int, seed: int, file: Path | None = None
+) -> dict[str, Any]:
+    """The return of a trial and of each of its episodes; into `file`, if given, those of every single task.
 
     Returns:
         `return`, an interval as {mean, low, high}; `by_episode`, a list of the same, one per episode; `tasks`.
     """
     returns = play_tasks(agent, family, episodes, tasks=tasks, seed=seed)
+    if file is not None:
+        drawn = [found for _, found in held_out(family, tasks=tasks, seed=seed, width=agent.width)]
+        write_returns(file, {name: np.concatenate([d[name] for d in drawn]) for name in drawn[0]}, returns)
     whole, *each = (asdict(i) for i in intervals(np.column_stack([returns.sum(1), returns])))
     return {"return": whole, "by_episode": each, "tasks": tasks}

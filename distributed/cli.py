@@ -209,6 +209,8 @@ class Evaluate:
     """Take the most probable action instead of drawing one."""
     json: bool = False
     """Print one JSON object instead of a table."""
+    csv: str = ""
+    """A file for the returns on every single task, with the task's parameters."""
 
     def __post_init__(self) -> None:
         require(self.tasks >= 2, "tasks", self.tasks, "at least 2")
@@ -221,7 +223,8 @@ def _evaluate(rest: list[str]) -> None:
     agent = Agent.load(options.run, greedy=options.greedy, episodes=options.episodes)
     for reason in agent.skipped:
         print(f"warning: {reason} The checkpoint before it is used.", file=sys.stderr)
-    result = evaluation(agent, tasks=options.tasks, seed=options.seed)
+    file = Path(options.csv) if options.csv else None
+    result = evaluation(agent, tasks=options.tasks, seed=options.seed, file=file)
     if options.json:
         print(json.dumps(result, indent=1))
     else:

@@ -9,9 +9,11 @@ import matplotlib
 matplotlib.use("Agg")
 from matplotlib import pyplot
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from ..envs.errors import BadInput
 from .metrics import read_lines
+from .report import LONGEST
 
 
 def plot(runs: list[Path], out: Path) -> list[Path]:
@@ -49,13 +51,24 @@ def plot(runs: list[Path], out: Path) -> list[Path]:
 
 
 def _learning(axes: Axes, curves: dict[Path, list[dict[str, Any]]], evaluations: dict[Path, dict[str, Any]]) -> None:
-    for run, lines in curves.items():
-        axes.plot([line["env_steps"] for line in lines], [line["return"] for line in lines], label=run.name)
+    by_episode = all(_episodes(run) in range(2, LONGEST + 1) for run in curves)
+    for index, (run, lines) in enumerate(curves.items()):
+        steps = [line["env_steps"] for line in lines]
+        for name, style in (("first_episode", ":"), ("last_episode", "-")) if by_episode else (("return", "-"),):
+            label = f"{run.name}, {name.replace('_', ' ')}" if by_episode else run.name
+            axes.plot(steps, [line[name] for line in lines], style, color=f"C{index}", linewidth=1, label=label)
     for index, (name, interval) in enumerate(_baselines(evaluations).items()):
-        axes.axhline(interval["mean"], color=f"C{index + len(curves)}", linestyle=":", linewidth=1, label=name)
+        shown = interval["by_episode"][-1] if by_episode else interval
+        axes.axhline(shown["mean"], color=f"C{index + len(curves)}", linestyle=":", linewidth=1, label=name)
     axes.set_xlabel("environment steps")
-    axes.set_ylabel("return of a trial (training tasks)")
+    axes.set_ylabel("return of an episode (training tasks)" if by_episode else "return of a trial (training tasks)")
     axes.legend(fontsize="small", ncols=2)
+
+
+def _episodes(run: Path) -> int:
+    """In a trial of the run; 0 if its configuration is not there."""
+    file = run / "config.json"
+    return int(json.loads(file.read_text())["episodes"]) if file.exists() else 0
 
 
 def _adaptation(axes: Axes, evaluations: dict[Path, dict[str, Any]]) -> None:
@@ -66,13 +79,13 @@ def _adaptation(axes: Axes, evaluations: dict[Path, dict[str, Any]]) -> None:
         axes.plot(episodes, [e["mean"] for e in result["by_episode"]], marker=".", label=run.name)
         low, high = ([e[bound] for e in result["by_episode"]] for bound in ("low", "high"))
         axes.fill_between(episodes, low, high, alpha=0.25)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("inner steps" if by_gradient else "episode of the trial")
     axes.set_ylabel("return of the episode (held-out tasks)")
     axes.legend(fontsize="small")
 
 
-def _baselines(evaluations: dict[Path, dict[str, Any]]) -> dict[str, dict[str, float]]:
+def _baselines(evaluations: dict[Path, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """Drawn only where all runs share them."""
     found = [result["baselines"] for result in evaluations.values()]
     return found[0] if len(found) == 1 else {}

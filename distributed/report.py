@@ -1,5 +1,6 @@
 """The evaluation of a run: its agent and every baseline on the same held-out tasks, as one object and as a table."""
 
+from pathlib import Path
 from typing import Any
 
 from rich.table import Table
@@ -10,13 +11,14 @@ from ..actors.baselines.bayes import BayesOptimal
 from ..actors.evaluate import evaluate
 
 
-def evaluation(agent: Agent, *, tasks: int, seed: int) -> dict[str, Any]:
+def evaluation(agent: Agent, *, tasks: int, seed: int, file: Path | None = None) -> dict[str, Any]:
     """Evaluate an agent, and the baselines that its family has.
 
     Args:
         agent: see `Agent.load`.
         tasks: held-out tasks, the same for all.
         seed: of the tasks and their noise.
+        file: where the agent's returns on every single task go, see `write_returns`.
 
     Returns:
         `return` as {mean, low, high} (95 % bootstrap interval over tasks), `by_episode` as a list of the same, `tasks`,
@@ -26,7 +28,7 @@ def evaluation(agent: Agent, *, tasks: int, seed: int) -> dict[str, Any]:
     """
     experiment = agent.experiment
     family, episodes = experiment.family, experiment.episodes
-    measured = evaluate(agent, family, episodes, tasks=tasks, seed=seed)
+    measured = evaluate(agent, family, episodes, tasks=tasks, seed=seed, file=file)
     others = baselines(family, episodes)
     played = {name: evaluate(other, family, episodes, tasks=tasks, seed=seed) for name, other in others.items()}
     return {

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..envs.errors import require
 from .adaptation import Phase, adapted, phases
 from .api import Diverged, Metrics, Optimise
 from .feedforward import GradientPolicy
@@ -39,6 +40,13 @@ class MAML(GradientBased):
     """Added to the diagonal of the KL's Hessian."""
     line_search: int = 15
     """Step lengths tried, each 0.8 of the one before; if none will do, nothing changes."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(0 < self.max_kl < float("inf"), "max_kl", self.max_kl, "a finite number above 0")
+        require(0 <= self.damping < float("inf"), "damping", self.damping, "a finite number of at least 0")
+        for field in ("cg_iterations", "line_search"):
+            require(getattr(self, field) >= 1, field, getattr(self, field), "at least 1")
 
     def optimiser(self, model: nn.Module) -> torch.optim.Optimizer:
         return torch.optim.SGD(model.parameters())  # has no state; the trust region makes the steps
