@@ -41,18 +41,20 @@ def play_tasks(agent: InnerLoop, family: TaskFamily, episodes: int, *, tasks: in
     """
     require(tasks >= 2, "tasks", tasks, "at least 2, for an interval")
     returns = []
-    for rng, drawn in held_out(family, tasks=tasks, seed=seed, width=agent.width):
-        trajectory = play(agent, Trials(family, drawn, episodes, rng.env, agent.width), rng.agent)
-        returns.append(trajectory.episode_returns(episodes).reshape(-1, agent.width, episodes).mean(1))
+    together = max(1, CHUNK // agent.width)
+    for rng, drawn in held_out(family, tasks=tasks, seed=seed):
+        for start in range(0, len(next(iter(drawn.values()))), together):
+            some = {name: array[start : start + together] for name, array in drawn.items()}
+            trajectory = play(agent, Trials(family, some, episodes, rng.env, agent.width), rng.agent)
+            returns.append(trajectory.episode_returns(episodes).reshape(-1, agent.width, episodes).mean(1))
     return np.concatenate(returns)
 
 
-def held_out(family: TaskFamily, *, tasks: int, seed: int, width: int = 1) -> Iterator[tuple[Streams, Tasks]]:
-    """The tasks that `play_tasks` plays, in its batches, each with the noise that goes with it."""
-    size = max(1, CHUNK // width)
-    for part, start in enumerate(range(0, tasks, size)):
+def held_out(family: TaskFamily, *, tasks: int, seed: int) -> Iterator[tuple[Streams, Tasks]]:
+    """The tasks that `play_tasks` plays, up to CHUNK at a time, and the randomness that goes with them."""
+    for part, start in enumerate(range(0, tasks, CHUNK)):
         rng = streams(seed, "test", part)
-        yield rng, family.sample(rng.tasks, min(size, tasks - start), "test")
+        yield rng, family.sample(rng.tasks, min(CHUNK, tasks - start), "test")
 
 
 def write_returns(file: Path, tasks: Tasks, returns: np.ndarray) -> None:
@@ -107,7 +109,7 @@ def evaluate(
     """
     returns = play_tasks(agent, family, episodes, tasks=tasks, seed=seed)
     if file is not None:
-        drawn = [found for _, found in held_out(family, tasks=tasks, seed=seed, width=agent.width)]
+        drawn = [found for _, found in held_out(family, tasks=tasks, seed=seed)]
         write_returns(file, {name: np.concatenate([d[name] for d in drawn]) for name in drawn[0]}, returns)
     whole, *each = (asdict(i) for i in intervals(np.column_stack([returns.sum(1), returns])))
     return {"return": whole, "by_episode": each, "tasks": tasks}

@@ -36,8 +36,8 @@ class Step(NamedTuple):
 class VectorEnv(Protocol):
     """N MDPs of one family, stepped as one batch.
 
-    A row whose episode has ended and which was not reset may be stepped on: it must not fail, and what it returns is
-    not used.
+    A row whose episode has ended and which was not reset may be stepped on: it must not fail; what it returns must be
+    finite, and is not used.
     """
 
     def reset(self, rows: Bools) -> np.ndarray:

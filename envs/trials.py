@@ -58,7 +58,7 @@ class Trials:
         self.steps = episodes * family.horizon
         """Steps after which every trial is over."""
         self.episode = np.zeros(self._n, np.int64)
-        """[N]: index of the episode now running, in [0, episodes]."""
+        """[N]: episodes ended, in [0, episodes]; the index of the one now running, unless the row waits."""
         self.playing = np.ones(self._n, np.bool_)
         """[N]: the next step counts; False where the row waits or its trial is over."""
         self.diverged = 0

@@ -74,14 +74,17 @@ def phases(
     device = next(policy.parameters()).device
 
     def split(array: np.ndarray) -> Tensor:  # [T, B, ...] to [episodes, H, B, ...]
-        found = np.zeros((episodes, steps, *array.shape[1:]), array.dtype)
+        found = np.broadcast_to(array[0], (episodes, steps, *array.shape[1:])).copy()  # padding, a member of its space
         found[place] = array[valid]
         return torch.from_numpy(found).to(device)
 
     rows = len(valid)
+    played = np.zeros((episodes, steps, valid.shape[1]), np.bool_)
+    played[place] = True
     x = policy.observation(split(trajectory.observation[:rows]))
-    arrays = (split(a[:rows]) for a in (trajectory.note["draw"], trajectory.note["log_prob"], trajectory.reward, valid))
-    found = [phase(*columns, width=width, discount=discount, trace=trace) for columns in zip(x, *arrays, strict=True)]
+    arrays = (split(a[:rows]) for a in (trajectory.note["draw"], trajectory.note["log_prob"], trajectory.reward))
+    columns = zip(x, *arrays, torch.from_numpy(played).to(device), strict=True)
+    found = [phase(*each, width=width, discount=discount, trace=trace) for each in columns]
     return [each for each, _ in found], torch.stack([explained for _, explained in found])
 
 

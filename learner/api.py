@@ -137,7 +137,8 @@ class Algorithm(Protocol):
         Args:
             model: what `build` returned.
             problem: what it was built for.
-            greedy: take the most probable action instead of drawing one.
+            greedy: take the most probable action instead of drawing one, unless the draws are what adaptation learns
+                from.
         """
         ...
 

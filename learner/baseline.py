@@ -61,7 +61,7 @@ def task_advantages(
 
     Returns:
         [tasks, H * width] as `by_task` gives them, normalised over the steps of each task, 0 where not valid; and the
-        share of the returns' variance that the baseline explains, [tasks].
+        share of the returns' variance that the baseline explains, [tasks]; 0 where they do not vary.
     """
     later = torch.cat([valid[1:], torch.zeros_like(valid[:1])])
     end = valid & ~later
@@ -75,8 +75,9 @@ def task_advantages(
     found = by_task(advantages(reward, value, end, end, discount=discount, trace=trace), width)
     mean, std = moments(found, counted)
     normalised = torch.where(counted, (found - mean) / (std + 1e-8), 0)
-    unexplained = moments(returns - predicted, counted)[1] / (moments(returns, counted)[1] + 1e-8)
-    return normalised.to(x.dtype), (1 - unexplained.square()).squeeze(-1)
+    left, spread = (moments(each, counted)[1].squeeze(-1) for each in (returns - predicted, returns))
+    explained = torch.where(spread > 0, 1 - (left / spread).square(), 0)
+    return normalised.to(x.dtype), explained
 
 
 def moments(array: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:

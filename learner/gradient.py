@@ -105,7 +105,7 @@ class GradientAgent:
     @torch.no_grad()
     def act(self, observation: np.ndarray, reward: np.ndarray, done: Bools) -> np.ndarray:
         if self._steps:
-            self._rewards.append(torch.as_tensor(reward, device=self._device))
+            self._rewards.append(torch.tensor(reward, device=self._device))  # a copy: the caller may reuse its array
             self._playing = self._playing & ~done
             if not self._playing.any():
                 self._end_episode()
@@ -113,7 +113,9 @@ class GradientAgent:
         x = policy.observation(torch.as_tensor(observation, device=self._device))
         by_weights = x.unflatten(0, (self._tasks, self.width)) if self._episode else x
         parameters = policy.distribution(self._weights, by_weights).reshape(len(x), -1)
-        noise = None if self._greedy else policy.head.noise(self._rng, len(x))
+        # What adaptation learns from is explored: only behind the last inner step is a greedy agent greedy.
+        greedy = self._greedy and self._episode >= self._episodes - 1
+        noise = None if greedy else policy.head.noise(self._rng, len(x))
         draw, log_prob = policy.head.draw(parameters, noise)
         self._steps.append((x, draw, log_prob, torch.as_tensor(self._playing, device=self._device)))
         self.note = {"draw": draw.cpu().numpy(), "log_prob": log_prob.cpu().numpy()}

@@ -58,7 +58,7 @@ class MAML(GradientBased):
 
         Returns:
             kl (nats, of the adapted policies, after the step), improvement of the surrogate, step (share of the full
-            one that was taken), gradient_norm, entropy before and after adaptation (nats per step), and the baseline's
+            one that was taken), gradient_norm, entropy of the adapted policies (nats per step), and the baseline's
             explained_variance.
         """
         assert isinstance(model, GradientPolicy)

@@ -71,7 +71,9 @@ class Trajectory:
 
 
 def concatenate(trajectories: Sequence[Trajectory]) -> Trajectory:
-    """Put trials side by side in the order given; shorter ones are padded with zeros, marked not valid.
+    """Put trials side by side in the order given; shorter ones are padded, marked not valid.
+
+    What is padded repeats the last row where it must be a member of a space, and is 0 elsewhere.
 
     Raises:
         ValueError: `trajectories` is empty.
@@ -80,27 +82,26 @@ def concatenate(trajectories: Sequence[Trajectory]) -> Trajectory:
         raise ValueError("concatenate needs at least one trajectory")
     steps = max(len(trajectory.reward) for trajectory in trajectories)
 
-    def side_by_side(arrays: list[np.ndarray], length: int) -> np.ndarray:
-        padded = (
-            array
-            if len(array) == length
-            else np.concatenate([array, np.zeros((length - len(array), *array.shape[1:]), array.dtype)])
-            for array in arrays
-        )
-        return np.concatenate(list(padded), axis=1)
+    def side_by_side(arrays: list[np.ndarray], length: int, member: bool) -> np.ndarray:
+        def padded(array: np.ndarray) -> np.ndarray:
+            missing = length - len(array)
+            more = np.repeat(array[-1:], missing, 0)
+            return np.concatenate([array, more if member else np.zeros_like(more)]) if missing else array
 
-    def of(name: str, length: int) -> np.ndarray:
-        return side_by_side([getattr(trajectory, name) for trajectory in trajectories], length)
+        return np.concatenate([padded(array) for array in arrays], axis=1)
+
+    def of(name: str, length: int, member: bool = False) -> np.ndarray:
+        return side_by_side([getattr(trajectory, name) for trajectory in trajectories], length, member)
 
     return Trajectory(
-        observation=of("observation", steps + 1),
-        action=of("action", steps),
+        observation=of("observation", steps + 1, member=True),
+        action=of("action", steps, member=True),
         reward=of("reward", steps),
         terminated=of("terminated", steps),
         truncated=of("truncated", steps),
         valid=of("valid", steps),
         note={
-            name: side_by_side([trajectory.note[name] for trajectory in trajectories], steps + 1)
+            name: side_by_side([trajectory.note[name] for trajectory in trajectories], steps + 1, member=True)
             for name in trajectories[0].note
         },
         version=min(trajectory.version for trajectory in trajectories),

@@ -14,8 +14,10 @@ import torch
 from innerloop.actors.rollout import play
 from innerloop.envs.adapter import GymnasiumFamily, Task
 from innerloop.envs.api import TaskFamily
+from innerloop.envs.navigation import PointNavigation
 from innerloop.envs.seeding import streams
 from innerloop.envs.trials import Trials
+from innerloop.learner import ALGORITHMS
 from innerloop.learner.experiment import Experiment
 from innerloop.learner.learner import Learner
 from innerloop.learner.rl2 import RL2
@@ -100,6 +102,25 @@ def experiment_on() -> Callable[..., Experiment]:
 
 
 @pytest.fixture
+def adapting_on() -> Callable[..., Experiment]:
+    """A small experiment that adapts by gradient, with a smooth policy; options are the algorithm's."""
+
+    def make(
+        family: TaskFamily | None = None, episodes: int = 3, algorithm: str = "maml", **options: Any
+    ) -> Experiment:
+        small = {"rollouts": 4, "hidden": 4, "layers": 1, "activation": "tanh", "inner_rate": 0.3}
+        return Experiment(
+            family_name="given",
+            family=family or PointNavigation(horizon=5),
+            algorithm_name=algorithm,
+            algorithm=ALGORITHMS[algorithm](**(small | options)),
+            episodes=episodes,
+        )
+
+    return make
+
+
+@pytest.fixture
 def shaken() -> Callable[..., Learner]:
     """A learner whose weights are far from their careful first values, so that no output is near its default."""
 
@@ -122,6 +143,7 @@ def played() -> Callable[..., Trajectory]:
         rng = streams(seed, "train", 0)
         tasks = experiment.family.sample(rng.tasks, n, "train")
         agent = experiment.algorithm.inner_loop(learner.model, experiment.problem)
-        return play(agent, Trials(experiment.family, tasks, experiment.episodes, rng.env), rng.agent, learner.version)
+        trials = Trials(experiment.family, tasks, experiment.episodes, rng.env, agent.width)
+        return play(agent, trials, rng.agent, learner.version)
 
     return make

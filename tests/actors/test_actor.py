@@ -25,6 +25,12 @@ families = pytest.mark.parametrize(
 )
 
 
+@pytest.fixture(params=["experiment_on", "adapting_on"], ids=["by-memory", "by-gradient"])
+def any_on(request: pytest.FixtureRequest) -> ExperimentOn:
+    """A small experiment on a family, of each kind of adaptation."""
+    return request.getfixturevalue(request.param)
+
+
 def actor(experiment: Experiment, weights: Arrays, seed: int = 0, version: int = 1) -> Actor:
     made = Actor(experiment, seed)
     made.load(weights, version)
@@ -38,9 +44,9 @@ def bits(trajectory: Trajectory) -> dict[str, bytes]:
 
 @families
 def test_the_same_assignment_with_the_same_weights_is_the_same_bits_whatever_was_played_before(
-    family: TaskFamily, experiment_on: ExperimentOn, shaken: Made
+    family: TaskFamily, any_on: ExperimentOn, shaken: Made
 ) -> None:
-    experiment = experiment_on(family)
+    experiment = any_on(family)
     weights, others = shaken(experiment).weights(), shaken(experiment, seed=1).weights()
     expected = actor(experiment, weights).collect(HERE)
     busy = actor(experiment, others, version=7)
@@ -57,14 +63,14 @@ def test_the_same_assignment_with_the_same_weights_is_the_same_bits_whatever_was
 
 @families
 def test_another_part_iteration_or_seed_is_another_batch(
-    family: TaskFamily, experiment_on: ExperimentOn, shaken: Made
+    family: TaskFamily, any_on: ExperimentOn, shaken: Made
 ) -> None:
-    experiment = experiment_on(family)
+    experiment = any_on(family)
     weights = shaken(experiment).weights()
     one = actor(experiment, weights)
     seen = [one.collect(HERE), one.collect(HERE._replace(part=0)), one.collect(HERE._replace(iteration=4))]
     seen.append(actor(experiment, weights, seed=1).collect(HERE))
-    assert len({bits(each)["value"] for each in seen}) == 4
+    assert len({bits(each)["log_prob"] for each in seen}) == 4
 
 
 def test_other_weights_play_the_same_tasks_otherwise(experiment_on: ExperimentOn, shaken: Made) -> None:
@@ -92,6 +98,14 @@ def test_training_tasks_are_played_and_as_many_as_assigned(
     assert found.trial_end.sum() == 5
 
 
+def test_each_task_is_played_by_as_many_rows_as_adapt_together(adapting_on: ExperimentOn, shaken: Made) -> None:
+    experiment = adapting_on(rollouts=3, episodes=2)
+    found = actor(experiment, shaken(experiment).weights()).collect(HERE)
+    assert found.reward.shape[1] == 3 * 5
+    assert found.trial_end.sum() == 3 * 5
+    assert (found.done & found.valid).sum() == 2 * 3 * 5
+
+
 def test_the_version_is_that_of_the_weights(experiment_on: ExperimentOn, shaken: Made) -> None:
     experiment = experiment_on(BernoulliBandit())
     made = Actor(experiment, 0)
@@ -114,9 +128,9 @@ def test_weights_of_another_shape_are_refused_and_the_old_ones_played_on(
         assert bits(made.collect(HERE)) == before
 
 
-def test_an_actor_keeps_no_hold_on_the_arrays_it_was_given(experiment_on: ExperimentOn, shaken: Made) -> None:
+def test_an_actor_keeps_no_hold_on_the_arrays_it_was_given(any_on: ExperimentOn, shaken: Made) -> None:
     """They may be read-only views that go away."""
-    experiment = experiment_on(BernoulliBandit())
+    experiment = any_on(BernoulliBandit())
     weights = shaken(experiment).weights()
     made = actor(experiment, weights)
     before = bits(made.collect(HERE))

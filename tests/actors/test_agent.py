@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +168,74 @@ def test_input_that_is_refused_is_not_remembered(agent: Agent) -> None:
 def test_a_trial_begins_before_the_first_act(agent: Agent) -> None:
     with pytest.raises(BadInput, match=r"^the number of trials is 0; expected begin_trial\(n\) before act\.$"):
         agent.act(**GOOD)
+
+
+@pytest.fixture
+def adapting(tmp_path: Path, adapting_on: Callable[..., Experiment], shaken: Made) -> Path:
+    """A run with one inner step after twelve rollouts."""
+    experiment = replace(adapting_on(TabularMDP(horizon=2), episodes=2, rollouts=12), family_name="tabular-mdp")
+    save(shaken(experiment), experiment, tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("episodes", [2, 4, 1])
+def test_an_agent_by_gradient_adapts_after_every_episode_but_the_last(episodes: int, adapting: Path) -> None:
+    """However many it was trained with: what is known of each task's policy is the same until it has adapted."""
+    agent, rng, known = Agent.load(str(adapting), episodes=episodes), np.random.default_rng(1), []
+    assert agent.experiment.episodes == episodes
+    assert agent.width == 12
+    agent.begin_trial(24)
+    for t in range(2 * episodes + 1):
+        actions = agent.act(
+            np.zeros(24, np.int64), rng.standard_normal(24) * (t > 0), np.full(24, t > 0 and t % 2 == 0)
+        )
+        rows = zip(np.arange(24) // 12, actions.tolist(), strict=True)
+        known.append(dict(zip(rows, agent.note["log_prob"], strict=True)))  # by task and action
+    for t, (before, after) in enumerate(pairwise(known), start=1):
+        both = before.keys() & after.keys()
+        assert {task for task, _ in both} == {0, 1}
+        differ = {abs(before[key] - after[key]) > 1e-4 for key in both}
+        assert differ == {t % 2 == 0 and t < 2 * episodes}, t
+
+
+def test_an_agent_is_trained_for_its_own_number_of_episodes_unless_asked(adapting: Path) -> None:
+    assert Agent.load(str(adapting)).experiment.episodes == 2
+
+
+@pytest.mark.parametrize("n", [1, 4, 20])
+def test_rows_come_in_whole_tasks(n: int, adapting: Path) -> None:
+    agent = Agent.load(str(adapting))
+    with pytest.raises(BadInput, match=rf"^n is {n}; expected a multiple of 12, .*\.$"):
+        agent.begin_trial(n)
+    with pytest.raises(BadInput, match="begin_trial"):
+        agent.act(np.zeros(n, np.int64), np.zeros(n), np.zeros(n, np.bool_))
+
+
+@pytest.mark.parametrize("algorithm", ["maml", "promp"])
+def test_an_agent_by_gradient_adapts_by_hand_as_the_learners_own_does_in_a_rollout(
+    algorithm: str, tmp_path: Path, adapting_on: Callable[..., Experiment], shaken: Made
+) -> None:
+    options = {"learned_rates": True, "rollouts": 3}
+    experiment = adapting_on(TabularMDP(horizon=3), algorithm=algorithm, **options)
+    experiment = replace(experiment, family_name="tabular-mdp")
+    learner, family = shaken(experiment), experiment.family
+    save(learner, experiment, tmp_path)
+    agent = Agent.load(str(tmp_path))
+    assert agent.experiment == experiment
+    tasks = family.sample(np.random.default_rng(0), 2, "test")
+    own = experiment.algorithm.inner_loop(learner.model, experiment.problem)
+    expected = play(own, Trials(family, tasks, 3, np.random.default_rng(1), 3), np.random.default_rng(2))
+
+    side_by_side = {name: np.repeat(array, 3, axis=0) for name, array in tasks.items()}
+    env = family.make(side_by_side, np.random.default_rng(1))
+    observation, reward, done = env.reset(np.ones(6, np.bool_)), np.zeros(6), np.zeros(6, np.bool_)
+    agent.begin_trial(6, np.random.default_rng(2))
+    for t in range(3 * 3):
+        np.testing.assert_array_equal(agent.act(observation, reward, done), expected.action[t])
+        np.testing.assert_array_equal(agent.note["log_prob"], expected.note["log_prob"][t])
+        step = env.step(expected.action[t])
+        reward, done = step.reward, step.terminated | step.truncated
+        observation = env.reset(done) if done.any() else step.observation  # these episodes all end together
 
 
 @pytest.mark.parametrize("n", [0, -1])

@@ -13,6 +13,7 @@ from innerloop.actors.rollout import play
 from innerloop.envs.api import TaskFamily
 from innerloop.envs.bandit import BernoulliBandit, GaussianBandit
 from innerloop.envs.errors import BadInput
+from innerloop.envs.navigation import PointNavigation
 from innerloop.envs.seeding import streams
 from innerloop.envs.tabular import TabularMDP
 from innerloop.envs.trials import Trials
@@ -64,6 +65,26 @@ def test_returns_are_those_of_one_trial_on_each_held_out_task(agent_on: Callable
     trajectory = play(agent_on(family), trials, rng.agent)
     expected = trajectory.reward.astype(np.float64).reshape(3, 4, 20).sum(1).T
     np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_returns_of_rows_that_adapt_together_are_one_return_of_their_task(
+    adapting_on: ExperimentOn, shaken: Made
+) -> None:
+    """The mean over them, episode by episode, summed step by step."""
+    experiment = adapting_on(PointNavigation(horizon=5), rollouts=4)
+    agent, family = experiment.algorithm.inner_loop(shaken(experiment).model, experiment.problem), experiment.family
+    found = play_tasks(agent, family, 3, tasks=6, seed=5)
+    assert found.shape == (6, 3)
+    rng = streams(5, "test", 0)
+    trials = Trials(family, family.sample(rng.tasks, 6, "test"), 3, rng.env, 4)
+    trajectory = play(agent, trials, rng.agent)
+    expected = np.zeros((6, 3))
+    for row in range(24):
+        episode = 0
+        for t in np.flatnonzero(trajectory.valid[:, row]):
+            expected[row // 4, episode] += trajectory.reward[t, row] / 4
+            episode += int(trajectory.done[t, row])
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
 def test_the_result_is_the_document_that_it_says(agent_on: Callable[..., InnerLoop]) -> None:
@@ -123,6 +144,56 @@ def test_many_tasks_are_played_in_parts_that_share_none(
     assert returns.shape == (25, 3)
     assert [len(part) for part in family.given] == [10, 10, 5]
     assert len(np.unique(np.concatenate(family.given), axis=0)) == 25
+
+
+class NotedPoints(PointNavigation):
+    """Says which tasks it gave."""
+
+    given: list[np.ndarray]
+
+    def sample(self, rng: np.random.Generator, n: int, split: str) -> dict[str, np.ndarray]:
+        assert split == "test"
+        tasks = super().sample(rng, n, split)
+        self.given.append(tasks["goal"])
+        return tasks
+
+
+def noted_points() -> NotedPoints:
+    family = NotedPoints(horizon=2)
+    object.__setattr__(family, "given", [])
+    return family
+
+
+def test_parts_have_as_many_rows_at_most_whoever_adapts(
+    adapting_on: ExperimentOn, shaken: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "CHUNK", 10)
+    family, rows = noted_points(), []
+    experiment = adapting_on(family, episodes=2, rollouts=4)
+    agent = experiment.algorithm.inner_loop(shaken(experiment).model, experiment.problem)
+    begin = agent.begin_trial
+    monkeypatch.setattr(agent, "begin_trial", lambda n, rng: (rows.append(n), begin(n, rng)))
+    returns = play_tasks(agent, family, 2, tasks=25, seed=0)
+    assert returns.shape == (25, 2)
+    assert max(rows) <= 10
+    assert sum(rows) == 25 * 4
+    assert len(np.unique(np.concatenate(family.given), axis=0)) == 25
+
+
+@pytest.mark.parametrize("tasks", [5, 25], ids=["in-one-part", "in-parts"])
+def test_agents_that_adapt_in_several_rows_play_the_same_tasks_as_those_that_adapt_in_one(
+    tasks: int, adapting_on: ExperimentOn, shaken: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "CHUNK", 20)
+    given = []
+    for rollouts in (1, 2, 4):
+        family = noted_points()
+        experiment = adapting_on(family, episodes=2, rollouts=max(2, rollouts))
+        agent = experiment.algorithm.inner_loop(shaken(experiment).model, experiment.problem)
+        play_tasks(Random(family.action_space) if rollouts == 1 else agent, family, 2, tasks=tasks, seed=4)
+        given.append(np.concatenate(family.given))
+    np.testing.assert_array_equal(given[1], given[0])
+    np.testing.assert_array_equal(given[2], given[0])
 
 
 @pytest.mark.parametrize("tasks", [1, 0, -3])

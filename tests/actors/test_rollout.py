@@ -53,6 +53,22 @@ class Walk:
         return Walks(tasks["length"], self.horizon)
 
 
+class Strolls(Walks):
+    """Ended early by the first action, and broken off by the last, if that was not where it ended anyway."""
+
+    def step(self, action: np.ndarray) -> Step:
+        step = super().step(action)
+        terminated = step.terminated | (action == 0)
+        broken = ~terminated & ~step.truncated & (action == 2)
+        return step._replace(terminated=terminated, truncated=step.truncated | broken, diverged=broken)
+
+
+@dataclass(frozen=True)
+class Stroll(Walk):
+    def make(self, tasks: Tasks, rng: np.random.Generator) -> Walks:
+        return Strolls(tasks["length"], self.horizon)
+
+
 def one_by_one(experiment: Experiment, learner: Learner, length: int) -> list[tuple]:
     """One trial, one step at a time, without `Trials`: (observation, action, reward, terminated, truncated, value)."""
     agent = experiment.algorithm.inner_loop(learner.model, experiment.problem, greedy=True)
@@ -78,7 +94,7 @@ def test_a_trajectory_is_the_record_of_each_trial_step_by_step(
     memory: str, experiment_on: ExperimentOn, shaken: Made
 ) -> None:
     experiment = experiment_on(Walk(), EPISODES, memory=memory)
-    learner = shaken(experiment)
+    learner = shaken(experiment, seed=1)
     agent = experiment.algorithm.inner_loop(learner.model, experiment.problem, greedy=True)
     trials = Trials(Walk(), {"length": LENGTHS}, EPISODES, np.random.default_rng(0))
     found = play(agent, trials, np.random.default_rng(0), version=6)
@@ -97,6 +113,38 @@ def test_a_trajectory_is_the_record_of_each_trial_step_by_step(
         np.testing.assert_allclose(found.note["value"][: steps + 1, row], [*value, last[-1]], atol=1e-5)
         assert found.done[:steps, row].sum() == EPISODES
         assert found.trial_end[steps - 1, row]
+
+
+def test_rows_that_share_a_task_are_recorded_as_each_walked_and_wait_for_the_others(
+    adapting_on: ExperimentOn, shaken: Made
+) -> None:
+    """What was done in each row's steps that count, done again by itself, gives what was written down."""
+    lengths = np.array([2, 1, 9])
+    experiment = adapting_on(Stroll(), EPISODES, rollouts=3)
+    agent = experiment.algorithm.inner_loop(shaken(experiment).model, experiment.problem)
+    trials = Trials(Stroll(), {"length": lengths}, EPISODES, np.random.default_rng(0), agent.width)
+    found = play(agent, trials, np.random.default_rng(0), version=6)
+    assert found.valid.shape[1] == found.observation.shape[1] == 9
+    broken = 0
+    for row in range(9):
+        alone, everyone = Strolls(lengths[row // 3 : row // 3 + 1], 4), np.ones(1, np.bool_)
+        ended, done, observation = 0, False, alone.reset(everyone)
+        for t in np.flatnonzero(found.valid[:, row]):
+            observation = alone.reset(everyone) if done else observation
+            step = alone.step(found.action[t, row : row + 1])
+            done = bool(step.terminated[0] or step.truncated[0])
+            np.testing.assert_array_equal(found.observation[t, row : row + 1], observation)
+            assert found.reward[t, row] == step.reward[0]
+            observation = step.observation
+            assert (found.terminated[t, row], found.truncated[t, row]) == (step.terminated[0], step.truncated[0])
+            ended, broken = ended + done, broken + int(step.diverged[0])
+        assert ended == EPISODES
+        assert found.trial_end[t, row]
+    assert found.diverged == broken > 0
+    begins = found.valid & (found.observation[:-1, :, 1] == 0)
+    assert (begins.any(1) == begins.all(1)).all()  # all together
+    assert begins.all(1).sum() == EPISODES
+    assert not found.valid.all()
 
 
 def test_a_rollout_is_as_long_as_its_longest_trial(experiment_on: ExperimentOn, shaken: Made) -> None:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from innerloop.envs.api import Split, Step, Tasks
 from innerloop.envs.bandit import Arms, BernoulliBandit
+from innerloop.envs.navigation import PointNavigation, Points
 
 
 class NaNArms(Arms):
@@ -37,6 +38,20 @@ class ClashingBandit(BernoulliBandit):
     """Has an option that the run has too."""
 
     seed: int = 0
+
+
+class BreakingMoves(Points):
+    def step(self, action: np.ndarray) -> Step:
+        step, broken = super().step(action), self._time >= 2
+        return step._replace(truncated=step.truncated | broken, diverged=broken)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BreakingPoints(PointNavigation):
+    """Points whose simulation breaks down at every second step."""
+
+    def make(self, tasks: Tasks, rng: np.random.Generator) -> Points:
+        return BreakingMoves(tasks["goal"], self.horizon, arrival=0.01)
 
 
 class Echo(nn.Module):

@@ -106,7 +106,7 @@ def test_help_explains_and_list_names_everything(capsys: pytest.CaptureFixture[s
         assert option in explained
     main(["list"])
     listed = capsys.readouterr().out
-    for name in ("bernoulli-bandit", "tabular-mdp", "rl2", "lstm", "first"):
+    for name in ("bernoulli-bandit", "tabular-mdp", "point-navigation", "rl2", "maml", "promp", "lstm", "first"):
         assert name in listed
 
 

@@ -1,5 +1,7 @@
 """Configurations: one set of names for the command line, Python and the saved file."""
 
+import json
+
 import pytest
 
 from innerloop.distributed.config import PRESETS, Config, configure, option_fields
@@ -21,6 +23,23 @@ def test_options_go_where_they_belong() -> None:
 
 
 @pytest.mark.parametrize(
+    ("algorithm", "options"),
+    [
+        ("maml", {"max_kl": 0.02, "cg_iterations": 5, "learned_rates": True, "inner_decay": 1}),
+        ("promp", {"outer_steps": 3, "kl_penalty": 0.1, "first_order": True, "activation": "tanh"}),
+    ],
+)
+def test_algorithms_that_adapt_by_gradient_survive_the_file_with_all_their_options(
+    algorithm: str, options: dict[str, object]
+) -> None:
+    config = configure(algorithm=algorithm, family="point-navigation", horizon=7, rollouts=5, episodes=3, **options)
+    read = Config.from_json(json.loads(json.dumps(config.to_json())))
+    assert read == config
+    assert config.experiment.to_json()["algorithm"].items() >= ({"name": algorithm, "rollouts": 5} | options).items()
+    assert config.experiment.to_json()["family"] == {"name": "point-navigation", "horizon": 7}
+
+
+@pytest.mark.parametrize(
     ("options", "sentence"),
     [
         ({"armz": 3}, "'armz' is not an option"),
@@ -28,6 +47,11 @@ def test_options_go_where_they_belong() -> None:
         ({"arms": True}, "arms is True; expected a value of type int"),
         ({"episodes": 2.5}, "episodes is 2.5"),
         ({"family": "tabular-mdp", "arms": 3}, "'arms' is not an option of family 'tabular-mdp'"),
+        ({"algorithm": "maml", "memory": "gru"}, "'memory' is not an option of family 'bernoulli-bandit' with alg"),
+        ({"algorithm": "maml", "rollouts": 1}, "rollouts is 1; expected at least 2"),
+        ({"algorithm": "maml", "max_kl": "0.01"}, "max_kl is '0.01'; expected a value of type float"),
+        ({"algorithm": "promp", "max_kl": 0.01}, "'max_kl' is not an option"),
+        ({"algorithm": "promp", "outer_steps": 0}, "outer_steps is 0; expected at least 1"),
     ],
 )
 def test_unusable_options_are_named(options: dict[str, object], sentence: str) -> None:

@@ -1,6 +1,7 @@
 """The loop: repeatable, resumable, bounded in staleness, unmoved by the death of actors."""
 
 import os
+import shutil
 import signal
 import threading
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import ray
-from families import NaNBandit, SuicidalBandit
+from families import BreakingPoints, NaNBandit, SuicidalBandit
 
 from innerloop.actors.agent import Agent
 from innerloop.actors.baselines import baselines
@@ -68,6 +69,45 @@ def test_an_interrupted_run_ends_where_the_uninterrupted_one_ends(tmp_path: Path
     clocks = {name for name in whole[0] if "second" in name or name.endswith("per_s")}
     for a, b in zip(whole, cut, strict=True):
         assert {k: v for k, v in a.items() if k not in clocks} == {k: v for k, v in b.items() if k not in clocks}
+
+
+def adapting(algorithm: str, **options: Any) -> Config:
+    """A run of a second, with two inner steps."""
+    given: dict[str, Any] = {
+        "family": "point-navigation", "horizon": 5, "algorithm": algorithm, "rollouts": 3, "hidden": 4, "episodes": 3,
+        "iterations": 4, "trials": 4, "parts": 2, "learner_threads": 1, "checkpoint_every": 2,
+    }  # fmt: skip
+    return configure(**given | options)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "family", "steps", "diverged"),
+    [("maml", "point-navigation", 5, 0), ("promp", f"{BreakingPoints.__module__}:BreakingPoints", 2, 1)],
+    ids=["maml", "promp"],
+)
+def test_a_run_that_adapts_by_gradient_ends_alike_with_any_number_of_actors_and_after_a_crash(
+    algorithm: str, family: str, steps: int, diverged: int, tmp_path: Path
+) -> None:
+    """What a run leaves that dies in its fourth iteration: metrics of three, and the checkpoint of the second."""
+    train(adapting(algorithm, family=family, actors=1), tmp_path / "whole")
+    shutil.copytree(tmp_path / "whole", tmp_path / "dead")
+    for file in (tmp_path / "dead" / "checkpoints").glob("*4.*"):
+        file.unlink()
+    metrics = tmp_path / "dead" / "metrics.jsonl"
+    metrics.write_text("".join(metrics.read_text().splitlines(keepends=True)[:3]))
+    assert not same_bits(final(tmp_path / "whole"), final(tmp_path / "dead"))
+    resume(tmp_path / "dead", adapting(algorithm, family=family, actors=2))
+    assert same_bits(final(tmp_path / "whole"), final(tmp_path / "dead"))
+    for name in ("whole", "dead"):
+        lines = read_lines(tmp_path / name / "metrics.jsonl")
+        assert [line["iteration"] for line in lines] == [1, 2, 3, 4]
+        for line in lines:
+            assert line["trials"] == 4 * line["iteration"]
+            assert line["env_steps"] == 4 * 3 * 3 * steps * line["iteration"]  # trials, rollouts, episodes, steps
+            assert line["diverged"] == 4 * 3 * 3 * diverged * line["iteration"]
+    agent = Agent.load(str(tmp_path / "dead"))
+    assert agent.width == 3
+    assert play_tasks(agent, agent.experiment.family, 3, tasks=2, seed=0).shape == (2, 3)
 
 
 def test_overlapped_staleness_is_bounded_and_measured(tmp_path: Path) -> None:

@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 import torch
+from gymnasium import spaces
 from torch import Tensor, nn
 
+from innerloop.envs.api import Split, Step, Tasks
 from innerloop.envs.bandit import BernoulliBandit
 from innerloop.envs.errors import BadInput
 from innerloop.envs.tabular import TabularMDP
@@ -16,7 +18,7 @@ from innerloop.learner.api import Metrics, Optimise, Problem
 from innerloop.learner.experiment import Experiment
 from innerloop.learner.learner import Arrays, Diverged, Learner, choose_device, load_weights
 from innerloop.learner.rl2 import RL2
-from innerloop.learner.trajectory import Trajectory
+from innerloop.learner.trajectory import Trajectory, concatenate
 
 ExperimentOn, Made, Played = Callable[..., Experiment], Callable[..., Learner], Callable[..., Trajectory]
 
@@ -280,3 +282,47 @@ def test_a_device_that_is_not_there_is_refused_in_one_sentence(device: str, expe
 def test_auto_is_the_gpu_where_there_is_one() -> None:
     assert choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
     assert choose_device("cpu").type == "cpu"
+
+
+class Stairs:
+    """Climb from state 5 to a landing at state 7, within 5 steps, or fall off with probability 0.3 a step."""
+
+    def __init__(self, n: int, rng: np.random.Generator) -> None:
+        self._state, self._time, self._rng = np.full(n, 5), np.zeros(n), rng
+
+    def reset(self, rows: np.ndarray) -> np.ndarray:
+        self._state, self._time = np.where(rows, 5, self._state), np.where(rows, 0, self._time)
+        return self._state
+
+    def step(self, action: np.ndarray) -> Step:
+        self._state, self._time = np.minimum(self._state + action - 2, 7), self._time + 1  # actions are 2 and 3
+        arrives = self._state == 7
+        over = arrives | (self._rng.random(len(action)) < 0.3)
+        return Step(self._state, arrives.astype(np.float32), over, ~over & (self._time >= 5))
+
+
+@dataclass(frozen=True)
+class Staircase:
+    horizon = 5
+    observation_space = spaces.Discrete(3, start=5)
+    action_space = spaces.Discrete(2, start=2)
+
+    def sample(self, rng: np.random.Generator, n: int, split: Split) -> Tasks:
+        return {"nothing": np.zeros(n)}
+
+    def make(self, tasks: Tasks, rng: np.random.Generator) -> Stairs:
+        return Stairs(len(tasks["nothing"]), rng)
+
+
+@pytest.mark.parametrize("kind", ["experiment_on", "adapting_on"], ids=["by-memory", "by-gradient"])
+def test_states_and_actions_may_begin_elsewhere_than_at_zero_in_trials_of_different_lengths(
+    kind: str, request: pytest.FixtureRequest, played: Played
+) -> None:
+    """What lies behind the end of a shorter trial is no state."""
+    experiment = request.getfixturevalue(kind)(Staircase())
+    learner = fresh(experiment)
+    parts = [played(experiment, learner, n=1, seed=seed) for seed in range(6)]
+    assert np.ptp([len(part.reward) for part in parts]) > 1
+    before = learner.weights()
+    learner.update(concatenate(parts), 0.0)
+    assert any(not np.array_equal(array, before[name]) for name, array in learner.weights().items())

@@ -1,5 +1,8 @@
 """Trajectories: padded side by side, with what belongs to no trial marked; returns against a loop."""
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -40,7 +43,10 @@ def test_trials_side_by_side_keep_every_number_and_the_padding_is_not_valid() ->
             own, joined = getattr(part, name), getattr(whole, name)[:, columns]
             assert joined.dtype == own.dtype
             np.testing.assert_array_equal(joined[: len(own)], own)
-            assert not joined[len(own) :].any()
+            if name in ("observation", "action"):  # must be members of their space
+                assert (joined[len(own) :] == own[-1]).all()
+            else:
+                assert not joined[len(own) :].any()
         np.testing.assert_array_equal(whole.note["value"][: len(part.reward) + 1, columns], part.note["value"])
         np.testing.assert_array_equal(whole.trial_end[: len(part.reward), columns], part.trial_end)
         assert not whole.trial_end[len(part.reward) :, columns].any()
@@ -86,6 +92,31 @@ def test_episode_returns_are_the_sums_of_a_loop() -> None:
             episode += bool(one.terminated[t, column] or one.truncated[t, column])
     assert (expected[0, 1:] == 0).all()  # never reached
     np.testing.assert_allclose(one.episode_returns(12), expected, rtol=1e-12)
+
+
+LENGTHS = [[3, 1, 2], [1, 4, 2], [2, 2, 2], [5, 1, 1], [1, 1, 1], [1, 1, 6]]
+
+
+@pytest.mark.parametrize("width", [1, 2, 3])
+def test_columns_that_wait_have_gaps_which_do_not_count(width: int, gapped: Callable[..., Trajectory]) -> None:
+    """The end of a trial is the end of its last episode; the returns are those of the steps that count."""
+    one = gapped(LENGTHS, width)
+    assert (np.diff(one.valid.astype(int), axis=0) > 0).any() == (width > 1)
+    assert one.steps == sum(map(sum, LENGTHS))
+    np.testing.assert_array_equal(one.trial_end.sum(0), [1] * 6)
+    found = one.episode_returns(3)
+    for column, lengths in enumerate(LENGTHS):
+        last = 10_000 * column + 200 + lengths[2] - 1
+        np.testing.assert_array_equal(one.reward[one.trial_end[:, column], column], [last])
+        for episode, length in enumerate(lengths):
+            numbers = [10_000 * column + 100 * episode + t for t in range(length)]
+            assert found[column, episode] == sum(numbers)
+
+
+def test_episodes_that_broke_down_are_added_up() -> None:
+    parts = [replace(random(4, (4, 2)), diverged=diverged) for diverged in (2, 0, 3)]
+    assert concatenate(parts).diverged == 5
+    assert random(4, (4, 2)).diverged == 0
 
 
 def test_bytes_are_those_of_all_arrays() -> None:
