@@ -108,14 +108,14 @@ PRESETS = {
         "MAML-TRPO on 2-D navigation (Finn et al. 2017, figure 4), within 15 minutes on two cores.",
         {
             "family": "point-navigation", "algorithm": "maml", "episodes": 2, "trials": 20, "rollouts": 20,
-            "iterations": 400, "evaluation_tasks": 200, "evaluation_episodes": 4,
+            "inner_rate": 0.3, "iterations": 300, "evaluation_tasks": 200, "evaluation_episodes": 4,
         },
     ),
     "cheetah-dir-maml": Preset(
-        "MAML-TRPO on HalfCheetah-Dir: one step from running forward and from running backward, 90 minutes.",
+        "MAML-TRPO on HalfCheetah-Dir: one inner step from running forward and from running backward, within 90 minutes.",
         {
-            "family": "half-cheetah-dir", "algorithm": "maml", "episodes": 2, "trials": 20, "rollouts": 20,
-            "iterations": 500, "evaluation_tasks": 40, "evaluation_episodes": 4,
+            "family": "half-cheetah-dir", "algorithm": "maml", "episodes": 2, "trials": 10, "rollouts": 20,
+            "iterations": 200, "evaluation_tasks": 40, "evaluation_episodes": 4,
         },
     ),
     "cheetah-vel-rl2": Preset(
