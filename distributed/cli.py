@@ -220,10 +220,11 @@ class Evaluate:
 
 def _evaluate(rest: list[str]) -> None:
     options = parse(Evaluate, rest, "innerloop evaluate")
+    file = Path(options.csv) if options.csv else None
+    require(file is None or file.parent.is_dir(), "csv", options.csv, "a file in a directory that is there")
     agent = Agent.load(options.run, greedy=options.greedy, episodes=options.episodes)
     for reason in agent.skipped:
         print(f"warning: {reason} The checkpoint before it is used.", file=sys.stderr)
-    file = Path(options.csv) if options.csv else None
     result = evaluation(agent, tasks=options.tasks, seed=options.seed, file=file)
     if options.json:
         print(json.dumps(result, indent=1))

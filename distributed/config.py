@@ -112,7 +112,7 @@ PRESETS = {
         },
     ),
     "cheetah-dir-maml": Preset(
-        "MAML-TRPO on HalfCheetah-Dir: one inner step from running forward and from running backward, within 90 minutes.",
+        "MAML-TRPO on HalfCheetah-Dir: one inner step from running forward and from running backward.",
         {
             "family": "half-cheetah-dir", "algorithm": "maml", "episodes": 2, "trials": 10, "rollouts": 20,
             "iterations": 200, "evaluation_tasks": 40, "evaluation_episodes": 4,

@@ -1,6 +1,8 @@
 """Evaluation: means and intervals over tasks, the same tasks for everyone, the same numbers every time."""
 
+import csv
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -201,3 +203,22 @@ def test_an_interval_needs_two_tasks(tasks: int, agent_on: Callable[..., InnerLo
     family = BernoulliBandit()
     with pytest.raises(BadInput, match=rf"^tasks is {tasks}; expected at least 2.*\.$"):
         evaluate(agent_on(family), family, 2, tasks=tasks, seed=0)
+
+
+def test_every_task_has_its_line_of_parameters_and_returns(tmp_path: Path) -> None:
+    family = PointNavigation(horizon=3)
+    agent = Random(family.action_space)
+    found = evaluate(agent, family, 2, tasks=7, seed=0, file=tmp_path / "returns.csv")
+    header, *lines = list(csv.reader((tmp_path / "returns.csv").open()))
+    assert header == ["goal.0", "goal.1", "episode.1", "episode.2"]
+    numbers = np.array(lines, np.float64)
+    [(_, tasks)] = module.held_out(family, tasks=7, seed=0)
+    np.testing.assert_array_equal(numbers[:, :2].astype(np.float32), tasks["goal"])
+    assert numbers[:, 2].mean() == pytest.approx(found["by_episode"][0]["mean"])
+    np.testing.assert_array_equal(numbers[:, 2:], play_tasks(agent, family, 2, tasks=7, seed=0))
+
+
+def test_a_file_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
+    family = PointNavigation(horizon=1)
+    with pytest.raises(BadInput, match=r"^csv is '.*'; expected a file that can be written"):
+        evaluate(Random(family.action_space), family, 1, tasks=2, seed=0, file=tmp_path / "no" / "returns.csv")

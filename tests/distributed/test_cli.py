@@ -136,6 +136,15 @@ def test_a_killed_run_resumed_ends_bit_for_bit_where_the_uninterrupted_one_ends(
         assert interval["low"] <= interval["mean"] <= interval["high"]
     assert (tmp_path / "whole" / "learning.png").stat().st_size > 1000
 
+    longer = run(
+        "evaluate", str(tmp_path / "whole"), "--tasks", "50", "--episodes", "2", "--csv", str(tmp_path / "a.csv")
+    )
+    assert "episode 2" in longer.stdout
+    assert len((tmp_path / "a.csv").read_text().splitlines()) == 51
+    elsewhere = run("evaluate", str(tmp_path / "whole"), "--csv", str(tmp_path / "no" / "a.csv"))
+    assert elsewhere.returncode == 2
+    assert elsewhere.stderr.startswith("innerloop: csv is ")
+
     newest = sorted((tmp_path / "whole" / "checkpoints").glob("*.safetensors"))
     for file in newest:
         file.write_bytes(file.read_bytes()[:-10])
