@@ -108,7 +108,8 @@ PRESETS = {
         "MAML-TRPO on 2-D navigation (Finn et al. 2017, figure 4), within 15 minutes on two cores.",
         {
             "family": "point-navigation", "algorithm": "maml", "episodes": 2, "trials": 20, "rollouts": 20,
-            "inner_rate": 0.3, "iterations": 300, "evaluation_tasks": 200, "evaluation_episodes": 4,
+            "inner_rate": 0.3, "inner_decay": 0.25, "iterations": 300, "evaluation_tasks": 1_000,
+            "evaluation_episodes": 4,
         },
     ),
     "cheetah-dir-maml": Preset(
