@@ -34,8 +34,8 @@ class MAML(GradientBased):
 
     max_kl: float = 0.01
     """Bound of an outer step: mean KL divergence of the adapted policies, nats."""
-    cg_iterations: int = 10
-    """Iterations of conjugate gradient for the outer step's direction."""
+    cg_iterations: int = 5
+    """Iterations of conjugate gradient for the outer step's direction; in float32, more of them add rounding noise."""
     damping: float = 1e-5
     """Added to the diagonal of the KL's Hessian."""
     line_search: int = 15
