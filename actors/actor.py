@@ -20,17 +20,21 @@ class Assignment(NamedTuple):
     part: int
     """Of the iteration."""
     trials: int
+    tasks: tuple[int, ...] = ()
+    """Of the run's fixed training tasks, one index per trial; empty where every trial is of a new task."""
 
 
 class Actor:
     """Plays trials of one family with the weights it was last given."""
 
-    def __init__(self, experiment: Experiment, seed: int) -> None:
+    def __init__(self, experiment: Experiment, seed: int, tasks: int = 0) -> None:
         """Args:
         experiment: what is played, and by which algorithm.
         seed: of the run.
+        tasks: that the run trains on, drawn once; 0 for a new one in every trial.
         """
         torch.set_num_threads(1)
+        self._tasks = experiment.family.sample(streams(seed, "train").tasks, tasks, "train") if tasks else {}
         self._experiment, self._seed = experiment, seed
         self._model = experiment.algorithm.build(experiment.problem).requires_grad_(False)
         self._agent = experiment.algorithm.inner_loop(self._model, experiment.problem)
@@ -47,13 +51,16 @@ class Actor:
         self.version = version
 
     def collect(self, assignment: Assignment) -> Trajectory:
-        """Draw the assignment's training tasks and play one trial of each.
+        """Play one trial of each of the assignment's training tasks.
 
         Raises:
             BadInput: the environment returned something that its spaces do not have.
         """
         rng = streams(self._seed, "train", assignment.iteration, assignment.part)
         family = self._experiment.family
-        tasks = family.sample(rng.tasks, assignment.trials, "train")
+        if assignment.tasks:
+            tasks = {name: array[list(assignment.tasks)] for name, array in self._tasks.items()}
+        else:
+            tasks = family.sample(rng.tasks, assignment.trials, "train")
         trials = Trials(family, tasks, self._experiment.episodes, rng.env, self._agent.width)
         return play(self._agent, trials, rng.agent, self.version)

@@ -24,6 +24,7 @@ def play(agent: InnerLoop, trials: Trials, rng: np.random.Generator, version: in
     n = len(given.done)
     agent.begin_trial(n, rng)
     observations, actions, rewards, terminated, truncated, valid = [given.observation], [], [], [], [], []
+    dense: list[np.ndarray] = []
     notes: list[dict[str, np.ndarray]] = []
     for _ in range(trials.steps):
         valid.append(trials.playing)
@@ -33,6 +34,8 @@ def play(agent: InnerLoop, trials: Trials, rng: np.random.Generator, version: in
         observations.append(given.observation)
         actions.append(action)
         rewards.append(step.reward)
+        if step.dense is not None:
+            dense.append(step.dense)
         terminated.append(step.terminated)
         truncated.append(step.truncated)
         if not trials.playing.any():
@@ -46,6 +49,7 @@ def play(agent: InnerLoop, trials: Trials, rng: np.random.Generator, version: in
         terminated=np.stack(terminated),
         truncated=np.stack(truncated),
         valid=np.stack(valid),
+        dense=np.stack(dense) if dense else None,
         note={name: np.stack([note[name] for note in notes]) for name in notes[0]},
         version=version,
         diverged=trials.diverged,

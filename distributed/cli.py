@@ -24,11 +24,12 @@ from ..learner.experiment import options_of
 from ..learner.learner import Diverged
 from ..learner.memory import MEMORIES
 from .config import PRESETS, Config, Run, configure, option_fields, resolve_preset
+from .directory import saved_config
 from .display import Display
 from .plot import plot
 from .pool import ActorsDied
 from .report import evaluation, table
-from .trainer import Interrupted, resume, saved_config, train
+from .trainer import Interrupted, resume, train
 
 USAGE = """\
 usage: innerloop COMMAND [OPTIONS]

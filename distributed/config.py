@@ -10,6 +10,7 @@ from ..envs.errors import BadInput, require
 from ..envs.registry import resolve
 from ..learner import ALGORITHMS
 from ..learner.experiment import Experiment, check_type, construct, is_configurable, unknown_option
+from .store.connection import split_secret
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +23,10 @@ class Run:
     """Trials played for one meta-update, each of a task of its own."""
     parts: int = 2
     """Batches in which an iteration's trials are played, each by one actor. Results depend on it, not on the actors."""
+    tasks: int = 0
+    """Training tasks, drawn once; 0 for a new one in every trial (for 100, where an algorithm learns from replay)."""
+    task_order: Literal["balanced", "prioritised"] = "balanced"
+    """Of fixed training tasks. balanced: all equally often, shuffled. prioritised: the less, the better they went."""
     seed: int = 0
     """Of everything random: tasks, their noise, the agent, the first weights."""
     mode: Literal["synchronous", "overlapped"] = "synchronous"
@@ -32,6 +37,14 @@ class Run:
     """Ray actors; 0 for as many as the cluster has CPUs, less what the learner needs while they play."""
     max_restarts: int = 10
     """Times that a dead actor is replaced before the run is given up."""
+    store: str = "ray"
+    """What lies between actors and learner: ray, or a Redis server as redis://host:port/0 (rediss:// with TLS)."""
+    name: str = ""
+    """Under which Redis holds the run; empty for one made of the run's directory and the machine."""
+    replay_mb: int = 2_048
+    """Replay, for algorithms that learn from it: megabytes, at most; the oldest trials make room."""
+    replay_shards: int = 1
+    """Ray actors that share the replay, tasks among them."""
     device: str = "auto"
     """The learner's: auto (CUDA where there is one), cpu, cuda, cuda:1 ..."""
     learner_threads: int = 0
@@ -52,11 +65,16 @@ class Run:
     """Episodes of a trial in the evaluation; 0 for as many as in training."""
 
     def __post_init__(self) -> None:
-        for field in ("iterations", "trials", "parts", "checkpoint_every", "keep"):
+        for field in ("iterations", "trials", "parts", "checkpoint_every", "keep", "replay_mb", "replay_shards"):
             require(getattr(self, field) >= 1, field, getattr(self, field), "at least 1")
-        for field in ("seed", "max_staleness", "actors", "max_restarts", "learner_threads", "evaluation_episodes"):
+        counts = "tasks seed max_staleness actors max_restarts learner_threads evaluation_episodes"
+        for field in counts.split():
             require(getattr(self, field) >= 0, field, getattr(self, field), "at least 0")
+        if self.store != "ray":
+            split_secret(self.store)
         require(self.parts <= self.trials, "parts", self.parts, f"at most as many as trials, {self.trials}")
+        orders = ("balanced", "prioritised")
+        require(self.task_order in orders, "task_order", self.task_order, "balanced or prioritised")
         modes = ("synchronous", "overlapped")
         require(self.mode in modes, "mode", self.mode, "synchronous or overlapped")
         if self.mode == "overlapped":
@@ -77,8 +95,11 @@ class Config:
     run: Run
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, nested as {family, algorithm, episodes, run}."""
-        return self.experiment.to_json() | {"run": dataclasses.asdict(self.run)}
+        """Plain values, nested as {family, algorithm, episodes, run}; without the store's password."""
+        run = dataclasses.asdict(self.run)
+        if self.run.store != "ray":
+            run["store"], _ = split_secret(self.run.store)
+        return self.experiment.to_json() | {"run": run}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Config":
@@ -90,6 +111,9 @@ class Config:
         run = data.get("run", {})
         require(isinstance(run, dict), "run", run, "a mapping of options")
         return cls(experiment=Experiment.from_json(data), run=construct("run", "run", {"run": Run}, run))
+
+
+MEGABYTE = 2**20
 
 
 class Preset(NamedTuple):

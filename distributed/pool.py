@@ -5,7 +5,7 @@ import os
 import sys
 import time
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import ray
 from ray.exceptions import ObjectLostError, RayActorError, RayTaskError
@@ -15,18 +15,10 @@ from ..envs.errors import BadInput
 from ..learner.experiment import Experiment
 from ..learner.trajectory import Trajectory
 from .broadcast import Broadcast
+from .store import Summary, Writer, summarise
 
 IN_FLIGHT = 2
 """Calls that an actor has at once: the next one is there when it finishes one."""
-
-
-class Summary(NamedTuple):
-    """What an actor says of a trajectory; it travels at once, the arrays stay where they are."""
-
-    version: int
-    steps: int
-    seconds: float
-    """That the actor spent playing."""
 
 
 class ActorsDied(RuntimeError):
@@ -36,17 +28,21 @@ class ActorsDied(RuntimeError):
 class Remote:
     """The Ray side of an `Actor`: loads the weights of the call, if it does not have them, and plays."""
 
-    def __init__(self, experiment: Experiment, seed: int) -> None:
-        self._actor = Actor(experiment, seed)
+    def __init__(self, experiment: Experiment, seed: int, tasks: int, writer: Writer | None) -> None:
+        self._actor, self._writer = Actor(experiment, seed, tasks), writer
+        self._episodes = experiment.episodes
 
     @ray.method(num_returns=2)
-    def collect(self, assignment: Assignment, version: int, weights: list[Any]) -> tuple[Summary, Trajectory]:
+    def collect(self, assignment: Assignment, version: int, weights: list[Any]) -> tuple[Summary, Trajectory | None]:
         if version != self._actor.version:
             self._actor.load(ray.get(weights[0]), version)
         start = time.perf_counter()
         trajectory = self._actor.collect(assignment)
-        seconds = time.perf_counter() - start
-        return Summary(version, trajectory.steps, seconds), trajectory
+        summary = summarise(trajectory, self._episodes, time.perf_counter() - start)
+        if self._writer is None:
+            return summary, trajectory
+        self._writer.write(assignment, trajectory)
+        return summary, None
 
 
 @dataclass
@@ -61,14 +57,25 @@ class Call:
 class Pool:
     """Hands assignments to actors, and to others when an actor dies."""
 
-    def __init__(self, experiment: Experiment, seed: int, *, actors: int, max_restarts: int) -> None:
+    def __init__(
+        self,
+        experiment: Experiment,
+        seed: int,
+        *,
+        actors: int,
+        max_restarts: int,
+        tasks: int = 0,
+        writer: Writer | None = None,
+    ) -> None:
         """Args:
         experiment: what is played.
         seed: of the run.
         actors: how many.
+        tasks: that the run trains on, drawn once; 0 for a new one in every trial.
+        writer: of the store, where actors write to it themselves.
         max_restarts: how often, in all, a dead actor is replaced before the run is given up.
         """
-        self._arguments = ray.put(experiment), seed
+        self._arguments = ray.put(experiment), seed, tasks, writer
         self._max_restarts = max_restarts
         self._actors = {index: self._start(index) for index in range(actors)}
         self._waiting: collections.deque[Assignment] = collections.deque()
@@ -91,7 +98,8 @@ class Pool:
             BadInput: an environment misbehaved; any other error of an actor's own code comes through as it is.
         """
         self._send(broadcast)
-        if not self._calls:
+        if not self._calls:  # what was played is on its way through the store
+            time.sleep(min(timeout, 0.005))
             return []
         finished, _ = ray.wait([*self._calls], num_returns=1, timeout=timeout)
         if finished:  # whatever else is there already

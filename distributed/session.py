@@ -1,7 +1,9 @@
 """Ray, joined or started: a cluster that is there, or one of our own on this machine."""
 
 import contextlib
+import signal
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -61,3 +63,24 @@ def _connect(address: str, dashboard: bool) -> None:
     except (ConnectionError, RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise BadInput(f"address is {address!r}; expected a running Ray cluster there ({reason}).") from error
+
+
+@contextlib.contextmanager
+def stop_signals() -> Iterator[threading.Event]:
+    """Ctrl-C and SIGTERM ask the loop to stop after what it is doing; a second one interrupts at once."""
+    stopping = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stopping
+        return
+
+    def ask(signum: int, frame: object) -> None:
+        if stopping.is_set():
+            raise KeyboardInterrupt
+        stopping.set()
+
+    before = {signum: signal.signal(signum, ask) for signum in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stopping
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)

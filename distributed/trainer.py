@@ -1,18 +1,17 @@
 """THE loop: tasks -> actors -> store -> learner -> weights -> actors."""
 
 import dataclasses
+import itertools
 import json
 import logging
-import shutil
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent import futures
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,21 +20,32 @@ from ..actors.actor import Assignment
 from ..actors.agent import checkpoint_place
 from ..envs.errors import BadInput, require
 from ..learner.api import Metrics
-from ..learner.checkpoint import Checkpoints, write_whole
+from ..learner.checkpoint import Checkpoints, Pieces, write_whole
 from ..learner.learner import Learner, usable_cpus
 from ..learner.trajectory import Trajectory, concatenate
 from .broadcast import Broadcast
-from .config import Config
+from .config import MEGABYTE, Config
+from .directory import WRITTEN, name_of, remove, saved_config
 from .metrics import Journal
-from .pool import Pool, Summary
-from .session import ray_session
-from .store import RayStore, Store
-
-WRITTEN = ("config.json", "metrics.jsonl", "evaluation.json", "tensorboard")
-"""What a run writes into its directory, beside checkpoints and plots."""
+from .pool import Pool
+from .session import ray_session, stop_signals
+from .store import Store, Summary, open_store, summarise
+from .tasks import TaskOrder
 
 Watch = Callable[[dict[str, Any]], None]
 """Called after every iteration with its metrics."""
+
+
+FIXED_TASKS = 100
+"""Training tasks of an algorithm that learns from replay, where the run does not say."""
+
+
+class Played(NamedTuple):
+    """What came of an assignment."""
+
+    summary: Summary
+    trajectory: Trajectory | None
+    """None where it went into replay."""
 
 
 class Interrupted(Exception):
@@ -68,7 +78,7 @@ def train(config: Config, out: str | Path, *, overwrite: bool = False, watch: Wa
     place = config.run.checkpoints
     if place and not overwrite:  # the run's own directory has been looked at
         require(not Checkpoints(place).names(), "checkpoints", place, "a place without another run's, or --overwrite")
-    _run(config, out, watch, fresh=True)
+    _run(config, out, watch, fresh=True, overwrite=overwrite)
 
 
 def resume(out: str | Path, config: Config | None = None, *, watch: Watch = lambda line: None) -> None:
@@ -85,32 +95,19 @@ def resume(out: str | Path, config: Config | None = None, *, watch: Watch = lamb
     _run(config or saved_config(out), Path(out), watch, fresh=False)
 
 
-def saved_config(out: str | Path) -> Config:
-    """The configuration of a run's directory.
-
-    Raises:
-        BadInput: there is none, or it cannot be used.
-    """
-    file = Path(out) / "config.json"
-    try:
-        return Config.from_json(json.loads(file.read_text()))
-    except (OSError, ValueError) as error:
-        if isinstance(error, BadInput):
-            raise
-        raise BadInput(f"{str(file)!r} cannot be read ({error}); expected the directory of a run.") from error
-
-
-def _run(config: Config, out: Path, watch: Watch, *, fresh: bool) -> None:
+def _run(config: Config, out: Path, watch: Watch, *, fresh: bool, overwrite: bool = False) -> None:
     run, algorithm = config.run, config.experiment.algorithm
-    require(algorithm.on_policy, "algorithm", config.experiment.algorithm_name, "one that learns on-policy")
     torch.set_num_threads(1)
     threads = run.learner_threads or max(1, usable_cpus() // (2 if run.mode == "overlapped" else 1))
+    tasks = run.tasks or (0 if algorithm.on_policy else FIXED_TASKS)
     # Saved as resolved: a run that is resumed on another machine shares its work among as many threads.
-    run = dataclasses.replace(run, learner_threads=threads)
+    run = dataclasses.replace(run, learner_threads=threads, tasks=tasks, name=run.name or name_of(out))
     config = dataclasses.replace(config, run=run)
     learner = Learner(algorithm, config.experiment.problem, seed=run.seed, device=run.device, threads=threads)
     place = run.checkpoints or str(out / "checkpoints")
     checkpoints = Checkpoints(place, run.keep)
+    pieces = Pieces(f"{place}/replay", 2 * run.replay_mb * MEGABYTE)  # shards do not forget in step
+    order = TaskOrder(run.tasks, run.task_order, run.seed)
     counts = {
         "env_steps": 0,
         "trials": 0,
@@ -125,32 +122,55 @@ def _run(config: Config, out: Path, watch: Watch, *, fresh: bool) -> None:
         for reason in saved.skipped:
             logging.getLogger("innerloop").warning("%s The checkpoint before it is used.", reason)
         learner.load(saved.arrays, saved.numbers)
+        order.load(saved.arrays)
         counts |= {name: saved.numbers[name] for name in counts}
     with ExitStack() as stack:
         cpus = stack.enter_context(ray_session(run.address, run.dashboard))
-        stopping = stack.enter_context(_stop_signals())
+        store = open_store(
+            run.store,
+            run.name,
+            capacity=run.replay_mb * MEGABYTE,
+            shards=run.replay_shards,
+            on_policy=algorithm.on_policy,
+            episodes=config.experiment.episodes,
+        )
+        stack.callback(store.close)
+        taken = fresh and not overwrite and store.exists()
+        require(not taken, "name", run.name, "one that the store does not hold yet, or --overwrite")
+        stopping = stack.enter_context(stop_signals())
         # What can be refused beforehand has been. A run that fails before its first update leaves nothing either.
         if fresh:
             checkpoints.clear()
-            _remove(out)
-            stack.callback(lambda: None if learner.version or stopping.is_set() else _remove(out))
+            pieces.clear()
+            store.delete()
+            remove(out)
+            stack.callback(lambda: None if learner.version or stopping.is_set() else remove(out))
         try:
             out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise BadInput(f"out is {str(out)!r}; expected a directory that can be written ({error}).") from error
-        write_whole(str(out / "config.json"), json.dumps(config.to_json(), indent=1).encode())
+        saved_as = config.to_json()
+        write_whole(str(out / "config.json"), json.dumps(saved_as, indent=1).encode())
         journal = Journal(out, learner.version)
         stack.callback(journal.close)
         busy = learner.threads if run.mode == "overlapped" else 0
+        if not fresh:
+            store.restore(pieces.read(learner.version), int(counts["env_steps"]))
         pool = Pool(
-            config.experiment, run.seed, actors=run.actors or max(1, cpus - busy), max_restarts=run.max_restarts
+            config.experiment,
+            run.seed,
+            actors=run.actors or max(1, cpus - busy),
+            max_restarts=run.max_restarts,
+            tasks=run.tasks,
+            writer=store.writer,
         )
         stack.callback(pool.close)
-        loop = _Loop(config, learner, pool, RayStore(), counts)
+        loop = _Loop(config, learner, pool, store, order, counts)
 
         def save() -> None:
             arrays, numbers = learner.state()
-            checkpoints.save(arrays, numbers | loop.counts, config.to_json())
+            pieces.save(learner.version, store.export())
+            checkpoints.save(arrays | order.state(), numbers | loop.counts, saved_as)
 
         try:
             for line in loop.iterations(stopping):
@@ -159,66 +179,74 @@ def _run(config: Config, out: Path, watch: Watch, *, fresh: bool) -> None:
                 if learner.version % run.checkpoint_every == 0:
                     save()
         finally:
-            if learner.version % run.checkpoint_every or stopping.is_set():
+            if learner.version % run.checkpoint_every or (stopping.is_set() and not learner.version):
                 save()
         if learner.version < run.iterations:
             raise Interrupted(learner.version)
 
 
-def _remove(out: Path) -> None:
-    """What a run has written into its directory, but for checkpoints; and the directory, if nothing else is there."""
-    for name in WRITTEN:
-        with suppress(OSError):  # most often: it is not there
-            shutil.rmtree(out / name) if (out / name).is_dir() else (out / name).unlink()
-    with suppress(OSError):
-        out.rmdir()
-
-
 class _Loop:
     """The loop itself, with its clocks and counters."""
 
-    def __init__(self, config: Config, learner: Learner, pool: Pool, store: Store, counts: dict[str, float]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        learner: Learner,
+        pool: Pool,
+        store: Store,
+        order: TaskOrder,
+        counts: dict[str, float],
+    ) -> None:
         self._config, self._run = config, config.run
-        self._learner, self._pool, self._store = learner, pool, store
+        self._learner, self._pool, self._store, self._order = learner, pool, store, order
         self._broadcast = Broadcast()
         self._thread = ThreadPoolExecutor(1, "update", initializer=torch.set_num_threads, initargs=(1,))
-        self._summaries: list[Summary] = []
+        self._reports: list[Summary] = []
         self._restarts_before = counts["restarts"]
         self.counts = counts
 
     def iterations(self, stopping: threading.Event) -> Iterator[dict[str, Any]]:
         """Play, learn, broadcast until the last iteration, or until `stopping`; yields each iteration's metrics."""
         run, learner = self._run, self._learner
+        on_policy = self._config.experiment.algorithm.on_policy
         ahead = run.max_staleness if run.mode == "overlapped" else 0
         requested = learner.version
+        already = {(assignment.iteration, assignment.part) for assignment in self._store.begin(learner.version)}
         self._publish()
         while learner.version < run.iterations:
             start = time.perf_counter()
             while requested <= min(learner.version + ahead, run.iterations - 1):
-                self._pool.submit(assignments(requested, run.trials, run.parts))
+                tasks = self._order.choose(requested, run.trials)
+                wanted = assignments(requested, run.trials, run.parts, tasks)
+                self._pool.submit([each for each in wanted if (requested, each.part) not in already])
                 requested += 1
-            taken: dict[Assignment, Trajectory] = {}
-            while len(taken) < run.parts:
+            played: dict[Assignment, Played] = {}
+            while len(played) < run.parts:
                 if stopping.is_set():
                     return
-                taken |= self._take(run.parts - len(taken))
+                wait = run.parts - len(played)
+                played |= self._take(wait) if on_policy else self._keep(wait)
             # In the order of their assignments, whoever finished first, so that a synchronous run repeats.
-            batch = concatenate([taken[assignment] for assignment in sorted(taken)])
-            staleness = [learner.version - trajectory.version for trajectory in taken.values()]
+            taken = [played[assignment] for assignment in sorted(played)]
+            batch = (
+                concatenate([each.trajectory for each in taken if each.trajectory]) if on_policy else self._store.replay
+            )
+            staleness = [learner.version - each.summary.version for each in taken]
             waited = time.perf_counter()
             update = self._thread.submit(learner.update, batch, learner.version / run.iterations)
             metrics = self._meanwhile(update) if ahead else update.result()
             updated = time.perf_counter()
+            self._store.learned(sorted(played))
             self._publish()
             end = time.perf_counter()
-            self.counts["env_steps"] += batch.steps
+            steps = sum(each.summary.steps for each in taken)
+            self.counts["env_steps"] += steps
             self.counts["trials"] += run.trials
             self.counts["seconds"] += end - start
-            self.counts["diverged"] += batch.diverged
+            self.counts["diverged"] += sum(each.summary.diverged for each in taken)
             self.counts["restarts"] = self._restarts_before + self._pool.restarts
-            returns = batch.episode_returns(self._config.experiment.episodes)
-            played = self._summaries
-            self._summaries = []
+            returns = np.concatenate([each.summary.returns for each in taken])
+            reports, self._reports = self._reports, []
             yield {
                 "iteration": learner.version,
                 "return": float(returns.sum(1).mean()),
@@ -227,11 +255,12 @@ class _Loop:
                 **metrics,
                 "staleness": float(np.mean(staleness)),
                 "staleness_max": max(staleness),
-                "env_steps_per_s": batch.steps / (end - start),
-                "actor_steps_per_s": sum(s.steps for s in played) / max(sum(s.seconds for s in played), 1e-9),
+                "env_steps_per_s": steps / (end - start),
+                "actor_steps_per_s": sum(s.steps for s in reports) / max(sum(s.seconds for s in reports), 1e-9),
                 "seconds_waiting": waited - start,
                 "seconds_updating": updated - waited,
                 "seconds_broadcasting": end - updated,
+                **self._store.counts,
                 **self.counts,
             }
 
@@ -240,8 +269,8 @@ class _Loop:
 
     def _pump(self, timeout: float) -> None:
         for assignment, summary, reference in self._pool.pump(self._broadcast, timeout):
-            self._summaries.append(summary)
-            self._store.append(assignment, summary.version, reference)
+            self._reports.append(summary)
+            self._store.append(assignment, summary, reference)
 
     def _meanwhile(self, update: "Future[Metrics]") -> Metrics:
         """Keep the actors busy while the learner learns."""
@@ -250,7 +279,7 @@ class _Loop:
             self._pump(timeout=0)
         return update.result()
 
-    def _take(self, count: int) -> dict[Assignment, Trajectory]:
+    def _take(self, count: int) -> dict[Assignment, Played]:
         """Wait until that many trajectories are there, then take them; what was dropped is counted and played again."""
         if len(self._store) < count:
             self._pump(timeout=0.2)
@@ -258,32 +287,33 @@ class _Loop:
         oldest = self._learner.version - (self._run.max_staleness if self._run.mode == "overlapped" else 0)
         taken = self._store.take(count, oldest)
         self.counts["dropped_stale"] += len(taken.stale)
-        self.counts["dropped_lost"] += len(taken.lost)
-        self._pool.submit([*taken.stale, *taken.lost])
-        return taken.trajectories
+        self._again([*taken.stale, *taken.lost], taken.lost)
+        episodes = self._config.experiment.episodes
+        played = {a: Played(summarise(t, episodes), t) for a, t in taken.trajectories.items()}
+        return self._went(played)
+
+    def _keep(self, count: int) -> dict[Assignment, Played]:
+        """Wait until that many trajectories are there, then put them into replay."""
+        if len(self._store) < count:
+            self._pump(timeout=0.2)
+            return {}
+        kept = self._store.keep(count)
+        self._again(kept.lost, kept.lost)
+        return self._went({assignment: Played(summary, None) for assignment, summary in kept.kept.items()})
+
+    def _again(self, assignments: list[Assignment], lost: list[Assignment]) -> None:
+        self.counts["dropped_lost"] += len(lost)
+        self._pool.submit(assignments)
+
+    def _went(self, played: dict[Assignment, Played]) -> dict[Assignment, Played]:
+        for assignment in sorted(played):
+            if assignment.tasks:
+                self._order.played(assignment.tasks, played[assignment].summary.returns)
+        return played
 
 
-def assignments(iteration: int, trials: int, parts: int) -> list[Assignment]:
-    """An iteration's trials in `parts` batches as equal as possible."""
-    return [Assignment(iteration, part, trials // parts + (part < trials % parts)) for part in range(parts)]
-
-
-@contextmanager
-def _stop_signals() -> Iterator[threading.Event]:
-    """Ctrl-C and SIGTERM ask the loop to stop after what it is doing; a second one interrupts at once."""
-    stopping = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stopping
-        return
-
-    def ask(signum: int, frame: object) -> None:
-        if stopping.is_set():
-            raise KeyboardInterrupt
-        stopping.set()
-
-    before = {signum: signal.signal(signum, ask) for signum in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stopping
-    finally:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)
+def assignments(iteration: int, trials: int, parts: int, tasks: tuple[int, ...] = ()) -> list[Assignment]:
+    """An iteration's trials in `parts` batches as equal as possible, of these fixed tasks or of new ones."""
+    sizes = [trials // parts + (part < trials % parts) for part in range(parts)]
+    starts = [0, *itertools.accumulate(sizes)]
+    return [Assignment(iteration, p, size, tasks[starts[p] : starts[p + 1]]) for p, size in enumerate(sizes)]

@@ -31,6 +31,9 @@ class Step(NamedTuple):
     """[N]: the episode was cut (a time limit); what would have followed is still worth something."""
     diverged: Bools | np.bool_ = np.False_
     """[N], or False for all: the episode was cut because its simulation broke down; it counts as truncated."""
+    dense: np.ndarray | None = None
+    """float32 [N]: a reward that is known in training alone, which the outer loop learns from in place of `reward`. The
+    agent is never shown it."""
 
 
 class VectorEnv(Protocol):

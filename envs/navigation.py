@@ -51,13 +51,17 @@ class SparsePointNavigation:
     reward       1 minus the distance to the goal within `radius` of it after the move, else 0
     terminated   never
     truncated    after `horizon` steps
-    task         the goal, float32 [N, 2], metres; 100 of them, evenly spaced: 80 for training, 20 for test
+    task         the goal, float32 [N, 2], metres; 100 of them, evenly spaced: 80 for training, 20 for test; none twice
+                 before all have been drawn
+    dense        minus the distance to the goal after the move, metres
     """
 
     horizon: int = 20
     """Steps in an episode."""
     radius: float = 0.2
     """Of the rewarded disc around the goal, metres."""
+    dense: bool = False
+    """Give the outer loop the dense reward to learn from, as the paper does; the agent sees the sparse one alone."""
 
     observation_space = _PLANE
     action_space = _MOVES
@@ -68,23 +72,35 @@ class SparsePointNavigation:
 
     def sample(self, rng: np.random.Generator, n: int, split: Split) -> Tasks:
         order = np.random.default_rng(0).permutation(100)
-        angle = np.linspace(0, np.pi, 100)[rng.choice(order[:80] if split == "train" else order[80:], n)]
+        own = order[:80] if split == "train" else order[80:]
+        rounds = -(-n // len(own))
+        angle = np.linspace(0, np.pi, 100)[np.concatenate([rng.permutation(own) for _ in range(rounds)])[:n]]
         return {"goal": np.column_stack([np.cos(angle), np.sin(angle)]).astype(np.float32)}
 
     def make(self, tasks: Tasks, rng: np.random.Generator) -> "Points":
-        return Points(tasks["goal"], self.horizon, radius=self.radius)
+        return Points(tasks["goal"], self.horizon, radius=self.radius, dense=self.dense)
 
 
 class Points:
     """N points, each with its goal."""
 
-    def __init__(self, goal: np.ndarray, horizon: int, *, arrival: float = -1.0, radius: float | None = None) -> None:
+    def __init__(
+        self,
+        goal: np.ndarray,
+        horizon: int,
+        *,
+        arrival: float = -1.0,
+        radius: float | None = None,
+        dense: bool = False,
+    ) -> None:
         """Args:
         goal: float32 [N, 2], metres.
         horizon: steps in an episode.
         arrival: distance from the goal, metres, up to which an episode is terminated; negative for never.
         radius: of the disc where there is a (sparse) reward, metres; None for a reward everywhere.
+        dense: with a radius, give the reward everywhere too.
         """
+        self._dense = dense
         self._goal, self._horizon, self._arrival, self._radius = goal, horizon, arrival, radius
         self._position = np.zeros_like(goal)
         self._time = np.zeros(len(goal), np.int64)
@@ -102,4 +118,5 @@ class Points:
         reward = -distance if self._radius is None else np.where(distance <= self._radius, 1 - distance, 0)
         terminated = distance <= self._arrival
         truncated = ~terminated & (self._time >= self._horizon)
-        return Step(self._position.copy(), reward.astype(np.float32), terminated, truncated)
+        dense = -distance if self._dense else None
+        return Step(self._position.copy(), reward.astype(np.float32), terminated, truncated, dense=dense)

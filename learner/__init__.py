@@ -4,7 +4,15 @@ from collections.abc import Callable
 
 from .api import Algorithm
 from .maml import MAML
+from .pearl import PEARL
 from .promp import ProMP
+from .recurrent_sac import RecurrentSAC
 from .rl2 import RL2
 
-ALGORITHMS: dict[str, Callable[..., Algorithm]] = {"maml": MAML, "promp": ProMP, "rl2": RL2}
+ALGORITHMS: dict[str, Callable[..., Algorithm]] = {
+    "maml": MAML,
+    "pearl": PEARL,
+    "promp": ProMP,
+    "recurrent-sac": RecurrentSAC,
+    "rl2": RL2,
+}

@@ -82,8 +82,12 @@ def phases(
     played = np.zeros((episodes, steps, valid.shape[1]), np.bool_)
     played[place] = True
     x = policy.observation(split(trajectory.observation[:rows]))
-    arrays = (split(a[:rows]) for a in (trajectory.note["draw"], trajectory.note["log_prob"], trajectory.reward))
-    columns = zip(x, *arrays, torch.from_numpy(played).to(device), strict=True)
+    draw, log_prob, reward = (
+        split(a[:rows]) for a in (trajectory.note["draw"], trajectory.note["log_prob"], trajectory.reward)
+    )
+    if trajectory.dense is not None:  # adaptation is left with what the agent saw
+        reward[-1] = split(trajectory.dense)[-1]
+    columns = zip(x, draw, log_prob, reward, torch.from_numpy(played).to(device), strict=True)
     found = [phase(*each, width=width, discount=discount, trace=trace) for each in columns]
     return [each for each, _ in found], torch.stack([explained for _, explained in found])
 

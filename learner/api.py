@@ -15,7 +15,7 @@ How the three kinds of meta-RL fit, so that none of them needs a trainer of its 
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import gymnasium
 import numpy as np
@@ -23,7 +23,6 @@ import torch
 from torch import Tensor, nn
 
 from ..envs.api import Bools
-from .trajectory import Trajectory
 
 Metrics = dict[str, float]
 
@@ -147,7 +146,18 @@ class Algorithm(Protocol):
         ...
 
     def update(
-        self, model: nn.Module, batch: Trajectory, optimise: Optimise, progress: float, rng: np.random.Generator
+        self, model: nn.Module, batch: Any, optimise: Optimise, progress: float, rng: np.random.Generator
     ) -> Metrics:
-        """One meta-update of `model` in place; returns what happened (losses, entropy, KL, explained variance ...)."""
+        """One meta-update of `model` in place.
+
+        Args:
+            model: what `build` returned.
+            batch: a `Trajectory`, whole trials; where `on_policy` is False, a `Sampler` of all that is in replay.
+            optimise: makes the gradient steps.
+            progress: share of the run that is done.
+            rng: all randomness of the update.
+
+        Returns:
+            What happened: losses, entropy, KL, explained variance ...
+        """
         ...

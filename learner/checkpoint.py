@@ -8,7 +8,9 @@ fsspec URL (`s3://…`, `gs://…`, `memory://…`).
 import contextlib
 import hashlib
 import json
+import logging
 import os
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import fsspec
@@ -73,7 +75,7 @@ class Checkpoints:
         self._fs.makedirs(self._root, exist_ok=True)
         self._write(f"{name}.safetensors", data)
         self._write(f"{name}.json", json.dumps(about, indent=1).encode())
-        self._delete(self.names()[: -self._keep])
+        self.delete(self.names()[: -self._keep])
 
     def names(self) -> list[str]:
         """Of the checkpoints, oldest first."""
@@ -92,22 +94,28 @@ class Checkpoints:
         skipped: list[str] = []
         for name in reversed(self.names()):
             try:
-                return self._read(name, skipped)
+                return self.read(name, skipped)
             except BadInput as error:
                 skipped.append(str(error))
         raise BadInput(skipped[0] if skipped else f"no checkpoint in {self.place!r}; expected the directory of a run.")
 
     def clear(self) -> None:
         """Delete all checkpoints."""
-        self._delete(self.names())
+        self.delete(self.names())
 
-    def _delete(self, names: list[str]) -> None:
+    def delete(self, names: list[str]) -> None:
+        """Some of `names`."""
         for name in names:
             for kind in ("json", "safetensors"):
                 with contextlib.suppress(FileNotFoundError):
                     self._fs.rm(f"{self._root}/{name}.{kind}")
 
-    def _read(self, name: str, skipped: list[str]) -> Checkpoint:
+    def read(self, name: str, skipped: list[str]) -> Checkpoint:
+        """One of `names`; `skipped` is passed on.
+
+        Raises:
+            BadInput: it is not whole.
+        """
         where = f"{self.place}/{name}"
         try:
             about = json.loads(self._fs.cat_file(f"{self._root}/{name}.json"))
@@ -124,12 +132,60 @@ class Checkpoints:
             raise BadInput(f"checkpoint {where!r} is not what was written; expected SHA-256 {digest}.")
         return Checkpoint(decode(data), numbers, config, skipped)
 
+    def size(self, name: str) -> int:
+        """Bytes of the arrays in one of `names`; 0 if they are lost."""
+        path = f"{self._root}/{name}.safetensors"
+        try:
+            header = int.from_bytes(self._fs.cat_file(path, start=0, end=8), "little")
+            return max(0, self._fs.size(path) - 8 - header)
+        except FileNotFoundError:
+            return 0
+
     def _write(self, file: str, data: bytes) -> None:
         path = f"{self._root}/{file}"
         if isinstance(self._fs, LocalFileSystem):
             write_whole(path, data)
         else:
             self._fs.pipe_file(path, data)  # object stores show a file only once it is whole
+
+
+class Pieces:
+    """What grows with a run, such as replay: each piece is written once, beside the checkpoint that it belongs to."""
+
+    def __init__(self, place: str, capacity: int) -> None:
+        """Args:
+        place: as of `Checkpoints`.
+        capacity: bytes; the oldest pieces are deleted as long as the newer ones hold as many.
+        """
+        self._files, self._capacity = Checkpoints(place, keep=2**31), capacity
+
+    def save(self, version: int, arrays: dict[str, np.ndarray]) -> None:
+        """Add the piece that came with a version; nothing, if it is empty, or if the version has one already (what came
+        since will come again after a resume)."""
+        if not arrays or f"{version:08d}" in self._files.names():
+            return
+        self._files.save(arrays, {"version": version}, {})
+        held = 0
+        for name in reversed(self._files.names()):
+            if held >= self._capacity:
+                self._files.delete([name])
+            held += self._files.size(name) if held < self._capacity else 0
+
+    def read(self, version: int) -> Iterator[dict[str, np.ndarray]]:
+        """The pieces up to a version, oldest first; later ones are deleted. One that is damaged is left out, with a
+        warning."""
+        for name in self._files.names():
+            if int(name) > version:
+                self._files.delete([name])
+                continue
+            try:
+                yield self._files.read(name, []).arrays
+            except BadInput as error:
+                logging.getLogger("innerloop").warning("%s The run goes on without what was in it.", error)
+
+    def clear(self) -> None:
+        """Delete all."""
+        self._files.clear()
 
 
 def write_whole(path: str, data: bytes) -> None:

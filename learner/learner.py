@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..envs.errors import BadInput, require
 from .api import Algorithm, Diverged, Loss, Metrics, Problem
+from .replay import Sampler
 from .trajectory import Trajectory
 
 Arrays = dict[str, np.ndarray]
@@ -102,11 +103,11 @@ class Learner:
         self.version = 0
         """Updates made."""
 
-    def update(self, batch: Trajectory, progress: float) -> Metrics:
+    def update(self, batch: Trajectory | Sampler, progress: float) -> Metrics:
         """One meta-update.
 
         Args:
-            batch: whole trials.
+            batch: whole trials, or for an off-policy algorithm what it samples from.
             progress: share of the run that is done, in [0, 1]; schedules depend on it.
 
         Returns:

@@ -189,7 +189,7 @@ def prepare(model: RecurrentPolicy, trajectory: Trajectory, discount: float, tra
 
     value, valid = put(trajectory.note["value"]), put(trajectory.valid)
     advantage = advantages(
-        put(trajectory.reward),
+        put(trajectory.outer_reward),
         value,
         put(trajectory.trial_end),
         put(trajectory.terminated),
@@ -213,15 +213,6 @@ def prepare(model: RecurrentPolicy, trajectory: Trajectory, discount: float, tra
 def policy_inputs(model: RecurrentPolicy, trajectory: Trajectory) -> Tensor:
     """What the policy was given at each step of the trajectory, [T, B, D]: the previous action, reward and done are the
     last step's, across the boundaries of episodes; at the trial's start there are none."""
-    rows = trajectory.reward.shape[1]
-    shifted = (
-        np.concatenate([first[None], array[:-1]])
-        for first, array in (
-            (model.head.none(rows).astype(trajectory.action.dtype), trajectory.action),
-            (np.zeros(rows, np.float32), trajectory.reward),
-            (np.zeros(rows, np.bool_), trajectory.done),
-        )
-    )
-    device = model.output.weight.device
-    given = (torch.tensor(array, device=device) for array in (trajectory.observation[:-1], *shifted))
+    none = model.head.none(trajectory.reward.shape[1])
+    given = (torch.tensor(array[:-1], device=model.output.weight.device) for array in trajectory.inputs(none))
     return model.inputs(*given)

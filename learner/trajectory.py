@@ -5,7 +5,7 @@ other; there, a column also waits between its episodes, until the others have en
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -31,6 +31,8 @@ class Trajectory:
     """[T, B]: the episode was cut at this step."""
     valid: Bools
     """[T, B]: the step belongs to an episode of the trial; the last True of a column is the trial's end."""
+    dense: np.ndarray | None = None
+    """float32 [T, B]: what the outer loop learns from in place of `reward`, where the family gives it."""
     note: dict[str, np.ndarray] = field(default_factory=dict)
     """What the inner loop noted at each input, name to [T + 1, B, ...]."""
     version: int = 0
@@ -50,6 +52,11 @@ class Trajectory:
         return self.valid & ~np.concatenate([later[1:], np.zeros_like(later[:1])])
 
     @property
+    def outer_reward(self) -> np.ndarray:
+        """float32 [T, B]: what the outer loop learns from."""
+        return self.reward if self.dense is None else self.dense
+
+    @property
     def steps(self) -> int:
         """Environment steps that belong to a trial."""
         return int(self.valid.sum())
@@ -58,7 +65,29 @@ class Trajectory:
     def nbytes(self) -> int:
         """Bytes of all arrays."""
         arrays = (self.observation, self.action, self.reward, self.terminated, self.truncated, self.valid)
-        return sum(array.nbytes for array in (*arrays, *self.note.values()))
+        dense = () if self.dense is None else (self.dense,)
+        return sum(array.nbytes for array in (*arrays, *dense, *self.note.values()))
+
+    def inputs(self, none: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """What the policy was given at each step and behind the last: the observation, and the previous action, reward
+        and done, across the boundaries of episodes. [T + 1, B, ...] each.
+
+        Args:
+            none: [B, ...], the action that stands for "none yet", at the trial's start.
+        """
+
+        def behind(first: np.ndarray, array: np.ndarray) -> np.ndarray:
+            return np.concatenate([first[None].astype(array.dtype), array])
+
+        action, reward = behind(none, self.action), behind(np.zeros_like(self.reward[0]), self.reward)
+        return self.observation, action, reward, behind(np.zeros_like(self.done[0]), self.done)
+
+    def columns(self, index: np.ndarray) -> "Trajectory":
+        """Some of the columns."""
+        arrays = ("observation", "action", "reward", "terminated", "truncated", "valid")
+        note = {name: array[:, index] for name, array in self.note.items()}
+        dense = None if self.dense is None else self.dense[:, index]
+        return replace(self, **{name: getattr(self, name)[:, index] for name in arrays}, dense=dense, note=note)
 
     def episode_returns(self, episodes: int) -> np.ndarray:
         """Undiscounted return of each episode of each trial, float64 [B, episodes]; an episode never reached is 0."""
@@ -100,6 +129,7 @@ def concatenate(trajectories: Sequence[Trajectory]) -> Trajectory:
         terminated=of("terminated", steps),
         truncated=of("truncated", steps),
         valid=of("valid", steps),
+        dense=None if trajectories[0].dense is None else of("dense", steps),
         note={
             name: side_by_side([trajectory.note[name] for trajectory in trajectories], steps + 1, member=True)
             for name in trajectories[0].note

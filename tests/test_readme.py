@@ -12,6 +12,9 @@ PYTHON = re.findall(r"```python\n(.*?)```", README.read_text(), re.S)
 COMMANDS = re.findall(r"^innerloop .*$", README.read_text(), re.M)
 
 
+OFF_POLICY = [["--family", "sparse-point-navigation", "--algorithm", "pearl"], ["--algorithm", "recurrent-sac"]]
+
+
 def block(marker: str) -> str:
     [found] = [text for text in PYTHON if marker in text]
     return found
@@ -51,7 +54,7 @@ def test_every_command_names_options_that_exist(capsys: pytest.CaptureFixture[st
     from innerloop.distributed.cli import main
 
     known = ""
-    for named in ([], ["--family", "tabular-mdp"], ["--algorithm", "maml"]):
+    for named in ([], ["--family", "tabular-mdp"], ["--algorithm", "maml"], *OFF_POLICY):
         with pytest.raises(SystemExit):
             main(["train", *named, "--help"])
         known += capsys.readouterr().out

@@ -1,31 +1,106 @@
-"""What lies between actors and learner: trajectories on their way, each delivered once."""
+"""What lies between actors and learner: trajectories on their way, and replay of those that came."""
 
+from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
+import numpy as np
+
 from ...actors.actor import Assignment
+from ...learner.replay import Arrays, Sampler
 from ...learner.trajectory import Trajectory
+
+
+class Summary(NamedTuple):
+    """What an actor says of a trajectory; it travels at once, the arrays stay where they are."""
+
+    version: int
+    """Of the weights that played."""
+    steps: int
+    """Of the environment, in all trials."""
+    returns: np.ndarray
+    """[B, episodes], undiscounted, of each episode of each trial."""
+    diverged: int
+    """Episodes that were cut because their simulation broke down."""
+    seconds: float
+    """That the actor spent playing."""
+
+
+def summarise(trajectory: Trajectory, episodes: int, seconds: float = 0.0) -> Summary:
+    """The summary of a trajectory whose trials have so many episodes."""
+    returns = trajectory.episode_returns(episodes)
+    return Summary(trajectory.version, trajectory.steps, returns, trajectory.diverged, seconds)
 
 
 class Taken(NamedTuple):
     """What `Store.take` gives."""
 
     trajectories: dict[Assignment, Trajectory]
-    """Delivered now, and never again; by what they were played for."""
+    """Delivered now, and never again (unless the learner dies before it has learned from them)."""
     stale: list[Assignment]
     """Dropped: their weights trailed the learner's by more than was allowed."""
     lost: list[Assignment]
     """Gone with the machine that held them."""
 
 
-class Store(Protocol):
-    """Trajectories by reference, with the version of the weights that made them.
+class Kept(NamedTuple):
+    """What `Store.keep` did."""
 
-    On-policy algorithms take each trajectory once, from here. Replay (sampling by task from all that was appended) and
-    the context of a task belong to the same interface and come with the algorithms that need them.
+    kept: dict[Assignment, Summary]
+    """In replay now."""
+    lost: list[Assignment]
+    """Gone with the machine that held them."""
+
+
+class Writer(Protocol):
+    """The actors' end of a store that they write to themselves. It is pickled, and connects when it is first used."""
+
+    def write(self, assignment: Assignment, trajectory: Trajectory) -> None:
+        """Returns when the store has it; waits while the store is full or does not answer."""
+        ...
+
+
+class Store(Protocol):
+    """Trajectories with the version of the weights that made them.
+
+    On-policy algorithms `take` each trajectory once. Off-policy ones have them put into `replay` with `keep`, bounded
+    by bytes, oldest trials first out, and sample from there by task.
     """
 
-    def append(self, assignment: Assignment, version: int, reference: object) -> None:
-        """Keep what an actor made of an assignment, with weights of this version."""
+    @property
+    def writer(self) -> Writer | None:
+        """What the actors write with; None where they return trajectories by reference."""
+        ...
+
+    @property
+    def replay(self) -> Sampler:
+        """What was kept."""
+        ...
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """For the run's metrics, by name: replay_trials, replay_bytes, replay_evicted, replay_lost (trials that went
+        with the machine that held them), quarantined (payloads that did not decode)."""
+        ...
+
+    def exists(self) -> bool:
+        """Whether a run of this name is in the store already."""
+        ...
+
+    def delete(self) -> None:
+        """Delete all that the store has of the run; before `begin`."""
+        ...
+
+    def begin(self, version: int) -> list[Assignment]:
+        """Called once, before the first assignment of a run that goes on from a version (0: begins).
+
+        Returns:
+            What waits already, played before a crash and not learned from. What was played for iterations from
+            `version` on with weights that the learner no longer has, is discarded.
+        """
+        ...
+
+    def append(self, assignment: Assignment, summary: Summary, reference: object) -> None:
+        """An actor has played an assignment; `reference` is None if it wrote the trajectory itself."""
         ...
 
     def __len__(self) -> int:
@@ -37,4 +112,24 @@ class Store(Protocol):
 
         The oldest assignments come first.
         """
+        ...
+
+    def keep(self, count: int) -> Kept:
+        """Put up to `count` trajectories into replay, the oldest assignments first."""
+        ...
+
+    def learned(self, assignments: list[Assignment]) -> None:
+        """What was taken has been learned from, and need not come back after a crash."""
+        ...
+
+    def export(self) -> Arrays:
+        """What was kept since the last call, to be saved with a checkpoint; empty if the store outlives the run."""
+        ...
+
+    def restore(self, saved: Iterable[Arrays], played: int) -> None:
+        """Fill replay with what `export` gave, in its order; the run had played so many environment steps."""
+        ...
+
+    def close(self) -> None:
+        """Let go of everything but what must outlive the run."""
         ...

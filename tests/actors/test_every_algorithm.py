@@ -2,14 +2,23 @@
 
 import numpy as np
 import pytest
+from gymnasium import spaces
 
 from innerloop.actors.actor import Actor, Assignment
 from innerloop.distributed.config import configure
 from innerloop.envs import FAMILIES
+from innerloop.envs.errors import BadInput
 from innerloop.learner import ALGORITHMS
 from innerloop.learner.learner import Learner
+from innerloop.learner.replay import Replay
 
-SMALL = {"rl2": {"epochs": 1, "minibatches": 1}, "maml": {"rollouts": 12}, "promp": {"rollouts": 12, "outer_steps": 1}}
+SMALL = {
+    "maml": {"rollouts": 12},
+    "pearl": {"encoder_hidden": 8, "layers": 1, "steps_per_task": 4, "context": 4, "warm_up": 0, "ratio": 0.1},
+    "promp": {"rollouts": 12, "outer_steps": 1},
+    "recurrent-sac": {"trials_per_batch": 3, "warm_up": 0, "ratio": 0.1},
+    "rl2": {"epochs": 1, "minibatches": 1},
+}
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
@@ -17,6 +26,11 @@ SMALL = {"rl2": {"epochs": 1, "minibatches": 1}, "maml": {"rollouts": 12}, "prom
 def test_one_iteration(family: str, algorithm: str) -> None:
     options = {} if family.endswith("bandit") else {"horizon": 4}
     config = configure(family=family, algorithm=algorithm, episodes=2, hidden=8, **SMALL[algorithm], **options)
+    on_policy = config.experiment.algorithm.on_policy
+    if not on_policy and isinstance(config.experiment.family.action_space, spaces.Discrete):
+        with pytest.raises(BadInput, match="expected a bounded Box of floats"):
+            Actor(config.experiment, seed=0)
+        return
     learner = Learner(config.experiment.algorithm, config.experiment.problem, seed=0, device="cpu", threads=1)
     actor = Actor(config.experiment, seed=0)
     before = learner.weights()
@@ -26,8 +40,11 @@ def test_one_iteration(family: str, algorithm: str) -> None:
     assert trajectory.reward.shape[1] == rows
     assert (trajectory.done & trajectory.valid).sum() == 2 * rows
     assert trajectory.truncated[trajectory.trial_end].any() == (not family.endswith(("bandit", "tabular-mdp")))
-    metrics = learner.update(trajectory, 0.0)
+    replay = Replay(2**20)
+    if not on_policy:
+        replay.append([0, 1, 2], trajectory)
+    metrics = learner.update(trajectory if on_policy else replay, 0.0)
     assert all(np.isfinite(value) for value in metrics.values()), metrics
     assert learner.version == 1
-    if np.ptp(trajectory.reward) > 0:  # four steps do not reach a sparse reward
+    if np.ptp(trajectory.reward) > 0 or not on_policy:  # four steps do not reach a sparse reward
         assert any(not np.array_equal(array, before[name]) for name, array in learner.weights().items())

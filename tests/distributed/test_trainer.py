@@ -18,6 +18,7 @@ from innerloop.actors.evaluate import play_tasks
 from innerloop.distributed.config import Config, configure
 from innerloop.distributed.metrics import read_lines
 from innerloop.distributed.pool import ActorsDied, Pool
+from innerloop.distributed.store import RayStore
 from innerloop.distributed.trainer import Interrupted, assignments, resume, train
 from innerloop.envs.errors import BadInput
 from innerloop.learner.checkpoint import Checkpoints
@@ -88,13 +89,8 @@ def adapting(algorithm: str, **options: Any) -> Config:
 def test_a_run_that_adapts_by_gradient_ends_alike_with_any_number_of_actors_and_after_a_crash(
     algorithm: str, family: str, steps: int, diverged: int, tmp_path: Path
 ) -> None:
-    """What a run leaves that dies in its fourth iteration: metrics of three, and the checkpoint of the second."""
     train(adapting(algorithm, family=family, actors=1), tmp_path / "whole")
-    shutil.copytree(tmp_path / "whole", tmp_path / "dead")
-    for file in (tmp_path / "dead" / "checkpoints").glob("*4.*"):
-        file.unlink()
-    metrics = tmp_path / "dead" / "metrics.jsonl"
-    metrics.write_text("".join(metrics.read_text().splitlines(keepends=True)[:3]))
+    cut_short(tmp_path / "whole", tmp_path / "dead")
     assert not same_bits(final(tmp_path / "whole"), final(tmp_path / "dead"))
     resume(tmp_path / "dead", adapting(algorithm, family=family, actors=2))
     assert same_bits(final(tmp_path / "whole"), final(tmp_path / "dead"))
@@ -108,6 +104,81 @@ def test_a_run_that_adapts_by_gradient_ends_alike_with_any_number_of_actors_and_
     agent = Agent.load(str(tmp_path / "dead"))
     assert agent.width == 3
     assert play_tasks(agent, agent.experiment.family, 3, tasks=2, seed=0).shape == (2, 3)
+
+
+def replaying(algorithm: str = "pearl", **options: Any) -> Config:
+    """A run of a second, with gradient steps from the second iteration on."""
+    given: dict[str, Any] = {
+        "family": "sparse-point-navigation", "horizon": 5, "algorithm": algorithm, "hidden": 8, "episodes": 2,
+        "iterations": 4, "trials": 6, "tasks": 5, "parts": 2, "learner_threads": 1, "checkpoint_every": 2,
+        "warm_up": 60, "ratio": 0.05, "evaluation_tasks": 0,
+    }  # fmt: skip
+    if algorithm == "pearl":
+        given |= {"steps_per_task": 8, "context": 4, "encoder_hidden": 8, "layers": 1, "tasks_per_batch": 3}
+    return configure(**given | options)
+
+
+def cut_short(whole: Path, dead: Path) -> None:
+    """What a run of four iterations leaves if it dies in its fourth: metrics of three, and the second's checkpoint."""
+    shutil.copytree(whole, dead)
+    for file in (dead / "checkpoints").glob("*4.*"):
+        file.unlink()
+    metrics = dead / "metrics.jsonl"
+    metrics.write_text("".join(metrics.read_text().splitlines(keepends=True)[:3]))
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "options"),
+    [("pearl", {}), ("pearl", {"task_order": "prioritised"}), ("recurrent-sac", {"memory": "gru"})],
+    ids=["pearl", "prioritised", "recurrent-sac"],
+)
+def test_a_run_that_replays_ends_alike_with_any_number_of_actors_and_after_a_crash(
+    algorithm: str, options: dict[str, Any], tmp_path: Path
+) -> None:
+    train(replaying(algorithm, actors=1, **options), tmp_path / "whole")
+    cut_short(tmp_path / "whole", tmp_path / "dead")
+    resume(tmp_path / "dead", replaying(algorithm, actors=2, **options))
+    assert same_bits(final(tmp_path / "whole"), final(tmp_path / "dead"))
+    for name in ("whole", "dead"):
+        lines = read_lines(tmp_path / name / "metrics.jsonl")
+        assert [line["gradient_steps"] for line in lines] == [0, 3, 3, 3]  # a twentieth of what came after warm-up
+        assert [line["replay_trials"] for line in lines] == [6, 12, 18, 24]
+        assert [line["env_steps"] for line in lines] == [60, 120, 180, 240]
+    agent = Agent.load(str(tmp_path / "dead"))
+    assert play_tasks(agent, agent.experiment.family, 2, tasks=3, seed=0).shape == (3, 2)
+
+
+def test_replay_while_it_plays_holds_the_ratio_of_gradient_steps(tmp_path: Path) -> None:
+    train(replaying(mode="overlapped", iterations=8, replay_shards=2), tmp_path / "run")
+    lines = read_lines(tmp_path / "run" / "metrics.jsonl")
+    assert [line["iteration"] for line in lines] == [*range(1, 9)]
+    assert sum(line["gradient_steps"] for line in lines) == 0.05 * (8 * 60 - 60)
+    assert any(line["staleness"] > 0 for line in lines)
+
+
+def test_a_shard_killed_in_the_middle_costs_its_trials_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    stores: list[RayStore] = []
+    begin = RayStore.__init__
+
+    def remembered(self: RayStore, *args: Any, **options: Any) -> None:
+        begin(self, *args, **options)
+        stores.append(self)
+
+    monkeypatch.setattr(RayStore, "__init__", remembered)
+
+    def kill(line: dict[str, Any]) -> None:
+        if line["iteration"] == 2:
+            ray.kill(stores[0].replay._shards[1])
+
+    train(replaying(replay_shards=2), tmp_path / "shot", watch=kill)
+    last = read_lines(tmp_path / "shot" / "metrics.jsonl")[-1]
+    assert last["iteration"] == 4
+    assert last["gradient_steps"] == 3
+    assert 0 < last["replay_lost"] < 12
+    assert last["replay_lost"] + last["replay_trials"] == 24
+    assert f"{last['replay_lost']} trials of 2 tasks are lost" in caplog.text
 
 
 def test_overlapped_staleness_is_bounded_and_measured(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Checkpoints: what is read is what was written; what is half written or damaged is never read."""
 
 import json
+import logging
 import os
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from innerloop.envs.errors import BadInput
-from innerloop.learner.checkpoint import Checkpoints, write_whole
+from innerloop.learner.checkpoint import Checkpoints, Pieces, write_whole
 
 ARRAYS = {
     "model/w": np.array([[0.1, -np.inf], [np.nan, 1e-45]], np.float32),
@@ -253,3 +254,121 @@ def test_a_file_is_as_before_if_writing_fails(function: str, tmp_path: Path, mon
     assert [each.name for each in tmp_path.iterdir()] == ["file"]
     write_whole(str(path), b"after")
     assert path.read_bytes() == b"after"
+
+
+KIB = 2**10
+PLENTY = 2**30
+
+
+def grown(place: str, versions: int = 4, capacity: int = PLENTY, kib: int = 4) -> Pieces:
+    """Pieces of versions 1, 2, ..., of so many KiB each."""
+    pieces = Pieces(place, capacity)
+    for version in range(1, versions + 1):
+        pieces.save(version, {"trials": np.full(kib * KIB // 8, version)})
+    return pieces
+
+
+def versions_of(pieces: Pieces, version: int = 99) -> list[int]:
+    return [int(arrays["trials"][0]) for arrays in pieces.read(version)]
+
+
+def test_pieces_are_read_in_their_order_as_they_were_written(place: str) -> None:
+    pieces = Pieces(place, PLENTY)
+    for version in (9, 20, 100):
+        pieces.save(version, ARRAYS | {"trials": np.array([version])})
+    found = [*Pieces(place, PLENTY).read(100)]
+    assert [int(arrays["trials"][0]) for arrays in found] == [9, 20, 100]
+    for arrays in found:
+        for name, array in ARRAYS.items():
+            assert (arrays[name].dtype, arrays[name].shape) == (array.dtype, array.shape)
+            assert arrays[name].tobytes() == array.tobytes()
+
+
+def test_where_nothing_was_written_there_is_nothing_to_read(place: str) -> None:
+    pieces = Pieces(place, PLENTY)
+    assert [*pieces.read(9)] == []
+    pieces.clear()
+    pieces.save(1, {})
+    assert not fsspec.core.url_to_fs(place)[0].exists(place)
+    assert [*grown(place, versions=1).read(9)] != []
+    pieces.save(2, {})
+    assert files(place) == {"00000001.json", "00000001.safetensors"}
+
+
+@pytest.mark.parametrize("version", [0, 2, 3, 4])
+def test_pieces_that_came_after_a_version_are_deleted_when_it_is_gone_back_to(place: str, version: int) -> None:
+    pieces = grown(place)
+    expected = [*range(1, version + 1)]
+    assert versions_of(pieces, version) == expected
+    assert files(place) == {f"{each:08d}.{kind}" for each in expected for kind in ("json", "safetensors")}
+    assert versions_of(pieces) == expected
+    pieces.save(version + 1, {"trials": np.array([70])})
+    assert versions_of(pieces) == [*expected, 70]
+
+
+@pytest.mark.parametrize("kind", DAMAGES)
+def test_a_damaged_piece_is_left_out_and_that_is_said(place: str, kind: str, caplog: pytest.LogCaptureFixture) -> None:
+    pieces = grown(place)
+    damage(place, kind)
+    with caplog.at_level(logging.WARNING, logger="innerloop"):
+        assert versions_of(pieces) == [1, 3, 4]
+    (record,) = caplog.records
+    assert (record.name, record.levelname) == ("innerloop", "WARNING")
+    assert "00000002" in record.getMessage()
+    assert record.getMessage().endswith("The run goes on without what was in it.")
+
+
+def test_a_crash_while_a_piece_is_written_leaves_those_before_it(place: str) -> None:
+    pieces = grown(place, versions=3)
+    fs, root = fsspec.core.url_to_fs(place)
+    fs.rm(f"{root}/00000003.json")
+    assert versions_of(pieces) == [1, 2]
+    pieces.save(3, {"trials": np.array([30])})
+    assert versions_of(pieces) == [1, 2, 30]
+
+
+@pytest.mark.parametrize(
+    ("capacity", "kept"), [(1, [6]), (5, [5, 6]), (7, [5, 6]), (9, [4, 5, 6]), (10**6, [*range(1, 7)])]
+)
+def test_old_pieces_are_deleted_once_newer_ones_hold_the_capacity(place: str, capacity: int, kept: list[int]) -> None:
+    """In KiB, with 4 KiB in each."""
+    pieces = grown(place, versions=6, capacity=capacity * KIB)
+    assert versions_of(pieces) == kept
+    assert files(place) == {f"{each:08d}.{kind}" for each in kept for kind in ("json", "safetensors")}
+
+
+def test_what_is_not_arrays_does_not_count_towards_the_capacity(place: str) -> None:
+    """Else what is left of many small pieces would be less than what they were written for can hold."""
+    pieces = Pieces(place, KIB)
+    for version in range(1, 60):
+        pieces.save(version, {"trials": np.full(8, version)})  # 64 bytes
+    assert sum(arrays["trials"].nbytes for arrays in pieces.read(99)) >= KIB
+
+
+def test_an_old_piece_that_has_lost_its_arrays_does_not_stop_the_next_from_being_saved(place: str) -> None:
+    pieces = grown(place, versions=2)
+    damage(place, "no arrays")
+    pieces.save(3, {"trials": np.array([3])})
+    assert versions_of(pieces) == [1, 3]
+
+
+def test_a_large_piece_makes_those_before_it_superfluous(place: str) -> None:
+    pieces = grown(place, versions=5, capacity=16 * KIB)
+    pieces.save(6, {"trials": np.full(3 * KIB, 6)})
+    assert versions_of(pieces) == [6]
+
+
+def test_all_pieces_can_be_deleted_and_nothing_else_is(place: str) -> None:
+    pieces = grown(place)
+    write(place, "notes.txt", b"{}")
+    pieces.clear()
+    assert files(place) == {"notes.txt"}
+    assert [*pieces.read(99)] == []
+
+
+def test_pieces_beside_checkpoints_do_not_mix_with_them(place: str) -> None:
+    checkpoints = saved(place, versions=4, keep=2)
+    pieces = grown(f"{place}/replay")
+    assert checkpoints.names() == ["00000003", "00000004"]
+    checkpoints.clear()
+    assert versions_of(pieces) == [1, 2, 3, 4]

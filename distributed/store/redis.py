@@ -1,0 +1,298 @@
+"""The store in Redis: what was played outlives the learner and the cluster, and comes back after a crash of either.
+
+Actors write to the server, each trajectory whole; `Stream` reads it. Replay is in the learner's memory, so that
+sampling never waits for the network, and the server holds what it was made of. Several runs can share a server.
+"""
+
+import secrets
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import redis
+
+from ...actors.actor import Assignment
+from ...learner.replay import Arrays, Replay
+from ...learner.trajectory import Trajectory
+from . import wire
+from .api import Kept, Summary, Taken, summarise
+from .connection import CALM, Address, Link, examine
+from .stream import SESSION, Entry, Keys, Stream, keys_of
+
+PIECE = 2**20
+"""Bytes of a field of an entry, at most."""
+REMEMBERED = 1_000
+"""Iterations back for which a trajectory that comes a second time is recognised."""
+
+Place = tuple[int, int]
+"""Iteration and part of an assignment."""
+
+
+class RedisWriter:
+    """The actors' end; made by the store."""
+
+    def __init__(self, link: Link, keys: Keys, session: bytes, notes: bool) -> None:
+        """Args:
+        link: to the server.
+        keys: of the run.
+        session: of the store that reads.
+        notes: whether what the inner loop noted is of use.
+        """
+        self._link, self._keys, self._session, self._notes = link, keys, session, notes
+
+    def write(self, assignment: Assignment, trajectory: Trajectory) -> None:
+        """Returns when the server has it, whole; waits while the server is full or does not answer.
+
+        Raises:
+            BadInput: the server refuses for good.
+        """
+        data = memoryview(wire.encode(assignment, trajectory if self._notes else replace(trajectory, note={})))
+        entry: dict[Any, Any] = {SESSION: self._session}
+        entry |= {str(start // PIECE): data[start : start + PIECE] for start in range(0, len(data), PIECE)}
+        per_task = len(trajectory.reward[0]) // max(1, len(assignment.tasks))  # columns, next to each other
+        episodes = (trajectory.done & trajectory.valid).sum(0)[::per_task].tolist()
+        returns = (trajectory.reward * trajectory.valid).sum(0, np.float64)[::per_task].tolist()
+
+        def send(client: redis.Redis) -> None:
+            with client.pipeline(transaction=True) as together:
+                together.xadd(self._keys.trajectories, entry)
+                for task, seen, last in zip(assignment.tasks, episodes, returns, strict=False):
+                    together.hincrby(self._keys.tasks, f"{task}:episodes", seen)
+                    together.hset(self._keys.tasks, f"{task}:return", last)
+                together.execute()
+
+        self._link.patiently(send, threading.Event())
+        self._link.full.end(CALM)
+
+
+class _Announced(NamedTuple):
+    """What an actor says that it has written."""
+
+    assignment: Assignment
+    summary: Summary
+    at: float
+    """On the stream's clock."""
+
+
+class _Held(NamedTuple):
+    """An entry whose trials are in replay."""
+
+    id: bytes
+    size: int
+    record: str
+    end: int
+    """The replay's number of the trial behind its last one."""
+
+
+class RedisStore:
+    """The learner's end."""
+
+    def __init__(
+        self, url: str, run: str, *, capacity: int, on_policy: bool, episodes: int, lost_after: float = 30.0
+    ) -> None:
+        """Args:
+        url: see `Address.parse`.
+        run: its name; runs with different names can share a server.
+        capacity: bytes of replay, in memory and, at most, on the server.
+        on_policy: trajectories are taken, and learned from once; otherwise they are kept.
+        episodes: of a trial.
+        lost_after: seconds in contact with the server after which what an actor has announced counts as lost.
+
+        Raises:
+            BadInput: the server cannot be used, or the run's name.
+        """
+        keys, link = keys_of(run), Link(Address.parse(url))
+        examine(link, 0 if on_policy else capacity)
+        self._on_policy, self._capacity, self._episodes, self._lost_after = on_policy, capacity, episodes, lost_after
+        self._session = secrets.token_hex(8).encode()
+        self.writer = RedisWriter(Link(link.address, "the actor"), keys, self._session, notes=on_policy)
+        self.replay = Replay(capacity)
+        self._stream = Stream(link, keys)
+        self._lock = threading.Lock()
+        self._waiting: dict[Place, Entry] = {}
+        self._announced: dict[Place, _Announced] = {}
+        self._again: set[Place] = set()
+        """Waited already when the run went on."""
+        self._settled: OrderedDict[Place, bytes] = OrderedDict()
+        """Delivered or in replay, by entry; empty once it was learned from."""
+        self._floor = 0
+        """Iterations before this one are over."""
+        self._held: deque[_Held] = deque()
+        self._held_bytes = 0
+        self._discarded = 0
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """As documented, and `discarded`: played before a crash, with weights that the learner no longer has."""
+        counts = {"quarantined": self._stream.quarantined, "discarded": self._discarded}
+        if self._on_policy:
+            return counts
+        replay = self.replay
+        trials = {"replay_trials": len(replay), "replay_bytes": replay.nbytes, "replay_evicted": replay.evicted}
+        return trials | {"replay_lost": 0} | counts
+
+    def exists(self) -> bool:
+        return self._stream.exists()
+
+    def delete(self) -> None:
+        self._stream.delete()
+
+    def begin(self, version: int) -> list[Assignment]:
+        self._stream.prepare()
+        self._floor = version
+        self._refill(version)
+        for entry in sorted(self._stream.unread(), key=lambda entry: entry.assignment):
+            place = _place(entry.assignment)
+            over = entry.assignment.iteration < version
+            if self._settled.get(place) == entry.id:
+                continue
+            if place in self._waiting or place in self._settled or (over and self._on_policy):
+                self._stream.drop(entry.id)
+            elif over:
+                self._keep(entry)
+            elif entry.trajectory.version > version:
+                self._discard(entry)
+            else:
+                self._waiting[place] = entry
+        self._again = {*self._waiting}
+        self._stream.start(self._accept)
+        return [entry.assignment for entry in self._waiting.values()]
+
+    def append(self, assignment: Assignment, summary: Summary, reference: object) -> None:
+        assert reference is None, "the actor writes by itself"
+        with self._lock:
+            self._announced[_place(assignment)] = _Announced(assignment, summary, self._stream.clock)
+
+    def __len__(self) -> int:
+        with self._lock:
+            return len(self._due())
+
+    def take(self, count: int, oldest_version: int) -> Taken:
+        taken = Taken({}, [], [])
+        with self._lock:
+            for place in self._due():
+                if len(taken.trajectories) == count:
+                    break
+                entry, announced = self._pop(place)
+                if entry is None:
+                    taken.lost.append(announced.assignment)
+                elif entry.trajectory.version < oldest_version:
+                    self._stream.drop(entry.id)
+                    taken.stale.append(entry.assignment)
+                else:
+                    self._settle(entry)
+                    taken.trajectories[entry.assignment] = entry.trajectory
+        return taken
+
+    def keep(self, count: int) -> Kept:
+        kept = Kept({}, [])
+        with self._lock:
+            for place in self._due():
+                if len(kept.kept) == count:
+                    break
+                entry, announced = self._pop(place)
+                if entry is None:
+                    kept.lost.append(announced.assignment)
+                else:
+                    self._keep(entry)
+                    kept.kept[entry.assignment] = announced.summary
+        return kept
+
+    def learned(self, assignments: list[Assignment]) -> None:
+        if not self._on_policy:  # the server holds what is in replay
+            return
+        with self._lock:
+            for place in map(_place, assignments):
+                if id := self._settled.get(place):
+                    self._stream.drop(id)
+                    self._settled[place] = b""
+
+    def export(self) -> Arrays:
+        return {}  # the server has it
+
+    def restore(self, saved: Iterable[Arrays], played: int) -> None:
+        self.replay.played = played  # what was played is with the server
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def _refill(self, version: int) -> None:
+        """Fill replay as it was when the learner had this version, as far as the server still has it."""
+        played, self.replay.played = self.replay.played, 0
+        for record in self._stream.records():
+            id, iteration = record.split()
+            if int(iteration) >= version:
+                self._stream.back(id, record)
+            elif entry := self._stream.read(id):
+                self._keep(entry, record)
+            else:
+                self._stream.drop(id.encode(), record)
+        self.replay.played = max(played, self.replay.played)
+
+    def _accept(self, entry: Entry) -> None:
+        """An entry has come; in the stream's thread."""
+        place = _place(entry.assignment)
+        with self._lock:
+            known = self._waiting[place].id if place in self._waiting else self._settled.get(place)
+            if known == entry.id:  # the server has forgotten that it had sent it
+                return
+            if entry.session != self._session:  # from an actor that has not noticed that its learner is gone
+                self._discard(entry)
+            elif known is not None or entry.assignment.iteration < self._floor:
+                self._stream.drop(entry.id)
+            else:
+                self._waiting[place] = entry
+
+    def _due(self) -> list[Place]:
+        """What can be delivered, or reported as lost; oldest first."""
+        self._stream.check()
+        late = self._stream.clock - self._lost_after
+        here = self._waiting.keys() & (self._announced.keys() | self._again)
+        return sorted(here | {place for place, a in self._announced.items() if place not in here and a.at < late})
+
+    def _pop(self, place: Place) -> tuple[Entry | None, _Announced]:
+        """What has come for a place, if anything, and what its actor said of it."""
+        entry, announced = self._waiting.pop(place, None), self._announced.pop(place, None)
+        self._again.discard(place)
+        if announced is None:
+            assert entry is not None
+            announced = _Announced(entry.assignment, summarise(entry.trajectory, self._episodes), 0.0)
+        return entry, announced
+
+    def _settle(self, entry: Entry) -> None:
+        """Remember that an entry was delivered, and forget the oldest."""
+        iteration, _ = place = _place(entry.assignment)
+        self._settled[place] = entry.id
+        oldest = iteration - REMEMBERED
+        self._floor = max(self._floor, oldest)
+        while next(iter(self._settled))[0] < oldest:
+            self._settled.popitem(last=False)
+
+    def _discard(self, entry: Entry) -> None:
+        self._discarded += 1
+        self._stream.drop(entry.id)
+
+    def _keep(self, entry: Entry, record: str = "") -> None:
+        """Put an entry into replay, which may have its record from before; the server forgets what replay forgets."""
+        replay, assignment = self.replay, entry.assignment
+        columns = entry.trajectory.reward.shape[1]
+        tasks = np.repeat(assignment.tasks, columns // max(1, len(assignment.tasks))).tolist()
+        replay.append(tasks, entry.trajectory)
+        if not record:
+            record = f"{entry.id.decode()} {assignment.iteration}"
+            self._stream.keep(entry.id, record)
+        self._settle(entry)
+        self._held.append(_Held(entry.id, entry.size, record, replay.appended))
+        self._held_bytes += entry.size
+        first = replay.appended - len(replay)
+        while self._held and (self._held[0].end <= first or self._held_bytes > self._capacity):
+            oldest = self._held.popleft()
+            self._held_bytes -= oldest.size
+            self._stream.drop(oldest.id, oldest.record)
+
+
+def _place(assignment: Assignment) -> Place:
+    return assignment.iteration, assignment.part

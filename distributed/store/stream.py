@@ -1,0 +1,296 @@
+"""What a run has on a Redis server, as the learner sees it: entries to read, and what is told about them.
+
+All keys of a run begin with `innerloop:{run}:`
+
+    trajectories  a stream, one entry per trajectory, read by the consumer group `learner`; an entry is pending until it
+                  has been learned from, or is in replay
+    kept          what is in replay, in its order: a list of "entry iteration"
+    tasks         a hash, of each fixed training task: task:episodes (seen), task:return (of its last trial)
+    quarantine    a stream of the newest entries that could not be decoded, cut short, with the reason
+    format        of the entries
+
+One thread talks to the server, so that the learner never waits for the network.
+"""
+
+import logging
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+import redis
+from redis.exceptions import RedisError, ResponseError
+
+from ...actors.actor import Assignment
+from ...envs.errors import BadInput, require
+from ...learner.trajectory import Trajectory
+from . import wire
+from .connection import TIMEOUT, Link, Stopped, is_full
+
+SESSION = b"session"
+"""The field of an entry that says for whom it was written; the others are the trajectory, in pieces."""
+BLOCK = 100
+"""Milliseconds that the server lets us wait for an entry."""
+AT_ONCE = 4
+"""Entries that are asked for at once."""
+LOOK = 1.0
+"""Seconds between looks at the server's memory."""
+QUARANTINE, CUT = 16, 2**16
+"""Entries in quarantine, and bytes of each."""
+
+_GROUP = _CONSUMER = "learner"
+
+
+class Keys(NamedTuple):
+    """The names of a run's keys."""
+
+    trajectories: str
+    kept: str
+    tasks: str
+    quarantine: str
+    format: str
+
+
+def keys_of(run: str) -> Keys:
+    """Of a run.
+
+    Raises:
+        BadInput: its name has other characters than letters, digits, `_`, `.` and `-`.
+    """
+    require(bool(re.fullmatch(r"[\w.-]{1,200}", run)), "the run's name", run, "letters, digits, and any of _.-")
+    return Keys(*(f"innerloop:{run}:{name}" for name in Keys._fields))
+
+
+class Entry(NamedTuple):
+    """What an entry of the stream holds."""
+
+    id: bytes
+    session: bytes
+    size: int
+    """Bytes."""
+    assignment: Assignment
+    trajectory: Trajectory
+
+
+class Stream:
+    """The learner's end of a run's stream."""
+
+    def __init__(self, link: Link, keys: Keys) -> None:
+        """Args:
+        link: to the server.
+        keys: of the run.
+        """
+        self._link, self._keys = link, keys
+        self.quarantined = 0
+        """Entries that did not decode."""
+        self.clock = 0.0
+        """Seconds in contact with the server."""
+        self._lock, self._stop = threading.Lock(), threading.Event()
+        self._thread: threading.Thread | None = None
+        self._failure: Exception | None = None
+        self._over: list[bytes] = []
+        self._forgotten: list[str] = []
+        self._records: dict[bytes, str] = {}
+        self._newest: bytes | str = "0"
+        self._behind = True  # what was sent to us behind the newest may not have arrived
+        self._looked = -LOOK
+
+    def prepare(self) -> None:
+        """Make what is not there yet.
+
+        Raises:
+            BadInput: the entries there are of another format.
+        """
+        found: Any = self._ask(lambda client: client.get(self._keys.format))
+        if found is None:
+            self._ask(self._create)
+        else:
+            given, expected = found.decode(errors="replace"), str(wire.FORMAT)
+            require(
+                given == expected, f"the format of {self._keys.format} in Redis", given, f"{expected}, or --overwrite"
+            )
+
+    def exists(self) -> bool:
+        """Whether the server has anything of the run."""
+        return self._ask(lambda client: client.exists(*self._keys)) > 0
+
+    def delete(self) -> None:
+        """Delete all that the server has of the run."""
+        self._ask(lambda client: client.unlink(*self._keys))
+
+    def unread(self) -> Iterator[Entry]:
+        """What is there and not learned from nor in replay, oldest first."""
+        while entries := self._ask(self._receive):
+            for id, fields in entries:
+                if entry := self._ask(lambda client, id=id, fields=fields: self._decoded(client, id, fields)):
+                    yield entry
+                self._newest = id
+
+    def records(self) -> list[str]:
+        """Of what is in replay, in its order; see `keep`."""
+        found: Any = self._ask(lambda client: client.lrange(self._keys.kept, 0, -1))
+        return [*dict.fromkeys(record.decode() for record in found)]
+
+    def read(self, id: str) -> Entry | None:
+        """An entry, if it is still there."""
+        found: Any = self._ask(lambda client: client.xrange(self._keys.trajectories, id, id))
+        return self._ask(lambda client: self._decoded(client, *found[0])) if found else None
+
+    def back(self, id: str, record: str) -> None:
+        """An entry is not in replay any more; it will be among the `unread`."""
+
+        def claim(client: redis.Redis) -> None:
+            client.xclaim(self._keys.trajectories, _GROUP, _CONSUMER, 0, [id], force=True, justid=True)
+            client.lrem(self._keys.kept, 0, record)
+
+        self._ask(claim)
+
+    def drop(self, id: bytes, record: str = "") -> None:
+        """Have an entry deleted, soon, and its record, if it was in replay."""
+        with self._lock:
+            self._over.append(id)
+            if record:
+                self._records.pop(id, None)
+                self._forgotten.append(record)
+
+    def keep(self, id: bytes, record: str) -> None:
+        """Have it written down, soon, that an entry is in replay."""
+        with self._lock:
+            self._records[id] = record
+
+    def start(self, accept: Callable[[Entry], None]) -> None:
+        """Read what comes from now on, in a thread of its own."""
+        self._thread = threading.Thread(target=self._run, args=(accept,), name="redis", daemon=True)
+        self._thread.start()
+
+    def check(self) -> None:
+        """Raise what ended the thread, if anything did."""
+        if self._failure:
+            raise self._failure
+
+    def close(self) -> None:
+        """Stop reading; tell the server what it has not been told yet, if it answers."""
+        self._stop.set()
+        if self._thread:
+            self._thread.join(2 * TIMEOUT)
+        self._link.client.close()
+
+    def _ask(self, action: Callable[[redis.Redis], Any]) -> Any:
+        return self._link.patiently(action, self._stop)
+
+    def _create(self, client: redis.Redis) -> None:
+        client.set(self._keys.format, wire.FORMAT)
+        try:
+            client.xgroup_create(self._keys.trajectories, _GROUP, id="0", mkstream=True)
+        except ResponseError as error:
+            if "BUSYGROUP" not in str(error):  # it is there already
+                raise
+
+    def _run(self, accept: Callable[[Entry], None]) -> None:
+        try:
+            while not self._stop.is_set():
+                self._ask(lambda client: self._turn(client, accept))
+        except Stopped:
+            pass
+        except Exception as error:  # for `check`
+            self._failure = error
+        if not self._link.away.on:
+            with suppress(RedisError, BadInput):
+                self._flush(self._link.client)
+
+    def _turn(self, client: redis.Redis, accept: Callable[[Entry], None]) -> None:
+        begin = time.monotonic()
+        try:
+            if begin - self._looked > LOOK:
+                self._looked = begin
+                self._link.look()
+            self._flush(client)
+            for id, fields in self._receive(client, BLOCK):
+                if entry := self._decoded(client, id, fields):
+                    accept(entry)
+                self._newest = id
+        except RedisError:
+            self._behind = True
+            raise
+        self.clock += min(time.monotonic() - begin, 1.0)
+
+    def _receive(self, client: redis.Redis, block: int | None = None) -> list[tuple[bytes, dict[bytes, bytes]]]:
+        """What is next: first what was sent already and may not have arrived, then what is new."""
+        try:
+            found = self._read(client, self._newest) if self._behind else []
+            self._behind = bool(found)
+            return found or self._read(client, ">", block)
+        except RedisError as error:
+            self._behind = True
+            if "NOGROUP" not in str(error):
+                raise
+        logging.getLogger("innerloop").warning(
+            "%s has lost what it held of this run; what was on its way is played again.", self._link.address.place
+        )
+        self._newest = "0"
+        self._create(client)
+        return []
+
+    def _read(self, client: redis.Redis, after: bytes | str, block: int | None = None) -> list[Any]:
+        streams: dict[Any, Any] = {self._keys.trajectories: after}
+        reply: Any = client.xreadgroup(_GROUP, _CONSUMER, streams, count=AT_ONCE, block=block)
+        return reply[0][1] if reply else []
+
+    def _decoded(self, client: redis.Redis, id: bytes, fields: dict[bytes, bytes]) -> Entry | None:
+        """An entry; None, and it goes into quarantine, if it is none."""
+        if not fields:  # deleted meanwhile
+            self.drop(id)
+            return None
+        data = b"".join(value for name, value in fields.items() if name != SESSION)
+        try:
+            return Entry(id, fields.get(SESSION, b""), len(data), *wire.decode(data))
+        except wire.Undecodable as error:
+            reason = str(error)
+        about: dict[Any, Any] = {"entry": id, "reason": reason, "bytes": len(data), "data": data[:CUT]}
+        try:
+            with client.pipeline(transaction=True) as together:
+                together.xadd(self._keys.quarantine, about, maxlen=QUARANTINE, approximate=False)
+                together.xack(self._keys.trajectories, _GROUP, id)
+                together.xdel(self._keys.trajectories, id)
+                together.execute()
+        except RedisError as error:
+            if not is_full(error):
+                raise
+            self.drop(id)
+        self.quarantined += 1
+        logging.getLogger("innerloop").warning(
+            "entry %s of %s is no trajectory and was put aside: %s", id.decode(), self._keys.trajectories, reason
+        )
+        return None
+
+    def _flush(self, client: redis.Redis) -> None:
+        """Tell the server what has become of entries."""
+        with self._lock:
+            over, forgotten, records = [*self._over], [*self._forgotten], {**self._records}
+        if over:
+            # Not as a transaction: a full server takes none, and this makes room. What is gone before it is
+            # acknowledged is found out when it is read again.
+            with client.pipeline(transaction=False) as together:
+                together.xdel(self._keys.trajectories, *over)
+                together.xack(self._keys.trajectories, _GROUP, *over)
+                for record in forgotten:
+                    together.lrem(self._keys.kept, 0, record)
+                together.execute()
+            with self._lock:
+                del self._over[: len(over)], self._forgotten[: len(forgotten)]
+        if records:
+            try:
+                with client.pipeline(transaction=True) as together:
+                    together.xack(self._keys.trajectories, _GROUP, *records)
+                    together.rpush(self._keys.kept, *records.values())
+                    together.execute()
+            except RedisError as error:
+                if not is_full(error):
+                    raise
+                self._link.notice(error)  # what is deleted makes room: that must not wait for this
+                return
+            with self._lock:
+                for id in records:
+                    self._records.pop(id, None)

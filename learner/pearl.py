@@ -1,0 +1,255 @@
+"""PEARL: what is not known about a task is a latent, inferred from context and sampled (Rakelly et al. 2019,
+arXiv:1903.08254).
+
+On the actor, a trial begins with z from the prior N(0, 1); every transition sharpens the posterior, and each further
+episode is played with a new draw from it. The outer update is soft actor-critic with policy and critics that are given
+z. Context for the encoder comes from recent trials only, transitions for the critics from all of replay. The encoder
+learns from the critics' loss and from an information bottleneck; the policy's loss does not reach it.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ..envs.api import Bools
+from ..envs.errors import require
+from ..envs.registry import resolve
+from .api import Metrics, Optimise, Problem
+from .memory import MEMORIES
+from .replay import Request, Sample, Sampler, Steps
+from .sac import ActorCritic, SoftActorCritic, Twins, noise, perceptron
+
+VARIANCE_FLOOR = 1e-7
+
+
+@dataclass(frozen=True, kw_only=True)
+class PEARL(SoftActorCritic):
+    """PEARL with soft actor-critic."""
+
+    latent: int = 5
+    """Width of z."""
+    encoder: str = "product"
+    """Of the context: product (of a Gaussian per transition, in any order), or a memory that reads it in its order."""
+    encoder_hidden: int = 200
+    """Width of the encoder's layers."""
+    hidden: int = 300
+    """Width of the policy's and the critics' layers."""
+    layers: int = 3
+    """Hidden layers of encoder, policy and critics."""
+    next_observation: bool = False
+    """Context has the next observation too: for tasks that differ in their dynamics."""
+    context: int = 100
+    """Transitions of context, per task and gradient step."""
+    context_window: int = 1
+    """Newest trials of a task that context may come from."""
+    context_episodes: int = 0
+    """First episodes of a trial that context may come from; 0 for all."""
+    tasks_per_batch: int = 16
+    """Tasks in the batch of a gradient step."""
+    steps_per_task: int = 256
+    """Transitions of each."""
+    bottleneck: float = 0.1
+    """Weight of the divergence of the posterior from the prior."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        counts = "latent encoder_hidden hidden layers context context_window tasks_per_batch steps_per_task"
+        for field in counts.split():
+            require(getattr(self, field) >= 1, field, getattr(self, field), "at least 1")
+        require(self.context_episodes >= 0, "context_episodes", self.context_episodes, "at least 0")
+        require(0 <= self.bottleneck < float("inf"), "bottleneck", self.bottleneck, "a finite number of at least 0")
+        if self.encoder != "product":
+            resolve("encoder", self.encoder, {"product": None} | MEMORIES)
+
+    def build(self, problem: Problem) -> "LatentPolicy":
+        return LatentPolicy(problem, self)
+
+    def inner_loop(self, model: nn.Module, problem: Problem, greedy: bool = False) -> "PosteriorAgent":
+        assert isinstance(model, LatentPolicy)
+        return PosteriorAgent(model, greedy)
+
+    def update(
+        self, model: nn.Module, batch: Sampler, optimise: Optimise, progress: float, rng: np.random.Generator
+    ) -> Metrics:
+        """The gradient steps that are due.
+
+        Returns:
+            Means over them of critic_loss, policy_loss, q, entropy (nats per step), divergence (nats, of the posterior
+            from the prior), temperature, gradient_norm; gradient_steps, taken in this update.
+        """
+        assert isinstance(model, LatentPolicy)
+        request = Request(
+            tasks=self.tasks_per_batch,
+            steps=self.steps_per_task,
+            context=self.context,
+            window=self.context_window,
+            episodes=self.context_episodes,
+            successors=self.next_observation,
+            ordered=self.encoder != "product",
+        )
+        samples = batch.batches(request, self.due(batch.played, int(model.gradient_steps)), rng)
+        return model.took((self._step(model, sample, optimise, rng) for sample in samples), self.target_rate)
+
+    def _step(self, model: "LatentPolicy", sample: Sample, optimise: Optimise, rng: np.random.Generator) -> Metrics:
+        assert sample.context is not None
+        steps, context = model.put(sample.steps), model.put(sample.context)
+        tasks, size = len(sample.tasks), (*sample.steps.reward.shape, model.head.width)
+        noises = [noise(rng, shape, model.device) for shape in ((tasks, self.latent), size, size)]
+
+        def loss(part: np.ndarray) -> tuple[Tensor, dict[str, Tensor]]:
+            index = torch.from_numpy(part).to(model.device)
+            own, recent = (Steps(*(array[index] for array in each)) for each in (steps, context))
+            return self._loss(model, own, recent, *(draw[index] for draw in noises), share=len(part) / tasks)
+
+        return optimise(loss, np.arange(tasks), learning_rate=self.learning_rate, max_norm=float("inf"))
+
+    def _loss(
+        self, model: "LatentPolicy", steps: Steps[Tensor], context: Steps[Tensor], *noises: Tensor, share: float
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Of some tasks, the batch's `share`: critics and encoder, policy, temperature, each through its own
+        parameters."""
+        mean, variance = model.posterior(model.context(context))
+        latent_noise, action_noise, next_noise = noises
+        divergence = 0.5 * (mean.square() + variance - variance.log() - 1).sum(-1)
+        z = (mean + variance.sqrt() * latent_noise).unsqueeze(1).expand(-1, steps.reward.shape[1], -1)
+        x, fixed_z = model.observation(steps.observation), z.detach()
+        alpha = model.log_temperature.exp().detach()
+        with torch.no_grad():
+            next_x = model.observation(steps.next_observation)
+            next_action, next_log_prob = model.act(next_x, fixed_z, next_noise)
+            value = model.critics.target(torch.cat([next_x, next_action, fixed_z], -1)) - alpha * next_log_prob
+            target = self.reward_scale * steps.outer_reward + self.discount * ~steps.terminated * value
+        q = model.critics(torch.cat([x, model.head.encode(steps.action), z], -1))
+        critic_loss = (q - target).square().sum(0).mean()
+        action, log_prob = model.act(x, fixed_z, action_noise)
+        policy_loss = (alpha * log_prob - model.critics.fixed(torch.cat([x, action, fixed_z], -1))).mean()
+        total = (
+            critic_loss + policy_loss + self.bottleneck * divergence.mean() + model.temperature_loss(log_prob).mean()
+        )
+        metrics = {
+            "critic_loss": critic_loss,
+            "policy_loss": policy_loss,
+            "q": q.mean(),
+            "entropy": -log_prob.mean(),
+            "divergence": divergence.mean(),
+            "temperature": alpha,
+        }
+        return total * share, {name: metric * share for name, metric in metrics.items()}
+
+
+class LatentPolicy(ActorCritic):
+    """Encoder, and a policy and critics that are given its latent."""
+
+    def __init__(self, problem: Problem, options: PEARL) -> None:
+        super().__init__(problem, options.temperature)
+        self.latent, self.next_observation = options.latent, options.next_observation
+        seen, action, hidden, layers = self.observation.width, self.head.width, options.hidden, options.layers
+        width = seen * (2 if options.next_observation else 1) + action + 1
+        self.memory = None
+        if options.encoder == "product":
+            self.encoder = perceptron(width, options.encoder_hidden, layers, 2 * options.latent)
+        else:
+            self.memory = resolve("encoder", options.encoder, MEMORIES)(width, options.encoder_hidden)
+            self.encoder = nn.Linear(options.encoder_hidden, 2 * options.latent)
+        self.policy = perceptron(seen + options.latent, hidden, layers, self.head.size)
+        self.critics = Twins(lambda: perceptron(seen + action + options.latent, hidden, layers, 1))
+
+    def put(self, steps: Steps[np.ndarray]) -> Steps[Tensor]:
+        """On the model's device, as tensors."""
+        return Steps(*(torch.tensor(array, device=self.device) for array in steps))
+
+    def context(self, steps: Steps[Tensor]) -> Tensor:
+        """Transitions as the encoder's inputs, [..., D]."""
+        parts = [self.observation(steps.observation), self.head.encode(steps.action), steps.reward.unsqueeze(-1)]
+        if self.next_observation:
+            parts.append(self.observation(steps.next_observation))
+        return torch.cat(parts, -1)
+
+    def factor(self, encoded: Tensor) -> tuple[Tensor, Tensor]:
+        """The Gaussian that the encoder's output [..., 2 * latent] stands for: mean and precision [..., latent]."""
+        mean, spread = encoded.split(self.latent, -1)
+        return mean, 1 / functional.softplus(spread).clamp(min=VARIANCE_FLOOR)
+
+    def posterior(self, context: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and variance [M, latent] of q(z | context) for contexts [M, C, D]."""
+        if self.memory is None:
+            mean, precision = self.factor(self.encoder(context))
+            return product(mean, precision)
+        mean, precision = self.factor(self.encoder(self.memory.unroll(context.transpose(0, 1))[-1]))
+        return mean, 1 / precision
+
+    def act(self, x: Tensor, z: Tensor, draw: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Draws and their log-probabilities for encoded observations [..., D] and latents [..., latent]."""
+        return self.head.draw(self.policy(torch.cat([x, z], -1)), draw)
+
+
+def product(mean: Tensor, precision: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance of the product of Gaussians along the last axis but one (section 4.1)."""
+    total = precision.sum(-2)
+    return (mean * precision).sum(-2) / total, 1 / total
+
+
+class PosteriorAgent:
+    """An inner loop by posterior sampling."""
+
+    width = 1
+
+    def __init__(self, policy: LatentPolicy, greedy: bool = False) -> None:
+        self._policy, self._greedy = policy, greedy
+        self._rng = np.random.default_rng(0)
+        self._device = policy.device
+        self.note: dict[str, np.ndarray] = {}
+
+    def begin_trial(self, n: int, rng: np.random.Generator | None = None) -> None:
+        self._rng = rng or self._rng
+        shape = (n, self._policy.latent)
+        zeros = torch.zeros(shape, device=self._device)
+        self._mean, self._variance, self._sums = zeros, zeros + 1, (zeros, zeros)
+        self._state = self._policy.memory.initial(n) if self._policy.memory else ()
+        self._last: tuple[Tensor, Tensor] | None = None
+        self._z = noise(self._rng, shape, self._device)
+
+    @torch.inference_mode()
+    def act(self, observation: np.ndarray, reward: np.ndarray, done: Bools) -> np.ndarray:
+        policy = self._policy
+        seen = torch.tensor(observation, device=self._device)
+        if self._last is not None:
+            self._learn(seen, torch.tensor(reward, device=self._device), torch.tensor(done, device=self._device))
+        x = policy.observation(seen)
+        draw = None if self._greedy else noise(self._rng, (len(x), policy.head.width), self._device)
+        action = policy.head.action(policy.act(x, self._z, draw)[0].cpu().numpy())
+        self._last = seen, torch.tensor(action, device=self._device)
+        self.note = {
+            "latent": self._z.cpu().numpy(),
+            "mean": self._mean.cpu().numpy(),
+            "variance": self._variance.cpu().numpy(),
+        }
+        return action
+
+    def _learn(self, seen: Tensor, reward: Tensor, done: Tensor) -> None:
+        """Add the last transition to the posterior; where an episode begins, draw z again."""
+        policy = self._policy
+        assert self._last is not None
+        # An episode's last observation is not shown: where context needs it, that transition says nothing.
+        counts = ~(done if policy.next_observation else torch.zeros_like(done)).unsqueeze(-1)
+        context = policy.context(Steps(*self._last, reward, reward, seen, done))
+        if policy.memory is None:
+            mean, precision = policy.factor(policy.encoder(context))
+            weighted, total = self._sums
+            self._sums = weighted + counts * mean * precision, total + counts * precision
+            weighted, total = self._sums
+            known = total > 0
+            self._mean = torch.where(known, weighted / total, 0)
+            self._variance = torch.where(known, 1 / total, 1)
+        else:
+            y, state = policy.memory.step(context, self._state)
+            self._state = tuple(torch.where(counts, new, old) for new, old in zip(state, self._state, strict=True))
+            mean, precision = policy.factor(policy.encoder(y))
+            self._mean = torch.where(counts, mean, self._mean)
+            self._variance = torch.where(counts, 1 / precision, self._variance)
+        if done.any():
+            fresh = self._mean + self._variance.sqrt() * noise(self._rng, self._z.shape, self._device)
+            self._z = torch.where(done.unsqueeze(-1), fresh, self._z)

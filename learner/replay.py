@@ -1,0 +1,367 @@
+"""Replay: whole trials by task, kept as long as they fit, and sampled as batches over tasks.
+
+All steps of all trials lie in one ring of slots, a trial's next to each other (the first slot follows the last) and one
+slot more for its last observation. When the ring is full, the oldest trials make room for the new one, whichever task
+they are of: kept are the newest trials that fit, whatever came before them.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Generic, NamedTuple, Protocol, TypeVar
+
+import numpy as np
+
+from ..envs.errors import BadInput, require
+from .trajectory import Trajectory
+
+Arrays = dict[str, np.ndarray]
+
+
+Array = TypeVar("Array")
+
+
+class Steps(NamedTuple, Generic[Array]):
+    """N transitions of each of M tasks: [M, N, ...] each."""
+
+    observation: Array
+    action: Array
+    """As the environment received it."""
+    reward: Array
+    """float32, in the task's units, as the agent saw it."""
+    outer_reward: Array
+    """float32: what the outer loop learns from, most often the same."""
+    next_observation: Array
+    """Where the transition has no successor, any observation."""
+    terminated: Array
+    """bool: the MDP ended the episode; what would have followed is worth nothing."""
+
+
+class Request(NamedTuple):
+    """A batch of transitions by task."""
+
+    tasks: int
+    """Tasks in the batch, M."""
+    steps: int
+    """Transitions of each, from all that is kept of it. Where an episode was cut in the middle of a trial, the
+    observation that followed is not known: that transition is never among them."""
+    context: int = 0
+    """Transitions of each that are recent, beside those; 0 for none."""
+    window: int = 1
+    """Trials of a task that are recent: its newest ones."""
+    episodes: int = 0
+    """Episodes of a trial, its first ones, that what is recent comes from; 0 for all."""
+    successors: bool = False
+    """The context, too, needs the next observation."""
+    recent: bool = False
+    """The transitions, too, come from the recent trials only."""
+    ordered: bool = False
+    """A context is one after the other, from a place drawn uniformly; where too little is recent, the last one is
+    repeated. Otherwise its transitions are drawn independently."""
+
+
+class Sample(NamedTuple):
+    """What a `Request` is answered with."""
+
+    tasks: np.ndarray
+    """int64 [M]"""
+    steps: Steps[np.ndarray]
+    context: Steps[np.ndarray] | None
+
+
+class _Trial(NamedTuple):
+    number: int
+    """Of all trials ever appended here, in their order."""
+    task: int
+    start: int
+    length: int
+    version: int
+    """Of the weights that played it."""
+
+
+class Sampler(Protocol):
+    """What the store lends to an off-policy update: batches, fetched ahead where they come from elsewhere."""
+
+    @property
+    def played(self) -> int:
+        """Environment steps that the run has put into the store, kept or not."""
+        ...
+
+    def batches(
+        self, request: Request, count: int, rng: np.random.Generator, priority: Mapping[int, float] | None = None
+    ) -> Iterator[Sample]:
+        """Batches of transitions. Tasks are drawn uniformly from those of which something is kept, independently.
+
+        Args:
+            request: of one batch.
+            count: batches.
+            rng: of the draws.
+            priority: tasks are drawn in proportion to it instead; those that it does not name, never.
+        """
+        ...
+
+    def trials(self, tasks: int, count: int, rng: np.random.Generator) -> Iterator[Trajectory]:
+        """Batches of whole trials, one of each of so many tasks; drawn uniformly and independently, task by task."""
+        ...
+
+
+def choose(
+    tasks: np.ndarray, count: int, rng: np.random.Generator, priority: Mapping[int, float] | None = None
+) -> np.ndarray:
+    """`count` of the tasks, independently: uniformly, or in proportion to their priority.
+
+    Raises:
+        BadInput: no task to choose from.
+    """
+    share = None if priority is None else np.array([priority.get(task, 0.0) for task in tasks.tolist()])
+    require(len(tasks) > 0 and (share is None or share.sum() > 0), "the replay", "empty", "trials of some task")
+    return rng.choice(tasks, count, p=None if share is None else share / share.sum())
+
+
+class Replay:
+    """Trials by task, in this process's memory; a `Sampler` of them."""
+
+    def __init__(self, capacity: int) -> None:
+        """Args:
+        capacity: bytes, at most; the memory is taken as it is filled.
+
+        Raises:
+            BadInput: less than one byte.
+        """
+        require(capacity >= 1, "capacity", capacity, "at least 1 byte")
+        self._capacity = capacity
+        self._slots = self._head = self._used = 0
+        self._ring: Arrays = {}  # what is kept of a step; `episode` is its index in the trial
+        self._trials: deque[_Trial] = deque()
+        self._by_task: dict[int, deque[_Trial]] = {}
+        self._usable: dict[int, np.ndarray] = {}
+        self.appended = 0
+        """Trials ever appended."""
+        self.evicted = 0
+        """Trials that made room for newer ones."""
+        self.played = 0
+
+    def __len__(self) -> int:
+        """Trials kept."""
+        return len(self._trials)
+
+    @property
+    def steps(self) -> int:
+        """Steps kept."""
+        return sum(trial.length for trial in self._trials)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the kept trials occupy."""
+        return self._used * self._slot_bytes
+
+    @property
+    def tasks(self) -> np.ndarray:
+        """The tasks of which something is kept, ascending, int64."""
+        return np.array(sorted(self._by_task), np.int64)
+
+    @property
+    def _slot_bytes(self) -> int:
+        return sum(array[:1].nbytes for array in self._ring.values())
+
+    def append(self, tasks: Sequence[int], trajectory: Trajectory, columns: Sequence[int] | None = None) -> None:
+        """Keep a trajectory's trials; the oldest make room.
+
+        Args:
+            tasks: the task of each column.
+            trajectory: one column per task.
+            columns: which to keep; None for all.
+
+        Raises:
+            BadInput: a trial alone is larger than the capacity.
+        """
+        valid, done = trajectory.valid, trajectory.done
+        episode = np.cumsum(done, axis=0) - done
+        for column in range(len(tasks)) if columns is None else columns:
+            length = int(valid[:, column].sum())
+            if not valid[:length, column].all():
+                raise ValueError("a column waits between its episodes; replay takes one row per task")
+            arrays = {name: getattr(trajectory, name) for name in ("action", "reward", "terminated", "truncated")}
+            arrays |= {"episode": episode.astype(np.int32)}
+            if trajectory.dense is not None:
+                arrays["dense"] = trajectory.dense
+            rows = {name: _one_more(array[:length, column]) for name, array in arrays.items()}
+            rows["observation"] = trajectory.observation[: length + 1, column]
+            self._keep(tasks[column], trajectory.version, rows)
+
+    def draw_steps(self, tasks: np.ndarray, request: Request, rng: np.random.Generator) -> Sample:
+        """Transitions of these tasks, each drawn uniformly and independently from what is kept of its task.
+
+        Args:
+            tasks: [M], members of `tasks`; one may occur several times.
+            request: how many; its `tasks` is not looked at.
+            rng: of the draws.
+        """
+        steps = np.stack([_draw(self._transitions(task, request), request.steps, rng) for task in tasks])
+        context = None
+        if request.context:
+            draw = _run if request.ordered else _draw
+            context = np.stack([draw(self._recent(task, request), request.context, rng) for task in tasks])
+        return Sample(
+            np.asarray(tasks, np.int64), self._steps(steps), None if context is None else self._steps(context)
+        )
+
+    def batches(
+        self, request: Request, count: int, rng: np.random.Generator, priority: Mapping[int, float] | None = None
+    ) -> Iterator[Sample]:
+        for _ in range(count):
+            yield self.draw_steps(choose(self.tasks, request.tasks, rng, priority), request, rng)
+
+    def trials(self, tasks: int, count: int, rng: np.random.Generator) -> Iterator[Trajectory]:
+        for _ in range(count):
+            yield self.draw_trials(choose(self.tasks, tasks, rng), rng)
+
+    def context(self, task: int, request: Request) -> Steps[np.ndarray]:
+        """All that is recent of one task, in its order: [1, N, ...]."""
+        return self._steps(self._recent(task, request)[None])
+
+    def draw_trials(self, tasks: np.ndarray, rng: np.random.Generator) -> Trajectory:
+        """A whole trial of each of these tasks, drawn uniformly from those that are kept, as columns."""
+        drawn = [self._by_task[task][rng.integers(len(self._by_task[task]))] for task in tasks]
+        longest = max(trial.length for trial in drawn)
+        step = np.arange(longest + 1)[:, None]
+        start, length = (np.array([getattr(trial, name) for trial in drawn]) for name in ("start", "length"))
+        slot = (start + np.minimum(step, length)) % self._slots  # a shorter trial's last slot is repeated
+        valid = step[:-1] < length
+        of = {name: array[slot] for name, array in self._ring.items()}
+        return Trajectory(
+            observation=of["observation"],
+            action=of["action"][:-1],
+            reward=of["reward"][:-1] * valid,
+            terminated=of["terminated"][:-1] & valid,
+            truncated=of["truncated"][:-1] & valid,
+            valid=valid,
+            dense=of["dense"][:-1] * valid if "dense" in of else None,
+            version=min(trial.version for trial in drawn),
+        )
+
+    def export(self, after: int = 0) -> Arrays:
+        """Trials appended since `appended` was `after`, as plain arrays for `restore`; those evicted are left out."""
+        trials = [trial for trial in self._trials if trial.number >= after]
+        slot = np.concatenate([np.zeros(0, np.int64), *(self._around(t.start, t.length + 1) for t in trials)])
+        about = np.array([(t.task, t.length, t.version) for t in trials], np.int64).reshape(len(trials), 3)
+        return {"trials": about} | {name: array[slot] for name, array in self._ring.items()}
+
+    def restore(self, arrays: Arrays, wanted: Callable[[int], bool] = lambda task: True) -> None:
+        """Append what `export` gave, in the same order; of the wanted tasks alone."""
+        start = 0
+        for task, length, version in arrays["trials"].tolist():
+            if wanted(task):
+                rows = {name: array[start : start + length + 1] for name, array in arrays.items() if name != "trials"}
+                self._keep(task, version, rows)
+            start += length + 1
+
+    def _keep(self, task: int, version: int, rows: Arrays) -> None:
+        needed = len(rows["observation"])
+        if not self._ring:
+            each = sum(array[:1].nbytes for array in rows.values())
+            self._slots = self._capacity // each
+            self._require_room(needed)
+            self._ring = {name: np.empty((self._slots, *a.shape[1:]), a.dtype) for name, a in rows.items()}
+        self._require_room(needed)
+        while self._used + needed > self._slots:
+            self._evict_oldest()
+        slot = self._around(self._head, needed)
+        for name, array in rows.items():
+            self._ring[name][slot] = array
+        trial = _Trial(self.appended, task, self._head, needed - 1, version)
+        self._trials.append(trial)
+        self._by_task.setdefault(task, deque()).append(trial)
+        self._usable.pop(task, None)
+        self._head = (self._head + needed) % self._slots
+        self._used += needed
+        self.appended += 1
+        self.played += needed - 1
+
+    def _require_room(self, needed: int) -> None:
+        if needed > self._slots:
+            raise BadInput(
+                f"the replay's capacity is {self._capacity} bytes, room for {max(self._slots - 1, 0)} steps; "
+                f"expected room for a trial, {needed - 1} steps."
+            )
+
+    def _evict_oldest(self) -> None:
+        trial = self._trials.popleft()
+        own = self._by_task[trial.task]
+        own.popleft()
+        if not own:
+            del self._by_task[trial.task]
+        self._usable.pop(trial.task, None)
+        self._used -= trial.length + 1
+        self.evicted += 1
+
+    def _around(self, start: int, length: int) -> np.ndarray:
+        """Slots next to each other."""
+        return np.arange(start, start + length) % self._slots
+
+    def _transitions(self, task: int, request: Request) -> np.ndarray:
+        """The slots of a task's transitions whose successor is known or does not matter."""
+        if request.recent:
+            return self._with_successor(self._recent(task, request))
+        if task not in self._usable:
+            self._usable[task] = self._with_successor(self._of(self._by_task[task]))
+        return self._usable[task]
+
+    def _with_successor(self, slot: np.ndarray, needed: bool = False) -> np.ndarray:
+        """Without those where an episode was cut and the trial went on; where the successor is needed even of a
+        transition that ended its episode, without all where the trial went on."""
+        unknown = self._ring["episode"][slot] != self._ring["episode"][(slot + 1) % self._slots]
+        return slot[~(unknown if needed else unknown & ~self._ring["terminated"][slot])]
+
+    def _of(self, trials: Sequence[_Trial] | deque[_Trial]) -> np.ndarray:
+        """The slots of all steps of some trials."""
+        return np.concatenate([self._around(trial.start, trial.length) for trial in trials])
+
+    def _recent(self, task: int, request: Request) -> np.ndarray:
+        own = self._by_task[task]
+        slot = self._of([own[index] for index in range(max(0, len(own) - request.window), len(own))])
+        if request.episodes:
+            slot = slot[self._ring["episode"][slot] < request.episodes]
+        return self._with_successor(slot, needed=True) if request.successors else slot
+
+    def _steps(self, slot: np.ndarray) -> Steps[np.ndarray]:
+        ring = self._ring
+        return Steps(
+            ring["observation"][slot],
+            ring["action"][slot],
+            ring["reward"][slot],
+            ring.get("dense", ring["reward"])[slot],
+            ring["observation"][(slot + 1) % self._slots],
+            ring["terminated"][slot],
+        )
+
+
+def join(samples: Sequence[tuple[np.ndarray, Sample]]) -> Sample:
+    """One sample of several, each with the places that its tasks have in the whole."""
+    order = np.argsort(np.concatenate([places for places, _ in samples]))
+
+    def whole(parts: Sequence[np.ndarray]) -> np.ndarray:
+        return np.concatenate(parts)[order]
+
+    def steps(parts: Sequence[Steps[np.ndarray]]) -> Steps[np.ndarray]:
+        return Steps(*(whole(arrays) for arrays in zip(*parts, strict=True)))
+
+    contexts = [sample.context for _, sample in samples if sample.context is not None]
+    return Sample(
+        whole([sample.tasks for _, sample in samples]),
+        steps([sample.steps for _, sample in samples]),
+        steps(contexts) if contexts else None,
+    )
+
+
+def _draw(slot: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    return slot[rng.integers(len(slot), size=count)]
+
+
+def _run(slot: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    start = rng.integers(max(1, len(slot) - count + 1))
+    return slot[np.minimum(start + np.arange(count), len(slot) - 1)]
+
+
+def _one_more(array: np.ndarray) -> np.ndarray:
+    """With its last row once more, for the slot of the last observation."""
+    return np.concatenate([array, array[-1:]])
