@@ -270,7 +270,7 @@ class _Loop:
     def _pump(self, timeout: float) -> None:
         for assignment, summary, reference in self._pool.pump(self._broadcast, timeout):
             self._reports.append(summary)
-            self._store.append(assignment, summary, reference)
+            self._store.append(assignment, summary, None if self._store.writer else reference)
 
     def _meanwhile(self, update: "Future[Metrics]") -> Metrics:
         """Keep the actors busy while the learner learns."""
