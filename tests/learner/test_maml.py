@@ -220,7 +220,7 @@ def test_the_adapted_policies_never_leave_the_bound(
 
 
 def test_a_single_try_that_is_too_long_changes_nothing(adapting_on: AdaptingOn, shaken: Made, played: Played) -> None:
-    experiment = adapting_on(line_search=1, max_kl=50.0)
+    experiment = adapting_on(line_search=1, max_kl=50.0, cg_iterations=10)
     learner = shaken(experiment)
     trajectory, before = played(experiment, learner, n=TASKS), learner.weights()
     found = learner.update(trajectory, 0.0)
