@@ -41,13 +41,16 @@ def test_the_gymnasium_example_is_short_and_runs_as_written(place: Path) -> None
     assert (place / "runs" / "pendulum.family" / "evaluation.json").exists()
 
 
-def test_the_python_examples_run_as_written(place: Path) -> None:
+def test_the_python_examples_run_as_written(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     options = ["--iterations", "3", "--trials", "50", "--evaluation-tasks", "0", "--out", "runs/first"]
     run([sys.executable, "-m", "innerloop", "train", "--preset", "first", *options], place)
-    adapted = run([sys.executable, "-c", block("Agent.load")], place)
-    assert len(re.findall(r"^pull \d: arm \d paid [01]$", adapted, re.M)) == 10
-    trained = run([sys.executable, "-c", block("configure(").replace("iterations=20", "iterations=2")], place)
-    assert trained.splitlines()[-1].startswith("2 ")
+    monkeypatch.chdir(place)
+    exec(block("Agent.load"), {})
+    assert len(re.findall(r"^pull \d: arm \d paid [01]$", capsys.readouterr().out, re.M)) == 10
+    exec(block("configure(").replace("iterations=20", "iterations=2"), {})
+    assert capsys.readouterr().out.splitlines()[-1].startswith("2 ")
 
 
 def test_every_command_names_options_that_exist(capsys: pytest.CaptureFixture[str]) -> None:

@@ -110,7 +110,9 @@ def test_help_explains_and_list_names_everything(capsys: pytest.CaptureFixture[s
         assert name in listed
 
 
-def test_a_killed_run_resumed_ends_bit_for_bit_where_the_uninterrupted_one_ends(tmp_path: Path) -> None:
+def test_a_killed_run_resumed_ends_bit_for_bit_where_the_uninterrupted_one_ends(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     whole = begin("train", *SMALL, "--out", str(tmp_path / "whole"))
     killed = begin("train", *SMALL, "--out", str(tmp_path / "killed"), "--actors", "1")
     wait_for_lines(tmp_path / "killed" / "metrics.jsonl", 5)
@@ -127,31 +129,32 @@ def test_a_killed_run_resumed_ends_bit_for_bit_where_the_uninterrupted_one_ends(
     evaluations = [(tmp_path / name / "evaluation.json").read_text() for name in ("whole", "killed")]
     assert evaluations[0] == evaluations[1]
 
-    printed = run("evaluate", str(tmp_path / "whole"), "--tasks", "200", "--json")
-    assert json.loads(printed.stdout) == json.loads(evaluations[0])
-    result = json.loads(printed.stdout)
+    main(["evaluate", str(tmp_path / "whole"), "--tasks", "200", "--json"])
+    result = json.loads(capsys.readouterr().out)
+    assert result == json.loads(evaluations[0])
     assert set(result) >= {"return", "by_episode", "tasks", "family", "baselines"}
     assert len(result["by_episode"]) == 5
     for interval in (result["return"], *result["by_episode"], *result["baselines"].values()):
         assert interval["low"] <= interval["mean"] <= interval["high"]
     assert (tmp_path / "whole" / "learning.png").stat().st_size > 1000
 
-    longer = run(
-        "evaluate", str(tmp_path / "whole"), "--tasks", "50", "--episodes", "2", "--csv", str(tmp_path / "a.csv")
-    )
-    assert "episode 2" in longer.stdout
+    main(["evaluate", str(tmp_path / "whole"), "--tasks", "50", "--episodes", "2", "--csv", str(tmp_path / "a.csv")])
+    assert "episode 2" in capsys.readouterr().out
     assert len((tmp_path / "a.csv").read_text().splitlines()) == 51
-    elsewhere = run("evaluate", str(tmp_path / "whole"), "--csv", str(tmp_path / "no" / "a.csv"))
-    assert elsewhere.returncode == 2
-    assert elsewhere.stderr.startswith("innerloop: csv is ")
+    with pytest.raises(SystemExit) as stopped:
+        main(["evaluate", str(tmp_path / "whole"), "--csv", str(tmp_path / "no" / "a.csv")])
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err.startswith("innerloop: csv is ")
 
     newest = sorted((tmp_path / "whole" / "checkpoints").glob("*.safetensors"))
     for file in newest:
         file.write_bytes(file.read_bytes()[:-10])
-    refused = run("evaluate", str(tmp_path / "whole"))
-    assert refused.returncode == 2
-    assert "not whole" in refused.stderr
-    assert refused.stderr.count("\n") == 1
+    with pytest.raises(SystemExit) as stopped:
+        main(["evaluate", str(tmp_path / "whole")])
+    assert stopped.value.code == 2
+    said = capsys.readouterr().err
+    assert "not whole" in said
+    assert said.count("\n") == 1
 
 
 def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
