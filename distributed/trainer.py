@@ -228,9 +228,8 @@ class _Loop:
                 played |= self._take(wait) if on_policy else self._keep(wait)
             # In the order of their assignments, whoever finished first, so that a synchronous run repeats.
             taken = [played[assignment] for assignment in sorted(played)]
-            batch = (
-                concatenate([each.trajectory for each in taken if each.trajectory]) if on_policy else self._store.replay
-            )
+            trajectories = [each.trajectory for each in taken if each.trajectory]
+            batch = concatenate(trajectories) if on_policy else self._store.replay
             staleness = [learner.version - each.summary.version for each in taken]
             waited = time.perf_counter()
             update = self._thread.submit(learner.update, batch, learner.version / run.iterations)
@@ -286,8 +285,7 @@ class _Loop:
             return {}
         oldest = self._learner.version - (self._run.max_staleness if self._run.mode == "overlapped" else 0)
         taken = self._store.take(count, oldest)
-        self.counts["dropped_stale"] += len(taken.stale)
-        self._again([*taken.stale, *taken.lost], taken.lost)
+        self._again(taken.lost, taken.stale)
         episodes = self._config.experiment.episodes
         played = {a: Played(summarise(t, episodes), t) for a, t in taken.trajectories.items()}
         return self._went(played)
@@ -298,12 +296,13 @@ class _Loop:
             self._pump(timeout=0.2)
             return {}
         kept = self._store.keep(count)
-        self._again(kept.lost, kept.lost)
+        self._again(kept.lost, [])
         return self._went({assignment: Played(summary, None) for assignment, summary in kept.kept.items()})
 
-    def _again(self, assignments: list[Assignment], lost: list[Assignment]) -> None:
+    def _again(self, lost: list[Assignment], stale: list[Assignment]) -> None:
         self.counts["dropped_lost"] += len(lost)
-        self._pool.submit(assignments)
+        self.counts["dropped_stale"] += len(stale)
+        self._pool.submit([*stale, *lost])
 
     def _went(self, played: dict[Assignment, Played]) -> dict[Assignment, Played]:
         for assignment in sorted(played):
