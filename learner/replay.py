@@ -336,7 +336,9 @@ class Replay:
 
 
 def join(samples: Sequence[tuple[np.ndarray, Sample]]) -> Sample:
-    """One sample of several, each with the places that its tasks have in the whole."""
+    """One sample of several, each with the places that its tasks have in the whole, ascending."""
+    if len(samples) == 1:
+        return samples[0][1]
     order = np.argsort(np.concatenate([places for places, _ in samples]))
 
     def whole(parts: Sequence[np.ndarray]) -> np.ndarray:

@@ -14,8 +14,10 @@ from ...learner.replay import Arrays, Replay, Request, Sample, choose, join
 from ...learner.trajectory import Trajectory, concatenate
 from .api import Kept, Summary, Taken
 
-AHEAD = 4
-"""Batches that are asked for before they are needed."""
+BLOCK = 4
+"""Batches in an answer of a shard: what a call costs is shared among them."""
+AHEAD = 2
+"""Answers that are asked for before they are needed."""
 
 
 class RayStore:
@@ -117,13 +119,15 @@ class Shard:
         replay = self._replay
         return About(replay.tasks, len(replay), replay.nbytes, replay.evicted)
 
-    def steps(self, tasks: np.ndarray, request: Request, seed: int) -> Sample:
-        """See `Replay.draw_steps`."""
-        return self._replay.draw_steps(tasks, request, np.random.default_rng((seed, self._index)))
+    def steps(self, batches: list[np.ndarray], request: Request, seed: int) -> list[Sample | None]:
+        """Of the tasks of each batch, see `Replay.draw_steps`; None of none."""
+        rng = np.random.default_rng((seed, self._index))
+        return [self._replay.draw_steps(tasks, request, rng) if len(tasks) else None for tasks in batches]
 
-    def trials(self, tasks: np.ndarray, seed: int) -> Trajectory:
-        """See `Replay.draw_trials`."""
-        return self._replay.draw_trials(tasks, np.random.default_rng((seed, self._index)))
+    def trials(self, batches: list[np.ndarray], seed: int) -> list[Trajectory | None]:
+        """Of the tasks of each batch, see `Replay.draw_trials`; None of none."""
+        rng = np.random.default_rng((seed, self._index))
+        return [self._replay.draw_trials(tasks, rng) if len(tasks) else None for tasks in batches]
 
     def export(self) -> Arrays:
         """What was appended since the last call."""
@@ -209,8 +213,9 @@ class ShardedReplay:
             lambda shard, tasks, seed: shard.trials.remote(tasks, seed),
             rng,
         ):
-            order = np.argsort(np.concatenate([places for places, _ in shares]))
-            yield concatenate([trajectory for _, trajectory in shares]).columns(order)
+            (places, first), *others = shares
+            order = np.argsort(np.concatenate([places, *(places for places, _ in others)]))
+            yield concatenate([first, *(each for _, each in others)]).columns(order) if others else first
 
     def export(self) -> Arrays:
         """What all shards appended since the last call."""
@@ -234,38 +239,39 @@ class ShardedReplay:
         self,
         count: int,
         draw: Callable[[], np.ndarray],
-        ask: Callable[[Any, np.ndarray, int], ray.ObjectRef],
+        ask: Callable[[Any, list[np.ndarray], int], ray.ObjectRef],
         rng: np.random.Generator,
     ) -> Iterator[list[tuple[np.ndarray, Any]]]:
-        """Answers to `count` draws of tasks, each as (places in the draw, a shard's answer); a few are asked for ahead.
+        """Answers to `count` draws of tasks, each as (places in the draw, a shard's answer); some are asked for ahead.
 
         Where a shard dies, its answers are drawn again from what is left; with nothing left, there are no more.
         """
-        asked: deque[list[tuple[int, np.ndarray, ray.ObjectRef]]] = deque()
-        answered = 0
+        asked: deque[tuple[int, dict[int, tuple[list[np.ndarray], ray.ObjectRef]]]] = deque()
+        missing = count  # that nobody has been asked for
         while True:
-            while len(asked) < min(AHEAD, count - answered) and len(self.tasks):
-                tasks, seed = draw(), int(rng.integers(2**63))
-                owner = tasks % len(self._shards)
-                asked.append(
-                    [
-                        (index, places, ask(self._shards[index], tasks[places], seed))
-                        for index in np.unique(owner).tolist()
-                        for places in [np.flatnonzero(owner == index)]
-                    ]
-                )
+            while missing and len(asked) < AHEAD and len(self.tasks):
+                block, seed = [draw() for _ in range(min(BLOCK, missing))], int(rng.integers(2**63))
+                missing -= len(block)
+                owners = [tasks % len(self._shards) for tasks in block]
+                shares = {}
+                for index in np.unique(np.concatenate(owners)).tolist():
+                    places = [np.flatnonzero(owner == index) for owner in owners]
+                    own = [tasks[place] for tasks, place in zip(block, places, strict=True)]
+                    shares[index] = places, ask(self._shards[index], own, seed)
+                asked.append((len(block), shares))
             if not asked:
                 return
-            shares = asked.popleft()
+            size, shares = asked.popleft()
             try:
-                answers = [(places, ray.get(answer)) for _, places, answer in shares]
+                answers = [(places, ray.get(answer)) for places, answer in shares.values()]
             except RayActorError:
+                missing += size + sum(size for size, _ in asked)
                 asked.clear()
-                for index, _, _ in shares:
+                for index in shares:
                     self._again_if_dead(index, self._shards[index].about.remote(), lambda shard: shard.about.remote())
                 continue
-            answered += 1
-            yield answers
+            for number in range(size):
+                yield [(places[number], each[number]) for places, each in answers if each[number] is not None]
 
     def _again_if_dead(self, index: int, call: ray.ObjectRef, again: Callable[[Any], ray.ObjectRef]) -> Any:
         """The result of a shard's call; if the shard is dead, another takes its place and is asked `again`.

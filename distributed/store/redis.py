@@ -52,19 +52,7 @@ class RedisWriter:
         data = memoryview(wire.encode(assignment, trajectory if self._notes else replace(trajectory, note={})))
         entry: dict[Any, Any] = {SESSION: self._session}
         entry |= {str(start // PIECE): data[start : start + PIECE] for start in range(0, len(data), PIECE)}
-        per_task = len(trajectory.reward[0]) // max(1, len(assignment.tasks))  # columns, next to each other
-        episodes = (trajectory.done & trajectory.valid).sum(0)[::per_task].tolist()
-        returns = (trajectory.reward * trajectory.valid).sum(0, np.float64)[::per_task].tolist()
-
-        def send(client: redis.Redis) -> None:
-            with client.pipeline(transaction=True) as together:
-                together.xadd(self._keys.trajectories, entry)
-                for task, seen, last in zip(assignment.tasks, episodes, returns, strict=False):
-                    together.hincrby(self._keys.tasks, f"{task}:episodes", seen)
-                    together.hset(self._keys.tasks, f"{task}:return", last)
-                together.execute()
-
-        self._link.patiently(send, threading.Event())
+        self._link.patiently(lambda client: client.xadd(self._keys.trajectories, entry), threading.Event())
         self._link.full.end(CALM)
 
 
@@ -184,6 +172,7 @@ class RedisStore:
                     taken.stale.append(entry.assignment)
                 else:
                     self._settle(entry)
+                    self._stream.seen(entry)
                     taken.trajectories[entry.assignment] = entry.trajectory
         return taken
 
@@ -284,6 +273,7 @@ class RedisStore:
         if not record:
             record = f"{entry.id.decode()} {assignment.iteration}"
             self._stream.keep(entry.id, record)
+            self._stream.seen(entry)
         self._settle(entry)
         self._held.append(_Held(entry.id, entry.size, record, replay.appended))
         self._held_bytes += entry.size

@@ -5,7 +5,7 @@ All keys of a run begin with `innerloop:{run}:`
     trajectories  a stream, one entry per trajectory, read by the consumer group `learner`; an entry is pending until it
                   has been learned from, or is in replay
     kept          what is in replay, in its order: a list of "entry iteration"
-    tasks         a hash, of each fixed training task: task:episodes (seen), task:return (of its last trial)
+    tasks         a hash, of each fixed training task: task:episodes (seen by the learner), task:return (of its last trial)
     quarantine    a stream of the newest entries that could not be decoded, cut short, with the reason
     format        of the entries
 
@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any, NamedTuple
 
+import numpy as np
 import redis
 from redis.exceptions import RedisError, ResponseError
 
@@ -93,6 +94,7 @@ class Stream:
         self._over: list[bytes] = []
         self._forgotten: list[str] = []
         self._records: dict[bytes, str] = {}
+        self._seen: list[tuple[int, int, float]] = []
         self._newest: bytes | str = "0"
         self._behind = True  # what was sent to us behind the newest may not have arrived
         self._looked = -LOOK
@@ -159,6 +161,15 @@ class Stream:
         """Have it written down, soon, that an entry is in replay."""
         with self._lock:
             self._records[id] = record
+
+    def seen(self, entry: Entry) -> None:
+        """Have its part in the statistics of its tasks written down, soon."""
+        tasks, trajectory = entry.assignment.tasks, entry.trajectory
+        per_task = len(trajectory.reward[0]) // max(1, len(tasks))  # columns, next to each other
+        episodes = (trajectory.done & trajectory.valid).sum(0)[::per_task].tolist()
+        returns = (trajectory.reward * trajectory.valid).sum(0, np.float64)[::per_task].tolist()
+        with self._lock:
+            self._seen += zip(tasks, episodes, returns, strict=False)
 
     def start(self, accept: Callable[[Entry], None]) -> None:
         """Read what comes from now on, in a thread of its own."""
@@ -268,7 +279,7 @@ class Stream:
     def _flush(self, client: redis.Redis) -> None:
         """Tell the server what has become of entries."""
         with self._lock:
-            over, forgotten, records = [*self._over], [*self._forgotten], {**self._records}
+            over, forgotten, records, seen = [*self._over], [*self._forgotten], {**self._records}, [*self._seen]
         if over:
             # Not as a transaction: a full server takes none, and this makes room. What is gone before it is
             # acknowledged is found out when it is read again.
@@ -280,11 +291,15 @@ class Stream:
                 together.execute()
             with self._lock:
                 del self._over[: len(over)], self._forgotten[: len(forgotten)]
-        if records:
+        if records or seen:
             try:
                 with client.pipeline(transaction=True) as together:
-                    together.xack(self._keys.trajectories, _GROUP, *records)
-                    together.rpush(self._keys.kept, *records.values())
+                    if records:
+                        together.xack(self._keys.trajectories, _GROUP, *records)
+                        together.rpush(self._keys.kept, *records.values())
+                    for task, episodes, last in seen:
+                        together.hincrby(self._keys.tasks, f"{task}:episodes", episodes)
+                        together.hset(self._keys.tasks, f"{task}:return", last)
                     together.execute()
             except RedisError as error:
                 if not is_full(error):
@@ -292,5 +307,6 @@ class Stream:
                 self._link.notice(error)  # what is deleted makes room: that must not wait for this
                 return
             with self._lock:
+                del self._seen[: len(seen)]
                 for id in records:
                     self._records.pop(id, None)

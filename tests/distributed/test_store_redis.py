@@ -244,6 +244,9 @@ def test_episodes_and_the_last_return_of_each_task_are_on_the_server(server: Red
     first, second = trajectory(1, columns=2), trajectory(2, columns=4)  # the second: two columns for each task
     play(store, Assignment(0, 0, 2, (7, 8)), first)
     play(store, Assignment(0, 1, 2, (8, 3)), second)
+    wait_for(store, 2)
+    store.take(2, oldest_version=0)
+    store.close()
     with server.client() as client:
         found = {name.decode(): float(value) for name, value in client.hgetall(store.writer._keys.tasks).items()}
     returns = np.concatenate([first.reward.sum(0, np.float64), second.reward.sum(0, np.float64)])
