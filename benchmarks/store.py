@@ -24,7 +24,6 @@ from typing import NamedTuple
 
 import numpy as np
 import ray
-import redis
 from rich.console import Console
 from rich.table import Table
 

@@ -34,9 +34,16 @@ class Run:
     max_staleness: int = 1
     """Overlapped: updates by which a trial's weights may trail the learner's before it is dropped (and counted)."""
     actors: int = 0
-    """Ray actors; 0 for as many as the cluster has CPUs, less what the learner needs while they play."""
-    max_restarts: int = 10
-    """Times that a dead actor is replaced before the run is given up."""
+    """Ray actors, at most; 0 for as many as the cluster has CPUs, less what the learner needs while they play."""
+    actor_cpus: float = 1.0
+    """CPUs of an actor."""
+    beside_learner: bool = False
+    """Actors may play on nodes labelled role=learner too."""
+    patience: float = 300.0
+    """Seconds without an answer after which an actor counts as hung and is replaced."""
+    max_restarts: int = 3
+    """Times in a row that an actor is replaced before it is given up, and that trials are played again before the run
+    is."""
     store: str = "ray"
     """What lies between actors and learner: ray, or a Redis server as redis://host:port/0 (rediss:// with TLS)."""
     name: str = ""
@@ -70,6 +77,8 @@ class Run:
         counts = "tasks seed max_staleness actors max_restarts learner_threads evaluation_episodes"
         for field in counts.split():
             require(getattr(self, field) >= 0, field, getattr(self, field), "at least 0")
+        for field in ("actor_cpus", "patience"):
+            require(0 < getattr(self, field) < float("inf"), field, getattr(self, field), "a finite number above 0")
         if self.store != "ray":
             split_secret(self.store)
         require(self.parts <= self.trials, "parts", self.parts, f"at most as many as trials, {self.trials}")

@@ -27,6 +27,7 @@ from .broadcast import Broadcast
 from .config import MEGABYTE, Config
 from .directory import WRITTEN, name_of, remove, saved_config
 from .metrics import Journal
+from .nodes import Nodes
 from .pool import Pool
 from .session import ray_session, stop_signals
 from .store import Store, Summary, open_store, summarise
@@ -115,6 +116,7 @@ def _run(config: Config, out: Path, watch: Watch, *, fresh: bool, overwrite: boo
         "dropped_stale": 0,
         "dropped_lost": 0,
         "restarts": 0,
+        "lost_trials": 0,
         "diverged": 0,
     }
     if not fresh:
@@ -123,9 +125,9 @@ def _run(config: Config, out: Path, watch: Watch, *, fresh: bool, overwrite: boo
             logging.getLogger("innerloop").warning("%s The checkpoint before it is used.", reason)
         learner.load(saved.arrays, saved.numbers)
         order.load(saved.arrays)
-        counts |= {name: saved.numbers[name] for name in counts}
+        counts |= {name: saved.numbers[name] for name in counts if name in saved.numbers}
     with ExitStack() as stack:
-        cpus = stack.enter_context(ray_session(run.address, run.dashboard))
+        stack.enter_context(ray_session(run.address, run.dashboard))
         store = open_store(
             run.store,
             run.name,
@@ -153,16 +155,21 @@ def _run(config: Config, out: Path, watch: Watch, *, fresh: bool, overwrite: boo
         write_whole(str(out / "config.json"), json.dumps(saved_as, indent=1).encode())
         journal = Journal(out, learner.version)
         stack.callback(journal.close)
-        busy = learner.threads if run.mode == "overlapped" else 0
+        overlapped = run.mode == "overlapped"
         if not fresh:
             store.restore(pieces.read(learner.version), int(counts["env_steps"]))
+        reserved = learner.threads if overlapped else 0
+        at_once = run.parts * (1 + run.max_staleness if overlapped else 1)
         pool = Pool(
             config.experiment,
             run.seed,
-            actors=run.actors or max(1, cpus - busy),
+            nodes=Nodes(run.actor_cpus, reserved=reserved, everywhere=run.beside_learner),
+            most=min(run.actors or at_once, at_once),
             max_restarts=run.max_restarts,
+            patience=run.patience,
             tasks=run.tasks,
             writer=store.writer,
+            cpus=run.actor_cpus,
         )
         stack.callback(pool.close)
         loop = _Loop(config, learner, pool, store, order, counts)
@@ -202,7 +209,7 @@ class _Loop:
         self._broadcast = Broadcast()
         self._thread = ThreadPoolExecutor(1, "update", initializer=torch.set_num_threads, initargs=(1,))
         self._reports: list[Summary] = []
-        self._restarts_before = counts["restarts"]
+        self._before = dict(counts)
         self.counts = counts
 
     def iterations(self, stopping: threading.Event) -> Iterator[dict[str, Any]]:
@@ -243,7 +250,8 @@ class _Loop:
             self.counts["trials"] += run.trials
             self.counts["seconds"] += end - start
             self.counts["diverged"] += sum(each.summary.diverged for each in taken)
-            self.counts["restarts"] = self._restarts_before + self._pool.restarts
+            self.counts["restarts"] = self._before["restarts"] + self._pool.restarts
+            self.counts["lost_trials"] = self._before["lost_trials"] + self._pool.lost_trials
             returns = np.concatenate([each.summary.returns for each in taken])
             reports, self._reports = self._reports, []
             yield {
@@ -254,6 +262,8 @@ class _Loop:
                 **metrics,
                 "staleness": float(np.mean(staleness)),
                 "staleness_max": max(staleness),
+                "actors_wanted": self._pool.wanted,
+                "actors_alive": self._pool.alive,
                 "env_steps_per_s": steps / (end - start),
                 "actor_steps_per_s": sum(s.steps for s in reports) / max(sum(s.seconds for s in reports), 1e-9),
                 "seconds_waiting": waited - start,

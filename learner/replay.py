@@ -227,7 +227,7 @@ class Replay:
         start, length = (np.array([getattr(trial, name) for trial in drawn]) for name in ("start", "length"))
         slot = (start + np.minimum(step, length)) % self._slots  # a shorter trial's last slot is repeated
         valid = step[:-1] < length
-        of = {name: array[slot] for name, array in self._ring.items()}
+        of = {name: array.take(slot, 0) for name, array in self._ring.items()}
         return Trajectory(
             observation=of["observation"],
             action=of["action"][:-1],
@@ -244,7 +244,7 @@ class Replay:
         trials = [trial for trial in self._trials if trial.number >= after]
         slot = np.concatenate([np.zeros(0, np.int64), *(self._around(t.start, t.length + 1) for t in trials)])
         about = np.array([(t.task, t.length, t.version) for t in trials], np.int64).reshape(len(trials), 3)
-        return {"trials": about} | {name: array[slot] for name, array in self._ring.items()}
+        return {"trials": about} | {name: array.take(slot, 0) for name, array in self._ring.items()}
 
     def restore(self, arrays: Arrays, wanted: Callable[[int], bool] = lambda task: True) -> None:
         """Append what `export` gave, in the same order; of the wanted tasks alone."""
@@ -326,12 +326,12 @@ class Replay:
     def _steps(self, slot: np.ndarray) -> Steps[np.ndarray]:
         ring = self._ring
         return Steps(
-            ring["observation"][slot],
-            ring["action"][slot],
-            ring["reward"][slot],
-            ring.get("dense", ring["reward"])[slot],
-            ring["observation"][(slot + 1) % self._slots],
-            ring["terminated"][slot],
+            ring["observation"].take(slot, 0),  # several times as fast as an index
+            ring["action"].take(slot, 0),
+            ring["reward"].take(slot, 0),
+            ring.get("dense", ring["reward"]).take(slot, 0),
+            ring["observation"].take((slot + 1) % self._slots, 0),
+            ring["terminated"].take(slot, 0),
         )
 
 

@@ -12,7 +12,6 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
-import redis
 
 from ...actors.actor import Assignment
 from ...learner.replay import Arrays, Replay

@@ -5,7 +5,8 @@ All keys of a run begin with `innerloop:{run}:`
     trajectories  a stream, one entry per trajectory, read by the consumer group `learner`; an entry is pending until it
                   has been learned from, or is in replay
     kept          what is in replay, in its order: a list of "entry iteration"
-    tasks         a hash, of each fixed training task: task:episodes (seen by the learner), task:return (of its last trial)
+    tasks         a hash, of each fixed training task: task:episodes (seen by the learner), task:return (of its last
+                  trial)
     quarantine    a stream of the newest entries that could not be decoded, cut short, with the reason
     format        of the entries
 

@@ -256,7 +256,7 @@ def test_an_actor_killed_in_the_middle_changes_no_bit(tmp_path: Path, monkeypatc
 
     def kill(line: dict[str, Any]) -> None:
         if line["iteration"] == 2:
-            ray.kill(pools[0]._actors[0])
+            ray.kill(pools[0]._members[0].actor)
 
     train(small(), tmp_path / "shot", watch=kill)
     assert same_bits(final(tmp_path / "quiet"), final(tmp_path / "shot"))
