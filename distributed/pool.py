@@ -5,83 +5,67 @@ had not finished when it died, hung or raised is played again by another one.
 """
 
 import collections
+import contextlib
 import itertools
 import logging
 import os
+import queue
 import sys
 import time
-from dataclasses import dataclass
+from concurrent.futures import Future
+from dataclasses import dataclass, field
 from typing import Any
 
 import ray
-from ray.exceptions import ObjectLostError, RayActorError, RayTaskError
+from ray.exceptions import RayError, RayTaskError
 
 from .. import __version__
-from ..actors.actor import Actor, Assignment
+from ..actors.actor import Assignment
 from ..envs.errors import BadInput
 from ..learner.experiment import Experiment
-from ..learner.trajectory import Trajectory
 from .broadcast import Broadcast
 from .nodes import Nodes
-from .store import Summary, Writer, summarise
+from .remote import Remote
+from .store import Summary, Writer
 
 IN_FLIGHT = 2
 """Calls that an actor has at once: the next one is there when it finishes one."""
 LOOK = 1.0
 """Seconds between looks at the cluster's nodes."""
+START = 120.0
+"""Seconds that an actor may take to come up, at least: its node may have something to install."""
+QUIET = 30.0
+"""Seconds without any actor before it is said that the run waits for nodes."""
 
 
 class ActorsDied(RuntimeError):
     """No actor is left that does not fail, or no actor can play an assignment."""
 
 
-class Remote:
-    """The Ray side of an `Actor`: loads the weights of the call, if it does not have them, and plays."""
-
-    def __init__(self, experiment: Experiment, seed: int, tasks: int, writer: Writer | None) -> None:
-        self._actor, self._writer = Actor(experiment, seed, tasks), writer
-        self._episodes = experiment.episodes
-
-    def greet(self) -> tuple[str, str]:
-        """The node that it is on, and its version of innerloop."""
-        return ray.get_runtime_context().get_node_id(), __version__
-
-    @ray.method(num_returns=2)
-    def collect(self, assignment: Assignment, version: int, weights: list[Any]) -> tuple[Summary, Trajectory | None]:
-        if version != self._actor.version:
-            self._actor.load(ray.get(weights[0]), version)
-        start = time.perf_counter()
-        trajectory = self._actor.collect(assignment)
-        summary = summarise(trajectory, self._episodes, time.perf_counter() - start)
-        if self._writer is None:
-            return summary, trajectory
-        self._writer.write(assignment, trajectory)
-        return summary, None
-
-
-@dataclass
-class Member:
-    """An actor of the pool."""
-
-    slot: int
-    """Its place; the one that replaces it takes the same."""
-    actor: Any
-    node: str = ""
-    """Empty until it has answered for the first time: Ray may still be looking for a place."""
-    calls: int = 0
-    since: float = 0.0
-    """When it last answered, or was asked with nothing else to do."""
-    retiring: bool = False
-    """Gets no more calls, and ends when it has none."""
-
-
-@dataclass
+@dataclass(frozen=True, eq=False)
 class Call:
     """One assignment under way."""
 
-    member: Member
     assignment: Assignment
     trajectory: ray.ObjectRef
+
+
+@dataclass(eq=False)
+class Member:
+    """An actor of the pool."""
+
+    name: str
+    slot: int
+    """Its place; the one that replaces it takes the same."""
+    actor: Any
+    since: float
+    """When it was started, last answered, or was asked with nothing else to do; of the monotonic clock."""
+    node: str = ""
+    """Empty until it has answered for the first time: Ray may still be looking for a place."""
+    calls: list[Call] = field(default_factory=list)
+    """Which it plays in this order."""
+    retiring: bool = False
+    """Gets no more calls, and ends when it has none."""
 
 
 class Pool:
@@ -105,25 +89,29 @@ class Pool:
         seed: of the run.
         nodes: where.
         most: actors, at most; the autoscaler is asked for so many.
-        max_restarts: how often in a row an actor is replaced before its place stays empty, and an assignment is played
-            again before the run is given up.
+        max_restarts: how often in a row an actor is replaced before its place stays empty, and in how many places an
+            assignment may fail before the run is given up.
         patience: seconds without an answer after which an actor is replaced.
         tasks: that the run trains on, drawn once; 0 for a new one in every trial.
         writer: of the store, where actors write to it themselves.
         cpus: of an actor.
         """
-        self._arguments = ray.put(experiment), seed, tasks, writer
-        self._family = experiment.family_name
+        self._arguments = ray.put((experiment, seed, tasks, writer))
+        self._family, self._remote = experiment.family_name, ray.remote(Remote)
         self._nodes, self._most, self._cpus = nodes, most, cpus
         self._max_restarts, self._patience = max_restarts, patience
         self._serial = itertools.count()
         self._members: dict[int, Member] = {}
-        self._failures: collections.Counter[int | Assignment] = collections.Counter()
+        self._failures: collections.Counter[int] = collections.Counter()
+        self._failed_in: dict[Assignment, set[int]] = collections.defaultdict(set)
         self._given_up: set[int] = set()
         self._waiting: collections.deque[Assignment] = collections.deque()
-        self._calls: dict[ray.ObjectRef, Call] = {}
-        self._greetings: dict[ray.ObjectRef, Member] = {}
+        # Filled by threads of Ray's: asking it what of all that is under way has ended takes longer, the more there is.
+        self._answers: queue.SimpleQueue[tuple[Member, Call | None, Future[Any]]] = queue.SimpleQueue()
+        self._reason = ""
+        self._room: dict[str, int] = {}
         self._looked = -LOOK
+        self._well = time.monotonic()
         self.wanted = 0
         """Actors that the cluster has room for, up to the most."""
         self.restarts = 0
@@ -146,27 +134,20 @@ class Pool:
 
         Args:
             broadcast: the weights.
-            timeout: seconds to wait for a first result.
+            timeout: seconds to wait for a first answer.
 
         Raises:
-            ActorsDied: an assignment, or the last actor, failed more than `max_restarts` times in a row.
+            ActorsDied: every actor failed more than `max_restarts` times in a row, or an assignment in that many.
             BadInput: an environment misbehaved, or a node has another version of innerloop.
         """
         self._look()
         self._send(broadcast)
-        pending = [*self._calls, *self._greetings]
-        if not pending:  # what was played is on its way through the store
-            time.sleep(min(timeout, 0.005))
-            return []
-        finished, _ = ray.wait(pending, num_returns=1, timeout=timeout)
-        if finished:  # whatever else is there already
-            finished, _ = ray.wait(pending, num_returns=len(pending), timeout=0)
         played = []
-        for reference in finished:
-            if reference in self._greetings:
-                self._greeted(reference)
-            elif (answer := self._answered(reference)) is not None:
-                played.append(answer)
+        for member, call, answer in self._answered(timeout):
+            if call is None:
+                self._greeted(member, answer)
+            elif (summary := self._finished(member, call, answer)) is not None:
+                played.append((call.assignment, summary, call.trajectory))
         self._send(broadcast)
         return played
 
@@ -175,79 +156,88 @@ class Pool:
         for member in self._members.values():
             ray.kill(member.actor)
         self._members.clear()
-        self._nodes.ask_for(0)
+        self._nodes.release()
 
     def _send(self, broadcast: Broadcast) -> None:
-        ready = [member for member in self._members.values() if member.node and not member.retiring]
-        while self._waiting and ready:
-            member = min(ready, key=lambda each: each.calls)
-            if member.calls >= IN_FLIGHT:
+        for calls in range(IN_FLIGHT):
+            if not self._waiting:
                 return
-            if not member.calls:
-                member.since = time.monotonic()
-            member.calls += 1
-            assignment = self._waiting.popleft()
-            summary, trajectory = member.actor.collect.remote(assignment, *broadcast.newest)
-            self._calls[summary] = Call(member, assignment, trajectory)
+            for member in self._members.values():
+                if self._waiting and member.node and not member.retiring and len(member.calls) == calls:
+                    assignment = self._waiting.popleft()
+                    summary, trajectory = member.actor.collect.remote(assignment, *broadcast.newest)
+                    if not calls:
+                        member.since = time.monotonic()
+                    member.calls.append(Call(assignment, trajectory))
+                    self._await(member, member.calls[-1], summary)
 
-    def _greeted(self, reference: ray.ObjectRef) -> None:
+    def _await(self, member: Member, call: Call | None, reference: ray.ObjectRef) -> None:
+        reference.future().add_done_callback(lambda answer: self._answers.put((member, call, answer)))
+
+    def _answered(self, timeout: float) -> list[tuple[Member, Call | None, "Future[Any]"]]:
+        """What actors have answered; waits for a first answer."""
+        under_way = any(member.calls or not member.node for member in self._members.values())
+        # With nothing under way, what was played is on its way through the store.
+        wait, answers = timeout if under_way else min(timeout, 0.005), []
+        with contextlib.suppress(queue.Empty):
+            answers.append(self._answers.get(timeout=wait))
+            while True:
+                answers.append(self._answers.get_nowait())
+        return answers
+
+    def _greeted(self, member: Member, answer: "Future[Any]") -> None:
         """An actor is there."""
-        member = self._greetings.pop(reference)
         try:
-            node, version = ray.get(reference)
-        except (RayActorError, RayTaskError) as error:
+            member.node = answer.result()
+            member.since = time.monotonic()
+        except RayError as error:
             self._failed(member, error)
-            return
-        if version != __version__:
-            raise BadInput(f"a node of the cluster has innerloop {version}; expected {__version__}, as here.")
-        member.node, member.since = node, time.monotonic()
 
-    def _answered(self, reference: ray.ObjectRef) -> tuple[Assignment, Summary, ray.ObjectRef] | None:
-        """A call has ended, well or not."""
-        call = self._calls.pop(reference)
-        member = call.member
-        member.calls -= 1
-        try:
-            summary = ray.get(reference)
-        except (RayActorError, RayTaskError, ObjectLostError) as error:
-            self._again(call, error)
-            if not isinstance(error, ObjectLostError):
-                self._failed(member, error)
+    def _finished(self, member: Member, call: Call, answer: "Future[Any]") -> Summary | None:
+        """A call has ended, well or not; None too if the actor has been replaced meanwhile."""
+        if call not in member.calls:
             return None
+        try:
+            summary = answer.result()
+        except RayError as error:
+            self._failed(member, error)
+            return None
+        member.calls.remove(call)
         member.since = time.monotonic()
-        del self._failures[member.slot], self._failures[call.assignment]
+        self._failures.pop(member.slot, None)
+        self._failed_in.pop(call.assignment, None)
         if member.retiring and not member.calls:
             self._end(member)
-        return call.assignment, summary, call.trajectory
-
-    def _again(self, call: Call, error: Exception) -> None:
-        """Queue an assignment once more, before the others."""
-        if isinstance(error, RayTaskError) and isinstance(error.cause, BadInput):
-            raise error.cause from None  # a sentence for the user, without the actor's traceback
-        self.lost_trials += call.assignment.trials
-        self._failures[call.assignment] += 1
-        if self._failures[call.assignment] > self._max_restarts:
-            raise ActorsDied(
-                f"part {call.assignment.part} of iteration {call.assignment.iteration} failed "
-                f"{self._failures[call.assignment]} times; max_restarts is {self._max_restarts}. {error}"
-            )
-        self._waiting.appendleft(call.assignment)
+        return summary
 
     def _failed(self, member: Member, error: Exception) -> None:
         """Replace an actor that died, hung or raised; leave its place empty if that happens again and again."""
         if not self._end(member):
-            return  # its other call has said so already
-        logging.getLogger("innerloop").warning("An actor failed and is replaced. %s", error)
+            return
+        if isinstance(error, RayTaskError) and isinstance(error.cause, BadInput):
+            raise error.cause from None  # a sentence for the user, without the actor's traceback
         self.restarts += 1
         self._failures[member.slot] += 1
-        if self._failures[member.slot] > self._max_restarts:
+        failures, log = self._failures[member.slot], logging.getLogger("innerloop")
+        if failures > self._max_restarts:
             self._given_up.add(member.slot)
-            logging.getLogger("innerloop").error(
-                "An actor failed %d times in a row and is given up. %s", self._failures[member.slot], error
-            )
+            log.error("%s failed, the %dth in a row in its place, which is given up. %s", member.name, failures, error)
+        else:
+            log.warning("%s failed, and is replaced. %s", member.name, error)
+        calls, member.calls = member.calls, []
+        self._waiting.extendleft(call.assignment for call in reversed(calls))
+        self.lost_trials += sum(call.assignment.trials for call in calls)
+        self._reason = str(error).strip().splitlines()[-1].strip()
+        if calls:  # the others had not begun
+            assignment = calls[0].assignment
+            places = self._failed_in[assignment]
+            places.add(member.slot)
+            if len(places) > self._max_restarts:
+                raise ActorsDied(
+                    f"part {assignment.part} of iteration {assignment.iteration} failed in {len(places)} actors; "
+                    f"max_restarts is {self._max_restarts}. The last said: {self._reason}"
+                )
         self._fill()
-        if not self._members:
-            raise ActorsDied(f"every actor failed; max_restarts is {self._max_restarts}. {error}")
 
     def _end(self, member: Member) -> bool:
         """Whether it was still there."""
@@ -264,37 +254,55 @@ class Pool:
         if now - self._looked < LOOK:
             return
         self._looked = now
-        room = self._nodes.room()
-        self.wanted = min(self._most, sum(room.values()))
+        before, self._room = self._room, self._nodes.room()
+        self.wanted = min(self._most, sum(self._room.values()))
         self._nodes.ask_for(self._most)
+        if self._room != before:  # other nodes: each place has one more chance
+            self._given_up.clear()
         for member in [*self._members.values()]:
-            if member.node and member.node not in room and not member.retiring:
+            if member.node and member.node not in self._room and not member.retiring:
                 member.retiring = True  # its node drains or is gone
                 if not member.calls:
                     self._end(member)
             elif member.calls and now - member.since > self._patience:
-                self._failed(member, TimeoutError(f"It has not answered for {self._patience:g} seconds."))
+                self._failed(member, TimeoutError(f"It has not answered for {self._patience:g} seconds (--patience)."))
+            elif not member.node and now - member.since > max(START, self._patience):
+                self._end(member)  # it has no place, which is nobody's fault, or it hangs
         self._fill()
+        self._say_if_alone(now)
+
+    def _say_if_alone(self, now: float) -> None:
+        if self.alive:
+            self._well = now
+        elif now - self._well > QUIET:
+            self._well = float("inf")  # once, until there is an actor again
+            logging.getLogger("innerloop").warning(
+                "No actor is there; the nodes have room for %d of %g CPUs, not counting what else runs. The run waits.",
+                self.wanted,
+                self._cpus,
+            )
 
     def _fill(self) -> None:
         """Start the actors that are missing; end those for which there is no room any more before they came up."""
         staying = [member for member in self._members.values() if not member.retiring]
-        taken = {member.slot for member in staying}
+        taken = {member.slot for member in staying} | self._given_up
         # One too many where there is no room at all: it tells Ray what is wanted.
-        missing = max(1, self.wanted) - len(staying)
-        free = (slot for slot in itertools.count() if slot not in taken | self._given_up)
-        for slot in itertools.islice(free, max(0, missing - len(self._given_up))):
+        missing = max(1, self.wanted) - len(staying) - len(self._given_up)
+        free = (slot for slot in itertools.count() if slot not in taken)
+        for slot in itertools.islice(free, max(0, missing)):
             self._start(slot)
         for member in [each for each in staying if not each.node][: max(0, -missing)]:
             self._end(member)
+        if not self._members:
+            raise ActorsDied(f"every actor failed; max_restarts is {self._max_restarts}. The last said: {self._reason}")
 
     def _start(self, slot: int) -> None:
         # No GPU for rollouts: num_gpus=0 alone would not hide it. Plug-ins are found where the driver finds them.
         found_by_driver = [path for path in sys.path if path and not path.startswith((sys.prefix, sys.base_prefix))]
         environment = {"env_vars": {"CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": os.pathsep.join(found_by_driver)}}
         serial = next(self._serial)
+        name = f"rollout-{serial} · {self._family}"
         options = {"num_cpus": self._cpus, "label_selector": self._nodes.selector, "runtime_env": environment}
-        actor = ray.remote(Remote).options(name=f"rollout-{serial} · {self._family}", **options)
-        member = Member(slot, actor.remote(*self._arguments))
-        self._members[serial] = member
-        self._greetings[member.actor.greet.remote()] = member
+        actor = self._remote.options(name=name, **options).remote(__version__, [self._arguments])
+        member = self._members[serial] = Member(name, slot, actor, time.monotonic())
+        self._await(member, None, member.actor.greet.remote())

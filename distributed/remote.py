@@ -1,0 +1,50 @@
+"""What an actor of the pool does in its own process."""
+
+import time
+from typing import Any
+
+import ray
+
+from .. import __version__
+from ..actors.actor import Actor, Assignment
+from ..envs.errors import BadInput
+from ..learner.trajectory import Trajectory
+from .store import Summary, summarise
+
+
+class Remote:
+    """The Ray side of an `Actor`: loads the weights of the call, if it does not have them, and plays."""
+
+    def __init__(self, version: str, arguments: list[ray.ObjectRef]) -> None:
+        """Args:
+        version: of innerloop, where the driver runs.
+        arguments: experiment, seed, tasks and writer of the `Pool`, in a list: read when the version has been compared.
+        """
+        self._version, self._arguments = version, arguments
+
+    def greet(self) -> str:
+        """Get ready; returns the node that it is on.
+
+        Raises:
+            BadInput: another version of innerloop is installed here.
+        """
+        if self._version != __version__:
+            raise BadInput(
+                f"a node of the cluster has innerloop {__version__}; expected {self._version}, as the driver has."
+            )
+        experiment, seed, tasks, self._writer = ray.get(self._arguments[0])
+        self._actor, self._episodes = Actor(experiment, seed, tasks), experiment.episodes
+        return ray.get_runtime_context().get_node_id()
+
+    @ray.method(num_returns=2)
+    def collect(self, assignment: Assignment, version: int, weights: list[Any]) -> tuple[Summary, Trajectory | None]:
+        """Play; returns the summary, and the trajectory unless it went to the store from here."""
+        if version != self._actor.version:
+            self._actor.load(ray.get(weights[0]), version)
+        start = time.perf_counter()
+        trajectory = self._actor.collect(assignment)
+        summary = summarise(trajectory, self._episodes, time.perf_counter() - start)
+        if self._writer is None:
+            return summary, trajectory
+        self._writer.write(assignment, trajectory)
+        return summary, None
