@@ -30,8 +30,10 @@ from .metrics import Journal
 from .nodes import Nodes
 from .pool import Pool
 from .session import ray_session, stop_signals
+from .status import Notice
 from .store import Store, Summary, open_store, summarise
 from .tasks import TaskOrder
+from .telemetry import Telemetry, episode_entries
 
 Watch = Callable[[dict[str, Any]], None]
 """Called after every iteration with its metrics."""
@@ -155,6 +157,9 @@ def _run(config: Config, out: Path, watch: Watch, *, fresh: bool, overwrite: boo
         write_whole(str(out / "config.json"), json.dumps(saved_as, indent=1).encode())
         journal = Journal(out, learner.version)
         stack.callback(journal.close)
+        notice, telemetry = Notice(config), Telemetry(config, counts | {"iteration": learner.version})
+        stack.callback(notice.close)
+        stack.callback(telemetry.close)
         overlapped = run.mode == "overlapped"
         if not fresh:
             store.restore(pieces.read(learner.version), int(counts["env_steps"]))
@@ -182,6 +187,8 @@ def _run(config: Config, out: Path, watch: Watch, *, fresh: bool, overwrite: boo
         try:
             for line in loop.iterations(stopping):
                 journal.write(line)
+                notice.write(line)
+                telemetry.record(line)
                 watch(line)
                 if learner.version % run.checkpoint_every == 0:
                     save()
@@ -215,7 +222,7 @@ class _Loop:
     def iterations(self, stopping: threading.Event) -> Iterator[dict[str, Any]]:
         """Play, learn, broadcast until the last iteration, or until `stopping`; yields each iteration's metrics."""
         run, learner = self._run, self._learner
-        on_policy = self._config.experiment.algorithm.on_policy
+        on_policy, on_gpu = self._config.experiment.algorithm.on_policy, learner.device.type == "cuda"
         ahead = run.max_staleness if run.mode == "overlapped" else 0
         requested = learner.version
         already = {(assignment.iteration, assignment.part) for assignment in self._store.begin(learner.version)}
@@ -254,21 +261,26 @@ class _Loop:
             self.counts["lost_trials"] = self._before["lost_trials"] + self._pool.lost_trials
             returns = np.concatenate([each.summary.returns for each in taken])
             reports, self._reports = self._reports, []
+            playing = sum(report.seconds for report in reports)
             yield {
                 "iteration": learner.version,
                 "return": float(returns.sum(1).mean()),
                 "first_episode": float(returns[:, 0].mean()),
                 "last_episode": float(returns[:, -1].mean()),
+                **episode_entries(returns.mean(0)),
                 **metrics,
                 "staleness": float(np.mean(staleness)),
                 "staleness_max": max(staleness),
                 "actors_wanted": self._pool.wanted,
                 "actors_alive": self._pool.alive,
                 "env_steps_per_s": steps / (end - start),
-                "actor_steps_per_s": sum(s.steps for s in reports) / max(sum(s.seconds for s in reports), 1e-9),
+                "actor_steps_per_s": sum(report.steps for report in reports) / max(playing, 1e-9),
+                "seconds_playing": playing,
                 "seconds_waiting": waited - start,
                 "seconds_updating": updated - waited,
                 "seconds_broadcasting": end - updated,
+                "store_waiting": len(self._store),
+                **({"gpu_bytes": torch.cuda.max_memory_allocated(learner.device)} if on_gpu else {}),
                 **self._store.counts,
                 **self.counts,
             }

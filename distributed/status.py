@@ -1,0 +1,265 @@
+"""How a run is doing, for whoever is not in its process: `innerloop status`.
+
+On the driver's machine the run's directory tells. On a cluster the driver leaves its last metrics line among the logs
+of its node, where Ray's dashboard shows it, through its one port, to whoever has the token.
+"""
+
+import contextlib
+import json
+import os
+import re
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlencode
+
+from ray._private import worker
+from ray.exceptions import AuthenticationError
+from ray.job_submission import JobSubmissionClient
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from ..envs.errors import BadInput
+from .config import Config
+from .metrics import read_lines
+from .telemetry import by_episode, statistics
+
+PREFIX = "innerloop-"
+"""Begins the names of the files among a node's logs; the run's name follows."""
+WRITE_SECONDS = 1.0
+"""Between two lines left among the logs, at least."""
+
+
+WATCH_SECONDS = 2.0
+"""Between two looks that are printed one over the other."""
+
+
+class Status(NamedTuple):
+    """A run, as it was last heard of."""
+
+    name: str
+    config: dict[str, Any]
+    """As saved; not resolved, because its plug-ins may be missing here."""
+    line: dict[str, Any]
+    """The last line of metrics; empty before the first iteration."""
+    time: float
+    """When that was, in seconds since the epoch."""
+
+    @property
+    def finished(self) -> bool:
+        return self.line.get("iteration", 0) >= self.config["run"]["iterations"]
+
+
+class Notice:
+    """The file among the logs of the driver's node."""
+
+    def __init__(self, config: Config) -> None:
+        """Args:
+        config: of the run, as resolved. Ray must be there.
+        """
+        node, self._name, self._saved = worker.global_worker.node, config.run.name, config.to_json()
+        readable = re.sub(r"[^\w.-]", "_", self._name)
+        self._file = Path(node.get_logs_dir_path()) / f"{PREFIX}{readable}.json" if node else None
+        self._newest = Status(self._name, self._saved, {}, time.time())
+        self._written = 0.0
+        self._write()
+
+    def write(self, line: dict[str, Any]) -> None:
+        """Leave this line instead of the one before; at most once a second."""
+        self._newest = Status(self._name, self._saved, line, time.time())
+        if self._newest.time - self._written >= WRITE_SECONDS:
+            self._write()
+
+    def close(self) -> None:
+        """Leave the last line."""
+        self._write()
+
+    def _write(self) -> None:
+        self._written = self._newest.time
+        if self._file:
+            part = self._file.with_suffix(".part")
+            with contextlib.suppress(OSError):  # a full disk is for the checkpoints to report
+                part.write_text(json.dumps(self._newest._asdict()))
+                os.replace(part, self._file)
+
+
+def of_directory(run: str | Path) -> Status:
+    """Of the run in a directory.
+
+    Raises:
+        BadInput: there is none.
+    """
+    file, metrics = Path(run) / "config.json", Path(run) / "metrics.jsonl"
+    try:
+        config = json.loads(file.read_text())
+        name, lines = str(config["run"]["name"]), read_lines(metrics)
+        return Status(name, config, lines[-1] if lines else {}, (metrics if lines else file).stat().st_mtime)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadInput(
+            f"run is {str(run)!r}; expected the directory of a run ({type(error).__name__}: {error})."
+        ) from error
+
+
+def of_cluster(address: str) -> list[Status]:
+    """Of the runs on a cluster, the one last heard of first.
+
+    Args:
+        address: of the dashboard, as http://host:port; or auto, or Ray's host:port, on a machine of the cluster.
+
+    Raises:
+        BadInput: no dashboard answers there, or it does not let us in.
+    """
+    expected = "a running cluster's dashboard, as http://127.0.0.1:8265, or auto on a machine of the cluster"
+    try:
+        client = JobSubmissionClient(address)
+        alive = {"filter_keys": "state", "filter_predicates": "=", "filter_values": "ALIVE"}
+        nodes = [
+            {"node_id": node["node_id"]} for node in _ask(client, "nodes", alive).json()["data"]["result"]["result"]
+        ]
+        found: dict[str, Status] = {}
+        for node in nodes:
+            listed = _ask(client, "logs", node | {"glob": f"{PREFIX}*.json"}).json()["data"]["result"]
+            for file in [name for group in listed.values() for name in group]:
+                told = Status(**_ask(client, "logs/file", node | {"filename": file, "lines": "-1"}).json())
+                found[told.name] = told  # several nodes of one machine may share their logs
+    except AuthenticationError as error:
+        raise BadInput(
+            f"address is {address!r}, which lets in only who has its token; expected the token in "
+            "RAY_AUTH_TOKEN_PATH or ~/.ray/auth_token, with RAY_AUTH_MODE=token."
+        ) from error
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise BadInput(f"address is {address!r}; expected {expected} ({reason}).") from error
+    return sorted(found.values(), key=lambda each: -each.time)
+
+
+def _ask(client: JobSubmissionClient, what: str, about: dict[str, str]) -> Any:
+    """What the dashboard's interface to the cluster's state answers."""
+    answer = client._do_request("GET", f"/api/v0/{what}?{urlencode(about)}", timeout=30)
+    answer.raise_for_status()
+    return answer
+
+
+def show(run: str, address: str, *, watch: bool, as_json: bool) -> None:
+    """Print a run, or all runs of a cluster.
+
+    Args:
+        run: its directory; with an address its name there, or how that begins; empty for all.
+        address: see `of_cluster`; empty for the directory.
+        watch: stay, and print anew until the run has finished, or Ctrl-C.
+        as_json: JSON instead of a table.
+
+    Raises:
+        BadInput: there is no such run.
+    """
+
+    def look() -> list[Status]:
+        if not address:
+            return [of_directory(run)]
+        runs = of_cluster(address)
+        return [one_of(runs, run, address)] if run else runs
+
+    def drawn(runs: list[Status]) -> Table:
+        return details(runs[0]) if run else overview(runs)
+
+    runs = look()
+    if as_json:
+        print(json.dumps(runs[0]._asdict() if run else [each._asdict() for each in runs], indent=1))
+    elif not watch:
+        Console().print(drawn(runs))
+    else:
+        with Live(drawn(runs), auto_refresh=False) as screen, contextlib.suppress(KeyboardInterrupt):
+            while not (run and runs[0].finished):
+                time.sleep(WATCH_SECONDS)
+                runs = look()
+                screen.update(drawn(runs), refresh=True)
+
+
+def one_of(runs: list[Status], name: str, address: str) -> Status:
+    """The run of that name, or the one whose name begins so; without a name the one last heard of.
+
+    Raises:
+        BadInput: there is none.
+    """
+    matching = [run for run in runs if run.name == name] or [run for run in runs if run.name.startswith(name)]
+    if not matching:
+        known = ", ".join(run.name for run in runs) or "none yet"
+        raise BadInput(f"run is {name!r}; expected one of the runs at {address}: {known}.")
+    return matching[0]
+
+
+def overview(runs: list[Status]) -> Table:
+    """A line for each run."""
+    table = Table("run", "iteration", "return", "steps/s", "actors", "heard of", box=None, header_style="bold")
+    for run in runs:
+        line = run.line
+        numbers = (
+            (f"{line['return']:.3f}", f"{line['env_steps_per_s']:,.0f}", f"{line['actors_alive']}") if line else ()
+        )
+        progress = f"{line.get('iteration', 0)}/{run.config['run']['iterations']}"
+        table.add_row(run.name, progress, *(numbers or ("", "", "")), _heard(run))
+    return table
+
+
+def details(run: Status) -> Table:
+    """All that the last line of metrics says."""
+    table = Table.grid("", "", padding=(0, 2))
+    table.columns[0].style = "bold"
+    for name, text in _rows(run):
+        table.add_row(name, Text(text))
+    return table
+
+
+def _rows(run: Status) -> list[tuple[str, str]]:
+    config, line = run.config, run.line
+    total = config["run"]["iterations"]
+    what = f"{config['algorithm']['name']} on {config['family']['name']}, {config['run']['mode']}"
+    rows = [("run", f"{run.name}: {what}")]
+    if not line:
+        return [*rows, ("iteration", f"0 of {total}, {_heard(run)}")]
+    done, seconds = line["iteration"], line["seconds"]
+    left = "" if run.finished else f", about {_clock(seconds / done * (total - done))} left"
+    episodes = [f"{number}: {value:.3f}" for number, value in by_episode(line).items()]
+    parts = {"waiting": "seconds_waiting", "updating": "seconds_updating", "broadcasting": "seconds_broadcasting"}
+    whole = sum(line[entry] for entry in parts.values())
+    shares = ", ".join(f"{name} {line[entry] / whole:.0%}" for name, entry in parts.items())
+    said = [f"{name} {value:.4g}" for name, value in statistics(line).items()]
+    rows += [
+        ("iteration", f"{done} of {total}, {_clock(seconds)} so far{left}; {_heard(run)}"),
+        ("return", f"{line['return']:.3f} a trial" + (f"; by episode {', '.join(episodes)}" if episodes else "")),
+        ("played", f"{line['env_steps']:,} steps, {line['trials']:,} trials, {line['env_steps_per_s']:,.0f} steps/s"),
+        ("actors", f"{line['actors_alive']} of {line['actors_wanted']}, {line['restarts']} replaced"),
+        ("staleness", f"{line['staleness']:.2f} updates, at most {line['staleness_max']}"),
+        ("learner", f"{whole:.3g} s an iteration: {shares}"),
+        ("update", ", ".join(said) or "nothing to say"),
+        ("store", _store(line)),
+        (
+            "lost",
+            f"{line['dropped_stale']} trajectories dropped as stale, {line['dropped_lost']} lost with their node, "
+            f"{line['lost_trials']} trials played again, {line['diverged']} episodes diverged",
+        ),
+    ]
+    if line.get("gpu_bytes"):
+        rows.append(("GPU", f"{line['gpu_bytes'] / 1e9:.2f} GB held by the learner"))
+    return rows
+
+
+def _store(line: dict[str, Any]) -> str:
+    waiting = f"{line.get('store_waiting', 0)} trajectories waiting"
+    if "replay_trials" not in line:
+        return waiting
+    return (
+        f"{waiting}; replay {line['replay_trials']:,} trials, {line['replay_bytes'] / 1e6:,.1f} MB, "
+        f"{line['replay_evicted']:,} made room, {line['replay_lost']:,} lost with their shard"
+    )
+
+
+def _heard(run: Status) -> str:
+    return "finished" if run.finished else f"heard of {_clock(time.time() - run.time)} ago"
+
+
+def _clock(seconds: float) -> str:
+    return str(timedelta(seconds=max(0, round(seconds))))
