@@ -12,6 +12,7 @@ import ray
 
 from ..envs.errors import BadInput
 from ..learner.learner import usable_cpus
+from .versions import check_nodes, other_cluster, said_by_ray
 
 REACH_SECONDS = 5.0
 """How long a Ray address may take to answer."""
@@ -26,7 +27,7 @@ def ray_session(address: str, dashboard: bool) -> Iterator[None]:
         dashboard: start one, with address local.
 
     Raises:
-        BadInput: nothing answers at the address.
+        BadInput: nothing answers at the address, or a cluster of other versions does.
     """
     already = ray.is_initialized()
     if not already:
@@ -58,8 +59,11 @@ def _connect(address: str, dashboard: bool) -> None:
     try:
         ray.init(address=address, **options)
     except (ConnectionError, RuntimeError, ValueError) as error:
+        if versions := said_by_ray(str(error)):
+            raise other_cluster(address, *versions) from error
         reason = str(error).splitlines()[0]
         raise BadInput(f"address is {address!r}; expected a running Ray cluster there ({reason}).") from error
+    check_nodes()
 
 
 @contextlib.contextmanager
