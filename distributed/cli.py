@@ -1,4 +1,4 @@
-"""The command `innerloop`: train, evaluate, plot, list."""
+"""The command `innerloop`: train, submit, status, evaluate, plot, list."""
 
 import argparse
 import contextlib
@@ -29,6 +29,8 @@ from .display import Display
 from .plot import plot
 from .pool import ActorsDied
 from .report import evaluation, table
+from .status import show
+from .submit import Submit, submit
 from .trainer import Interrupted, resume, train
 
 USAGE = """\
@@ -38,6 +40,8 @@ innerloop trains agents that learn to learn.
 
 commands
   train      train an agent, evaluate it against the baselines, save the plots
+  submit     train on a Ray cluster, as one of its jobs
+  status     how a run is doing, in a directory or on a cluster
   evaluate   evaluate a trained agent on fresh held-out tasks
   plot       draw the curves of one or several runs
   list       families, algorithms, memories and presets that can be named
@@ -72,7 +76,12 @@ def _refuse(sentence: str) -> NoReturn:
     sys.exit(2)
 
 
-def _train(rest: list[str]) -> None:
+def read_training(rest: list[str]) -> tuple[Any, Config]:
+    """The options of `innerloop train`, and the configuration that they make.
+
+    Raises:
+        BadInput: an option or a value that cannot be used.
+    """
     # The names decide which options there are, so they are read first.
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     for name in ("--preset", "--family", "--algorithm", "--resume"):
@@ -107,6 +116,11 @@ def _train(rest: list[str]) -> None:
         ),
         run=options.run,
     )
+    return options, config
+
+
+def _train(rest: list[str]) -> None:
+    options, config = read_training(rest)
     out = Path(
         options.resume or options.out or f"runs/{options.preset or config.experiment.family_name.replace(':', '.')}"
     )
@@ -194,6 +208,21 @@ def first_sentence(box: str) -> str:
     return " ".join(lines) or box
 
 
+def _submit(rest: list[str]) -> None:
+    at = rest.index("--") if "--" in rest else len(rest)
+    options = parse(Submit, rest[:at], "innerloop submit")
+    training = rest[at + 1 :]
+    if "--help" in training or "-h" in training:
+        read_training(training)
+    require(bool(training), "the run", "", "-- and the options of innerloop train, as in: -- --preset first")
+    addressed = any(each.partition("=")[0] == "--address" for each in training)
+    require(not addressed, "address", "after --", "it before: the job runs on the cluster that it is sent to")
+    if not any(each.partition("=")[0] == "--resume" for each in training):  # that run is there, not here
+        sys.path[:0] = [str(Path(module).resolve().parent) for module in options.modules]
+        read_training(training)
+    sys.exit(submit(options, training))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Evaluate:
     """Evaluate a trained agent, and the baselines its family has, on fresh held-out tasks."""
@@ -234,6 +263,29 @@ def _evaluate(rest: list[str]) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Watch:
+    """Say how a run is doing: its progress, returns, actors, store and losses."""
+
+    run: tyro.conf.Positional[str] = ""
+    """Directory of the run; with --address its name there, or how that begins; empty for the list of all runs there."""
+    address: str = ""
+    """Cluster that it runs on: its dashboard, as http://host:8265, or auto on one of its machines."""
+    watch: bool = False
+    """Stay, and show it anew every other second until it has finished."""
+    json: bool = False
+    """Print one JSON object instead of a table."""
+
+    def __post_init__(self) -> None:
+        require(bool(self.run or self.address), "run", self.run, "the directory of a run, or --address of a cluster")
+        require(not (self.json and self.watch), "json", self.json, "only without --watch")
+
+
+def _status(rest: list[str]) -> None:
+    options = parse(Watch, rest, "innerloop status")
+    show(options.run, options.address, watch=options.watch, as_json=options.json)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Plot:
     """Draw the learning curves and adaptation curves of one or several runs into one picture each."""
 
@@ -269,6 +321,8 @@ def _list(rest: list[str]) -> None:
 
 COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "train": _train,
+    "submit": _submit,
+    "status": _status,
     "evaluate": _evaluate,
     "plot": _plot,
     "list": _list,
