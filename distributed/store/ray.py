@@ -1,5 +1,6 @@
 """The store in Ray: trajectories stay in the object store where they were made; replay lives in shards beside them."""
 
+import itertools
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -18,6 +19,8 @@ BLOCK = 4
 """Batches in an answer of a shard: what a call costs is shared among them."""
 AHEAD = 2
 """Answers that are asked for before they are needed."""
+SERIALS = itertools.count()
+"""Of the shards' names, which Ray wants to be different."""
 
 
 class RayStore:
@@ -303,5 +306,6 @@ class ShardedReplay:
 
     def _start(self, index: int) -> Any:
         shards = len(self._about)
-        remote = ray.remote(Shard).options(num_cpus=0, runtime_env={"env_vars": {"CUDA_VISIBLE_DEVICES": ""}})
+        environment = {"env_vars": {"CUDA_VISIBLE_DEVICES": ""}}
+        remote = ray.remote(Shard).options(name=f"replay-{next(SERIALS)}", num_cpus=0, runtime_env=environment)
         return remote.remote(index, shards, self._capacity // shards)
