@@ -165,7 +165,8 @@ class Pool:
             for member in self._members.values():
                 if self._waiting and member.node and not member.retiring and len(member.calls) == calls:
                     assignment = self._waiting.popleft()
-                    summary, trajectory = member.actor.collect.remote(assignment, *broadcast.newest)
+                    play = member.actor.collect.options(name=f"play · {self._family}")
+                    summary, trajectory = play.remote(assignment, *broadcast.newest)
                     if not calls:
                         member.since = time.monotonic()
                     member.calls.append(Call(assignment, trajectory))
@@ -217,7 +218,8 @@ class Pool:
         if isinstance(error, RayTaskError) and isinstance(error.cause, BadInput):
             raise error.cause from None  # a sentence for the user, without the actor's traceback
         self.restarts += 1
-        self._failures[member.slot] += 1
+        if not self._look_at_nodes():  # otherwise one that died may have been its own
+            self._failures[member.slot] += 1
         failures, log = self._failures[member.slot], logging.getLogger("innerloop")
         if failures > self._max_restarts:
             self._given_up.add(member.slot)
@@ -254,11 +256,8 @@ class Pool:
         if now - self._looked < LOOK:
             return
         self._looked = now
-        before, self._room = self._room, self._nodes.room()
-        self.wanted = min(self._most, sum(self._room.values()))
+        self._look_at_nodes()
         self._nodes.ask_for(self._most)
-        if self._room != before:  # other nodes: each place has one more chance
-            self._given_up.clear()
         for member in [*self._members.values()]:
             if member.node and member.node not in self._room and not member.retiring:
                 member.retiring = True  # its node drains or is gone
@@ -270,6 +269,16 @@ class Pool:
                 self._end(member)  # it has no place, which is nobody's fault, or it hangs
         self._fill()
         self._say_if_alone(now)
+
+    def _look_at_nodes(self) -> bool:
+        """Whether they are not the same as before; all places are as good as new then."""
+        before, self._room = self._room, self._nodes.room()
+        self.wanted = min(self._most, sum(self._room.values()))
+        if self._room == before:
+            return False
+        self._given_up.clear()
+        self._failures.clear()
+        return True
 
     def _say_if_alone(self, now: float) -> None:
         if self.alive:
