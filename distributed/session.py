@@ -3,6 +3,7 @@
 import contextlib
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +25,7 @@ def ray_session(address: str, dashboard: bool) -> Iterator[None]:
 
     Args:
         address: local, auto, host:port or ray://host:port.
-        dashboard: start one, with address local.
+        dashboard: start one, with address local; where it is, is printed.
 
     Raises:
         BadInput: nothing answers at the address, or a cluster of other versions does.
@@ -42,11 +43,13 @@ def ray_session(address: str, dashboard: bool) -> Iterator[None]:
 def _connect(address: str, dashboard: bool) -> None:
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
     if address == "local":
-        ray.init(address="local", num_cpus=usable_cpus(), include_dashboard=dashboard, **options)
+        context = ray.init(address="local", num_cpus=usable_cpus(), include_dashboard=dashboard, **options)
         # Ray writes its authentication token readable by every user of the machine.
         token = Path.home() / ".ray" / "auth_token"
         if token.exists():
             token.chmod(0o600)
+        if dashboard:
+            print(f"dashboard: http://{context.dashboard_url} (asks for the token once: {token})", file=sys.stderr)
         return
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if address != "auto":
