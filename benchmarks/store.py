@@ -41,7 +41,7 @@ from redis_server import RedisServer
 TASKS, TRIALS, STEPS = 100, 20, 400
 MEGABYTES = 1_000_000
 CAPACITY = 2**28
-REQUEST = Request(tasks=16, steps=256, context=100, window=2)
+REQUEST = Request(tasks=16, steps=256, context=(100,), window=2)
 
 
 def trajectory(rng: np.random.Generator) -> Trajectory:

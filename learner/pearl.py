@@ -41,25 +41,28 @@ class PEARL(SoftActorCritic):
     """Hidden layers of encoder, policy and critics."""
     next_observation: bool = False
     """Context has the next observation too: for tasks that differ in their dynamics."""
-    context: int = 100
-    """Transitions of context, per task and gradient step."""
+    context: int = 0
+    """Transitions of context, at most, per task and gradient step: the first ones of a trial, as many as an agent has
+    seen behind one of its episodes; 0 for all but the last episode's."""
     context_window: int = 1
     """Newest trials of a task that context may come from."""
-    context_episodes: int = 0
-    """First episodes of a trial that context may come from; 0 for all."""
     tasks_per_batch: int = 16
     """Tasks in the batch of a gradient step."""
     steps_per_task: int = 256
     """Transitions of each."""
     bottleneck: float = 0.1
     """Weight of the divergence of the posterior from the prior."""
+    persistence: float = 0.0
+    """Of the noise in an agent's actions: its correlation with that of the step before, in [0, 1). A walk goes further
+    than trembling does (Eberhard et al. 2023, openreview hQ9V5QN27eS); the distribution of each action is the same."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        counts = "latent encoder_hidden hidden layers context context_window tasks_per_batch steps_per_task"
+        counts = "latent encoder_hidden hidden layers context_window tasks_per_batch steps_per_task"
         for field in counts.split():
             require(getattr(self, field) >= 1, field, getattr(self, field), "at least 1")
-        require(self.context_episodes >= 0, "context_episodes", self.context_episodes, "at least 0")
+        require(self.context >= 0, "context", self.context, "at least 0")
+        require(0 <= self.persistence < 1, "persistence", self.persistence, "a number in [0, 1)")
         require(0 <= self.bottleneck < float("inf"), "bottleneck", self.bottleneck, "a finite number of at least 0")
         if self.encoder != "product":
             resolve("encoder", self.encoder, {"product": None} | MEMORIES)
@@ -69,7 +72,7 @@ class PEARL(SoftActorCritic):
 
     def inner_loop(self, model: nn.Module, problem: Problem, greedy: bool = False) -> "PosteriorAgent":
         assert isinstance(model, LatentPolicy)
-        return PosteriorAgent(model, greedy)
+        return PosteriorAgent(model, greedy, self.persistence)
 
     def update(
         self, model: nn.Module, batch: Sampler, optimise: Optimise, progress: float, rng: np.random.Generator
@@ -84,11 +87,9 @@ class PEARL(SoftActorCritic):
         request = Request(
             tasks=self.tasks_per_batch,
             steps=self.steps_per_task,
-            context=self.context,
+            context=model.lengths,
             window=self.context_window,
-            episodes=self.context_episodes,
             successors=self.next_observation,
-            ordered=self.encoder != "product",
         )
         samples = batch.batches(request, self.due(batch.played, int(model.gradient_steps)), rng)
         return model.took((self._step(model, sample, optimise, rng) for sample in samples), self.target_rate)
@@ -146,6 +147,9 @@ class LatentPolicy(ActorCritic):
     def __init__(self, problem: Problem, options: PEARL) -> None:
         super().__init__(problem, options.temperature)
         self.latent, self.next_observation = options.latent, options.next_observation
+        most = options.context or problem.horizon * max(1, problem.episodes - 1)
+        # Behind each episode: an agent that draws z there has seen so much.
+        self.lengths = tuple(sorted({min(most, (k + 1) * problem.horizon) for k in range(problem.episodes)}))
         seen, action, hidden, layers = self.observation.width, self.head.width, options.hidden, options.layers
         width = seen * (2 if options.next_observation else 1) + action + 1
         self.memory = None
@@ -197,8 +201,8 @@ class PosteriorAgent:
 
     width = 1
 
-    def __init__(self, policy: LatentPolicy, greedy: bool = False) -> None:
-        self._policy, self._greedy = policy, greedy
+    def __init__(self, policy: LatentPolicy, greedy: bool = False, persistence: float = 0.0) -> None:
+        self._policy, self._greedy, self._persistence = policy, greedy, persistence
         self._rng = np.random.default_rng(0)
         self._device = policy.device
         self.note: dict[str, np.ndarray] = {}
@@ -211,6 +215,7 @@ class PosteriorAgent:
         self._state = self._policy.memory.initial(n) if self._policy.memory else ()
         self._last: tuple[Tensor, Tensor] | None = None
         self._z = noise(self._rng, shape, self._device)
+        self._noise: Tensor | None = None
 
     @torch.inference_mode()
     def act(self, observation: np.ndarray, reward: np.ndarray, done: Bools) -> np.ndarray:
@@ -219,8 +224,7 @@ class PosteriorAgent:
         if self._last is not None:
             self._learn(seen, torch.tensor(reward, device=self._device), torch.tensor(done, device=self._device))
         x = policy.observation(seen)
-        draw = None if self._greedy else noise(self._rng, (len(x), policy.head.width), self._device)
-        action = policy.head.action(policy.act(x, self._z, draw)[0].cpu().numpy())
+        action = policy.head.action(policy.act(x, self._z, self._draw(len(x), done))[0].cpu().numpy())
         self._last = seen, torch.tensor(action, device=self._device)
         self.note = {
             "latent": self._z.cpu().numpy(),
@@ -228,6 +232,17 @@ class PosteriorAgent:
             "variance": self._variance.cpu().numpy(),
         }
         return action
+
+    def _draw(self, n: int, done: Bools) -> Tensor | None:
+        """Standard normal noise for the next actions; what persists of the last one's does not cross episodes."""
+        if self._greedy:
+            return None
+        fresh = noise(self._rng, (n, self._policy.head.width), self._device)
+        if self._noise is not None and self._persistence:
+            kept = self._persistence * ~torch.tensor(done, device=self._device).unsqueeze(-1)
+            fresh = kept * self._noise + (1 - kept**2).sqrt() * fresh
+        self._noise = fresh
+        return fresh
 
     def _learn(self, seen: Tensor, reward: Tensor, done: Tensor) -> None:
         """Add the last transition to the posterior; where an episode begins, draw z again."""

@@ -16,6 +16,8 @@ from .trajectory import Trajectory
 
 Arrays = dict[str, np.ndarray]
 
+POSTERIOR = ("mean", "variance")
+"""What is kept of an actor's notes: what it believed of the task before each step, and behind the last one."""
 
 Array = TypeVar("Array")
 
@@ -44,19 +46,28 @@ class Request(NamedTuple):
     steps: int
     """Transitions of each, from all that is kept of it. Where an episode was cut in the middle of a trial, the
     observation that followed is not known: that transition is never among them."""
-    context: int = 0
-    """Transitions of each that are recent, beside those; 0 for none."""
+    context: tuple[int, ...] = ()
+    """Lengths of a context: of each task, the first transitions of one of its recent trials, as many as one of these,
+    drawn for each batch. A shorter trial's are repeated. Empty for no context."""
     window: int = 1
     """Trials of a task that are recent: its newest ones."""
-    episodes: int = 0
-    """Episodes of a trial, its first ones, that what is recent comes from; 0 for all."""
     successors: bool = False
     """The context, too, needs the next observation."""
     recent: bool = False
     """The transitions, too, come from the recent trials only."""
-    ordered: bool = False
-    """A context is one after the other, from a place drawn uniformly; where too little is recent, the last one is
-    repeated. Otherwise its transitions are drawn independently."""
+
+    def of_one_length(self, rng: np.random.Generator) -> "Request":
+        """The same with one of the context's lengths."""
+        return self._replace(context=(int(rng.choice(self.context)),)) if self.context else self
+
+
+class Context(NamedTuple):
+    """What is recent of a task."""
+
+    steps: Steps[np.ndarray]
+    """All of it, in its order: [1, N, ...]."""
+    posterior: Arrays
+    """What the actor last believed, where it noted that: mean and variance, [latent] each."""
 
 
 class Sample(NamedTuple):
@@ -101,6 +112,14 @@ class Sampler(Protocol):
 
     def trials(self, tasks: int, count: int, rng: np.random.Generator) -> Iterator[Trajectory]:
         """Batches of whole trials, one of each of so many tasks; drawn uniformly and independently, task by task."""
+        ...
+
+    def context(self, task: int, window: int) -> Context:
+        """What is recent of one task: of its newest trials, `window` at most.
+
+        Raises:
+            BadInput: nothing is kept of it.
+        """
         ...
 
 
@@ -185,7 +204,9 @@ class Replay:
             if trajectory.dense is not None:
                 arrays["dense"] = trajectory.dense
             rows = {name: _one_more(array[:length, column]) for name, array in arrays.items()}
-            rows["observation"] = trajectory.observation[: length + 1, column]
+            seen = {"observation": trajectory.observation}
+            seen |= {name: trajectory.note[name] for name in POSTERIOR if name in trajectory.note}
+            rows |= {name: array[: length + 1, column] for name, array in seen.items()}
             self._keep(tasks[column], trajectory.version, rows)
 
     def draw_steps(self, tasks: np.ndarray, request: Request, rng: np.random.Generator) -> Sample:
@@ -193,31 +214,33 @@ class Replay:
 
         Args:
             tasks: [M], members of `tasks`; one may occur several times.
-            request: how many; its `tasks` is not looked at.
+            request: how many; its `tasks` is not looked at, and the context has the first of its lengths.
             rng: of the draws.
         """
         steps = np.stack([_draw(self._transitions(task, request), request.steps, rng) for task in tasks])
         context = None
         if request.context:
-            draw = _run if request.ordered else _draw
-            context = np.stack([draw(self._recent(task, request), request.context, rng) for task in tasks])
-        return Sample(
-            np.asarray(tasks, np.int64), self._steps(steps), None if context is None else self._steps(context)
-        )
+            context = self._steps(np.stack([self._beginning(task, request, rng) for task in tasks]))
+        return Sample(np.asarray(tasks, np.int64), self._steps(steps), context)
 
     def batches(
         self, request: Request, count: int, rng: np.random.Generator, priority: Mapping[int, float] | None = None
     ) -> Iterator[Sample]:
         for _ in range(count):
-            yield self.draw_steps(choose(self.tasks, request.tasks, rng, priority), request, rng)
+            tasks = choose(self.tasks, request.tasks, rng, priority)
+            yield self.draw_steps(tasks, request.of_one_length(rng), rng)
 
     def trials(self, tasks: int, count: int, rng: np.random.Generator) -> Iterator[Trajectory]:
         for _ in range(count):
             yield self.draw_trials(choose(self.tasks, tasks, rng), rng)
 
-    def context(self, task: int, request: Request) -> Steps[np.ndarray]:
-        """All that is recent of one task, in its order: [1, N, ...]."""
-        return self._steps(self._recent(task, request)[None])
+    def context(self, task: int, window: int) -> Context:
+        require(task in self._by_task, "task", task, f"one of those in replay: {self.tasks.tolist()}")
+        recent = self._recent(task, window)
+        newest = recent[-1]
+        last = (newest.start + newest.length) % self._slots
+        posterior = {name: self._ring[name][last].copy() for name in POSTERIOR if name in self._ring}
+        return Context(self._steps(self._of(recent)[None]), posterior)
 
     def draw_trials(self, tasks: np.ndarray, rng: np.random.Generator) -> Trajectory:
         """A whole trial of each of these tasks, drawn uniformly from those that are kept, as columns."""
@@ -301,7 +324,7 @@ class Replay:
     def _transitions(self, task: int, request: Request) -> np.ndarray:
         """The slots of a task's transitions whose successor is known or does not matter."""
         if request.recent:
-            return self._with_successor(self._recent(task, request))
+            return self._with_successor(self._of(self._recent(task, request.window)))
         if task not in self._usable:
             self._usable[task] = self._with_successor(self._of(self._by_task[task]))
         return self._usable[task]
@@ -316,12 +339,17 @@ class Replay:
         """The slots of all steps of some trials."""
         return np.concatenate([self._around(trial.start, trial.length) for trial in trials])
 
-    def _recent(self, task: int, request: Request) -> np.ndarray:
+    def _recent(self, task: int, window: int) -> list[_Trial]:
         own = self._by_task[task]
-        slot = self._of([own[index] for index in range(max(0, len(own) - request.window), len(own))])
-        if request.episodes:
-            slot = slot[self._ring["episode"][slot] < request.episodes]
-        return self._with_successor(slot, needed=True) if request.successors else slot
+        return [own[index] for index in range(max(0, len(own) - window), len(own))]
+
+    def _beginning(self, task: int, request: Request, rng: np.random.Generator) -> np.ndarray:
+        """The slots of the first transitions of a recent trial."""
+        recent = self._recent(task, request.window)
+        slot = self._of([recent[rng.integers(len(recent))]])
+        if request.successors:
+            slot = self._with_successor(slot, needed=True)
+        return slot[np.arange(request.context[0]) % len(slot)]
 
     def _steps(self, slot: np.ndarray) -> Steps[np.ndarray]:
         ring = self._ring
@@ -357,11 +385,6 @@ def join(samples: Sequence[tuple[np.ndarray, Sample]]) -> Sample:
 
 def _draw(slot: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
     return slot[rng.integers(len(slot), size=count)]
-
-
-def _run(slot: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    start = rng.integers(max(1, len(slot) - count + 1))
-    return slot[np.minimum(start + np.arange(count), len(slot) - 1)]
 
 
 def _one_more(array: np.ndarray) -> np.ndarray:

@@ -11,7 +11,8 @@ import ray
 from ray.exceptions import ObjectLostError, RayActorError
 
 from ...actors.actor import Assignment
-from ...learner.replay import Arrays, Replay, Request, Sample, choose, join
+from ...envs.errors import require
+from ...learner.replay import Arrays, Context, Replay, Request, Sample, choose, join
 from ...learner.trajectory import Trajectory, concatenate
 from .api import Kept, Summary, Taken
 
@@ -124,8 +125,14 @@ class Shard:
 
     def steps(self, batches: list[np.ndarray], request: Request, seed: int) -> list[Sample | None]:
         """Of the tasks of each batch, see `Replay.draw_steps`; None of none."""
-        rng = np.random.default_rng((seed, self._index))
-        return [self._replay.draw_steps(tasks, request, rng) if len(tasks) else None for tasks in batches]
+        shared = np.random.default_rng(seed)  # all shards' shares of a batch have contexts of one length
+        requests = [request.of_one_length(shared) for _ in batches]
+        rng, draw = np.random.default_rng((seed, self._index)), self._replay.draw_steps
+        return [draw(tasks, own, rng) if len(tasks) else None for tasks, own in zip(batches, requests, strict=True)]
+
+    def context(self, task: int, window: int) -> Context:
+        """See `Sampler.context`."""
+        return self._replay.context(task, window)
 
     def trials(self, batches: list[np.ndarray], seed: int) -> list[Trajectory | None]:
         """Of the tasks of each batch, see `Replay.draw_trials`; None of none."""
@@ -219,6 +226,12 @@ class ShardedReplay:
             (places, first), *others = shares
             order = np.argsort(np.concatenate([places, *(places for places, _ in others)]))
             yield concatenate([first, *(each for _, each in others)]).columns(order) if others else first
+
+    def context(self, task: int, window: int) -> Context:
+        require(task in self.tasks, "task", task, f"one of those in replay: {self.tasks.tolist()}")
+        index = task % len(self._shards)
+        ask = self._shards[index].context.remote
+        return self._again_if_dead(index, ask(task, window), lambda shard: shard.context.remote(task, window))
 
     def export(self) -> Arrays:
         """What all shards appended since the last call."""

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...actors.actor import Assignment
-from ...learner.replay import Arrays, Replay
+from ...learner.replay import POSTERIOR, Arrays, Replay
 from ...learner.trajectory import Trajectory
 from . import wire
 from .api import Kept, Summary, Taken, summarise
@@ -33,12 +33,12 @@ Place = tuple[int, int]
 class RedisWriter:
     """The actors' end; made by the store."""
 
-    def __init__(self, link: Link, keys: Keys, session: bytes, notes: bool) -> None:
+    def __init__(self, link: Link, keys: Keys, session: bytes, notes: tuple[str, ...] | None) -> None:
         """Args:
         link: to the server.
         keys: of the run.
         session: of the store that reads.
-        notes: whether what the inner loop noted is of use.
+        notes: of what the inner loop noted, what is of use; None for all.
         """
         self._link, self._keys, self._session, self._notes = link, keys, session, notes
 
@@ -48,7 +48,10 @@ class RedisWriter:
         Raises:
             BadInput: the server refuses for good.
         """
-        data = memoryview(wire.encode(assignment, trajectory if self._notes else replace(trajectory, note={})))
+        if self._notes is not None:
+            of_use = {name: array for name, array in trajectory.note.items() if name in self._notes}
+            trajectory = replace(trajectory, note=of_use)
+        data = memoryview(wire.encode(assignment, trajectory))
         entry: dict[Any, Any] = {SESSION: self._session}
         entry |= {str(start // PIECE): data[start : start + PIECE] for start in range(0, len(data), PIECE)}
         self._link.patiently(lambda client: client.xadd(self._keys.trajectories, entry), threading.Event())
@@ -95,7 +98,9 @@ class RedisStore:
         examine(link, 0 if on_policy else capacity)
         self._on_policy, self._capacity, self._episodes, self._lost_after = on_policy, capacity, episodes, lost_after
         self._session = secrets.token_hex(8).encode()
-        self.writer = RedisWriter(Link(link.address, "the actor"), keys, self._session, notes=on_policy)
+        self.writer = RedisWriter(
+            Link(link.address, "the actor"), keys, self._session, None if on_policy else POSTERIOR
+        )
         self.replay = Replay(capacity)
         self._stream = Stream(link, keys)
         self._lock = threading.Lock()

@@ -132,7 +132,7 @@ def test_what_was_kept_is_sampled_by_task(opened: Open) -> None:
     assert len(store) == 0
     assert store.replay.played == 12 * 6
     assert store.counts["replay_trials"] == 12
-    for sample in draw(store, Request(tasks=8, steps=16, context=5), 5):
+    for sample in draw(store, Request(tasks=8, steps=16, context=(5,)), 5):
         for steps, length in ((sample.steps, 16), (sample.context, 5)):
             assert steps is not None
             assert steps.reward.shape == (8, length)
@@ -157,7 +157,7 @@ def test_batches_are_uniform_over_tasks_however_much_is_kept_of_each(opened: Ope
 def test_the_same_draws_come_again(opened: Open) -> None:
     store = opened(on_policy=False)
     keep(store, trials=6, tasks=3)
-    request = Request(tasks=4, steps=3, context=2)
+    request = Request(tasks=4, steps=3, context=(2,))
     first, again, other = (draw(store, request, 6, seed) for seed in (1, 1, 2))
     for a, b in zip(first, again, strict=True):
         np.testing.assert_array_equal(a.steps.reward, b.steps.reward)
@@ -182,7 +182,7 @@ def test_a_context_is_never_older_than_its_window(opened: Open) -> None:
         wait_for(store, 1)
         store.keep(1)
     for window, oldest in ((1, 200), (2, 100), (3, 0)):
-        [sample] = draw(store, Request(tasks=1, steps=200, context=200, window=window))
+        [sample] = draw(store, Request(tasks=1, steps=200, context=(200,), window=window))
         assert sample.context is not None
         assert np.floor(sample.context.reward.min() / 100) * 100 == oldest
         assert sample.steps.reward.min() < 100  # of all that is kept
@@ -213,7 +213,7 @@ def test_what_is_exported_fills_another(opened: Open) -> None:
     assert other.replay.played == 72
     if saved[0]:  # a store that outlives the run has nothing to export
         assert not store.export()
-        request = Request(tasks=4, steps=3, context=2)
+        request = Request(tasks=4, steps=3, context=(2,))
         for a, b in zip(draw(store, request, 3), draw(other, request, 3), strict=True):
             np.testing.assert_array_equal(a.steps.reward, b.steps.reward)
 

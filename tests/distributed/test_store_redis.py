@@ -319,7 +319,7 @@ def test_replay_after_a_crash_is_the_replay_before(server: RedisServer, open_sto
     assert store.begin(4) == [Assignment(4, 0, 3, (0, 1, 2))]
     assert store.replay.played == before.replay.played
     assert store.counts == before.counts
-    request = Request(tasks=4, steps=8, context=6, window=2)
+    request = Request(tasks=4, steps=8, context=(6,), window=2)
     samples = [[*s.replay.batches(request, 5, np.random.default_rng(3))] for s in (before, store)]
     for one, other in zip(*samples, strict=True):
         np.testing.assert_array_equal(one.tasks, other.tasks)

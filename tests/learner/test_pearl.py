@@ -10,6 +10,7 @@ import pytest
 import torch
 from gymnasium import spaces
 from off_policy import Constant, Drift, Watched, trials_of
+from scipy import stats
 from torch import Tensor, nn
 
 from innerloop.actors.rollout import play
@@ -173,7 +174,7 @@ class Given:
 def sampled(learner: Learner, trajectory: Trajectory, tasks: int = 4) -> Sample:
     replay = Replay(10**6)
     replay.append(range(trajectory.reward.shape[1]), trajectory)
-    request = Request(tasks=tasks, steps=6, context=5, successors=parts_of(learner)[1].next_observation)
+    request = Request(tasks=tasks, steps=6, context=(5,), successors=parts_of(learner)[1].next_observation)
     return next(replay.batches(request, 1, np.random.default_rng(0)))
 
 
@@ -347,8 +348,8 @@ def test_a_share_of_the_tasks_has_its_share_of_the_loss(prepared: Prepared) -> N
     [
         ({}, {}),
         (
-            {"next_observation": True, "context_window": 3, "context_episodes": 2, "encoder": "gru"},
-            {"successors": True, "window": 3, "episodes": 2, "ordered": True},
+            {"next_observation": True, "context_window": 3, "encoder": "gru"},
+            {"successors": True, "window": 3},
         ),
     ],
     ids=["default", "other"],
@@ -360,7 +361,32 @@ def test_replay_is_asked_for_what_the_options_say(
     model, algorithm = parts_of(learner)
     given = Given(sample)
     algorithm.update(model, given, Watched(), 0.0, np.random.default_rng(0))
-    assert given.requests == [Request(**({"tasks": 4, "steps": 6, "context": 5} | expected))]
+    assert given.requests == [Request(**({"tasks": 4, "steps": 6, "context": (5,)} | expected))]
+
+
+@pytest.mark.parametrize(
+    ("episodes", "context", "expected"), [(3, 0, (5, 10)), (1, 0, (5,)), (4, 12, (5, 10, 12)), (3, 2, (2,))]
+)
+def test_contexts_are_as_long_as_what_an_agent_has_seen_behind_an_episode(
+    episodes: int, context: int, expected: tuple[int, ...], pearl_on: PearlOn, shaken: Made
+) -> None:
+    model, _ = parts_of(shaken(pearl_on(PointNavigation(horizon=5), episodes, context=context)))
+    assert model.lengths == expected
+
+
+def test_noise_persists_within_an_episode_and_each_draw_is_standard_normal(pearl_on: PearlOn, shaken: Made) -> None:
+    experiment = pearl_on(PointNavigation(horizon=5), persistence=0.8)
+    agent = experiment.algorithm.inner_loop(shaken(experiment).model, experiment.problem)
+    assert isinstance(agent, PosteriorAgent)
+    agent.begin_trial(4_000, np.random.default_rng(0))
+    nothing = np.zeros(4_000, np.bool_)
+    first, second, third, other = (agent._draw(4_000, done) for done in (nothing, nothing, nothing, ~nothing))
+    for draw in (first, second, third, other):
+        assert draw is not None
+        assert stats.kstest(draw.flatten(), "norm").pvalue > 1e-3
+    pairs = [((first, second), 0.8), ((second, third), 0.8), ((first, third), 0.64), ((third, other), 0.0)]
+    for (one, next_one), expected in pairs:
+        assert np.corrcoef(one.flatten(), next_one.flatten())[0, 1] == pytest.approx(expected, abs=0.04)
 
 
 def test_a_dense_reward_is_the_critics_and_never_the_encoders(prepared: Prepared) -> None:
@@ -504,11 +530,15 @@ def test_the_encoder_learns_on_the_context_that_agents_will_give_it(
     (model, algorithm), trajectory = parts_of(learner), trials_of(experiment, learner)
     replay.append(range(8), trajectory)
     for row in range(8):
-        context = replay.context(row, Request(tasks=1, steps=1, successors=algorithm.next_observation))
-        with torch.no_grad():
-            given = model.context(model.put(context))
-            mean, variance = model.posterior(given[:, :-1] if algorithm.next_observation else given)
         end = int(trajectory.valid[:, row].sum())
+        shown = end - 4 if algorithm.next_observation else end
+        request = Request(tasks=1, steps=1, context=(shown,), successors=algorithm.next_observation)
+        context = replay.draw_steps(np.array([row]), request, np.random.default_rng(0)).context
+        assert context is not None
+        with torch.no_grad():
+            mean, variance = model.posterior(model.context(model.put(context)))
+        last = replay.context(row, 1).posterior
+        np.testing.assert_array_equal(last["mean"], trajectory.note["mean"][end, row])
         np.testing.assert_allclose(trajectory.note["mean"][end, row], mean[0], atol=2e-4, rtol=1e-3)
         np.testing.assert_allclose(trajectory.note["variance"][end, row], variance[0], atol=1e-5, rtol=1e-3)
 
@@ -596,9 +626,10 @@ def test_it_keeps_no_hold_on_the_arrays_it_is_shown(pearl_on: PearlOn, shaken: M
 @pytest.mark.parametrize(
     ("option", "value", "expected"),
     [
-        *((name, 0, "at least 1") for name in ("latent", "encoder_hidden", "layers", "context", "context_window")),
+        *((name, 0, "at least 1") for name in ("latent", "encoder_hidden", "layers", "context_window")),
         *((name, 0, "at least 1") for name in ("tasks_per_batch", "steps_per_task")),
-        ("context_episodes", -1, "at least 0"),
+        ("context", -1, "at least 0"),
+        ("persistence", 1.0, "a number in [0, 1)"),
         ("bottleneck", -0.1, "a finite number of at least 0"),
         ("bottleneck", float("inf"), "a finite number of at least 0"),
     ],

@@ -55,9 +55,11 @@ def number(key: Key) -> int:
 class History:
     """A replay, and beside it a table of all that was ever appended."""
 
-    def __init__(self, capacity: int = PLENTY, seed: int = 0, dense: bool = False, slots: int = 0) -> None:
+    def __init__(
+        self, capacity: int = PLENTY, seed: int = 0, dense: bool = False, slots: int = 0, posterior: bool = False
+    ) -> None:
         self.replay = Replay(slots * SLOT or capacity)
-        self.rng, self.dense = np.random.default_rng(seed), dense
+        self.rng, self.dense, self.posterior = np.random.default_rng(seed), dense, posterior
         self.trials: list[dict[Key, Transition]] = []
         self.trajectories: list[Trajectory] = []
 
@@ -81,6 +83,7 @@ class History:
             truncated=truncated,
             valid=np.ones((steps, 1), np.bool_),
             dense=numbers + 0.5 if self.dense else None,
+            note={"mean": observation, "variance": observation[..., :1] + 0.5} if self.posterior else {},
             version=trial,
         )
         self.replay.append([task], trajectory)
@@ -106,8 +109,10 @@ class History:
 
     def of(self, task: int, window: int = 10**6) -> dict[Key, Transition]:
         """Transitions of the newest trials of a task."""
-        own = [trial for trial in self.kept if next(iter(trial.values())).task == task]
-        return {key: step for trial in own[-window:] for key, step in trial.items()}
+        return {key: step for trial in self.trials_of(task)[-window:] for key, step in trial.items()}
+
+    def trials_of(self, task: int) -> list[dict[Key, Transition]]:
+        return [trial for trial in self.kept if next(iter(trial.values())).task == task]
 
     def keys(self, steps: Steps[np.ndarray], tasks: np.ndarray) -> list[list[Key]]:
         """Which transitions were drawn, [M, N]; everything about them must be as it was played."""
@@ -318,66 +323,64 @@ def test_nothing_can_be_drawn_where_there_is_nothing() -> None:
         choose(np.array([1, 2]), 1, rng, {3: 1.0})
 
 
-WINDOWS = [(1, 0), (1, 1), (2, 0), (2, 2), (5, 0), (5, 1), (1_000, 0)]
-
-
 @pytest.mark.parametrize("slots", [10**4, 90])
-@pytest.mark.parametrize(("window", "episodes"), WINDOWS)
-def test_context_is_of_the_newest_trials_and_their_first_episodes_alone(window: int, episodes: int, slots: int) -> None:
-    """All of it, uniformly, boundaries too; looked at again and again while trials come and go."""
+@pytest.mark.parametrize("length", [1, 3, 9])
+@pytest.mark.parametrize("window", [1, 2, 5, 1_000])
+def test_a_context_is_the_beginning_of_one_of_the_newest_trials(window: int, length: int, slots: int) -> None:
+    """Of each equally often, its boundaries too; looked at again and again while trials come and go."""
     history, rng = History(slots=slots), np.random.default_rng(0)
-    request = Request(tasks=3, steps=1, context=600, window=window, episodes=episodes)
+    request = Request(tasks=3, steps=1, context=(length,), window=window)
     for _ in range(4):
-        tasks = history.filled(12).replay.tasks
-        drawn = history.replay.draw_steps(tasks, request, rng)
-        assert drawn.context is not None
-        for task, found in zip(tasks, history.keys(drawn.context, tasks), strict=True):
-            recent = history.of(task, window)
-            expected = [key for key, step in recent.items() if not episodes or step.episode < episodes]
-            assert uniform(found, expected)
-            whole = history.keys(history.replay.context(task, request), np.array([task]))
-            assert whole == [expected]  # and `context` gives them all, in the order in which they were played
+        for task in history.filled(12).replay.tasks:
+            drawn = history.replay.draw_steps(np.full(400, task), request, rng)
+            assert drawn.context is not None
+            found = [tuple(each) for each in history.keys(drawn.context, drawn.tasks)]
+            recent = [[*each] for each in history.trials_of(task)[-window:]]
+            assert uniform(found, [tuple(each[step % len(each)] for step in range(length)) for each in recent])
     assert (history.replay.evicted > 0) == (slots == 90)
 
 
-@pytest.mark.parametrize("ordered", [False, True])
 @pytest.mark.parametrize("window", [1, 3])
-def test_every_next_observation_of_a_context_that_needs_it_is_what_followed(window: int, ordered: bool) -> None:
+def test_every_next_observation_of_a_context_that_needs_it_is_what_followed(window: int) -> None:
     """An agent leaves out an episode's last step, whose successor it is not shown, so its context has none either,
     whether the episode was cut or ended; behind the trial's end the successor is known."""
     history = History().filled(30)
-    request = Request(tasks=3, steps=1, context=500, window=window, successors=True, ordered=ordered)
-    tasks = history.replay.tasks
+    request = Request(tasks=3, steps=1, context=(50,), window=window, successors=True)
+    tasks = np.repeat(history.replay.tasks, 100)
     drawn = history.replay.draw_steps(tasks, request, np.random.default_rng(0))
     assert drawn.context is not None
-    for task, found in zip(tasks, history.keys(drawn.context, tasks), strict=True):
+    keys = history.keys(drawn.context, tasks)
+    for task in history.replay.tasks:
+        found = {key for own, each in zip(tasks, keys, strict=True) if own == task for key in each}
         recent = history.of(task, window)
-        assert set(found) == {key for key, step in recent.items() if step.successor_known} < recent.keys()
+        assert found == {key for key, step in recent.items() if step.successor_known} < recent.keys()
     for row in drawn.context.observation[..., 1] + 1 - drawn.context.next_observation[..., 1]:
         np.testing.assert_array_equal(row, 0)
 
 
-def test_an_ordered_context_is_consecutive_from_a_uniform_place() -> None:
-    history = History()
-    for lengths in ([3, 2], [4], [2, 2]):
-        history.append(0, lengths)
-    request = Request(tasks=1, steps=1, context=3, window=2, ordered=True)
-    order = [*history.of(0, 2)]
-    assert len(order) == 8
-    drawn = history.replay.draw_steps(np.zeros(1_000, np.int64), request, np.random.default_rng(0))
-    assert drawn.context is not None
-    found = history.keys(drawn.context, drawn.tasks)
-    assert uniform([tuple(each) for each in found], [tuple(order[start : start + 3]) for start in range(6)])
+def test_each_batch_has_contexts_of_one_of_the_lengths() -> None:
+    history = History().filled(9)
+    request = Request(tasks=2, steps=1, context=(2, 3, 7))
+    batches = history.replay.batches(request, 600, np.random.default_rng(0))
+    lengths = [sample.context.reward.shape for sample in batches if sample.context is not None]
+    assert uniform(lengths, [(2, 2), (2, 3), (2, 7)])
 
 
-@pytest.mark.parametrize("context", [4, 5, 9])
-def test_an_ordered_context_repeats_the_last_step_where_too_little_is_recent(context: int) -> None:
-    history = History()
-    history.append(0, [3, 1])
-    request = Request(tasks=1, steps=1, context=context, ordered=True)
-    drawn = history.replay.draw_steps(np.zeros(1, np.int64), request, np.random.default_rng(0))
-    assert drawn.context is not None
-    assert history.keys(drawn.context, drawn.tasks) == [[(0, min(step, 3)) for step in range(context)]]
+@pytest.mark.parametrize("slots", [10**4, 90])
+@pytest.mark.parametrize("window", [1, 2, 1_000])
+def test_what_is_recent_of_a_task_is_there_in_its_order_and_its_last_posterior(window: int, slots: int) -> None:
+    history = History(slots=slots, posterior=True).filled(40)
+    for task in history.replay.tasks.tolist():
+        found = history.replay.context(task, window)
+        assert history.keys(found.steps, np.array([task])) == [[*history.of(task, window)]]
+        newest, steps = max(history.of(task))
+        assert {name: value.tolist() for name, value in found.posterior.items()} == {
+            "mean": [newest, steps + 1],
+            "variance": [newest + 0.5],
+        }
+    with pytest.raises(BadInput, match=r"^task is 77; expected one of those in replay: \[0, 1, 2\]\.$"):
+        history.replay.context(77, 1)
+    assert not History().filled(1, tasks=1).replay.context(0, 1).posterior
 
 
 @pytest.mark.parametrize("window", [1, 2, 4])
@@ -417,7 +420,7 @@ def test_whole_trials_are_drawn_uniformly_of_tasks_and_of_a_tasks_trials() -> No
     assert uniform([*zip(*(numbers.T == 0).tolist(), strict=True)], [*product([True, False], repeat=2)])
 
 
-REQUEST = Request(tasks=4, steps=9, context=7, window=2, successors=False)
+REQUEST = Request(tasks=4, steps=9, context=(7,), window=2, successors=False)
 
 
 def assert_alike(one: Replay, other: Replay) -> None:
@@ -426,7 +429,7 @@ def assert_alike(one: Replay, other: Replay) -> None:
     same((len(one), one.steps, one.nbytes), (len(other), other.steps, other.nbytes))
     for batches in (
         lambda replay, rng: replay.batches(REQUEST, 3, rng),
-        lambda replay, rng: replay.batches(REQUEST._replace(ordered=True, recent=True), 3, rng),
+        lambda replay, rng: replay.batches(REQUEST._replace(context=(3, 5), recent=True), 3, rng),
         lambda replay, rng: replay.trials(5, 3, rng),
     ):
         for mine, yours in zip(*(batches(replay, np.random.default_rng(0)) for replay in (one, other)), strict=True):
