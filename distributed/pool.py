@@ -8,9 +8,8 @@ import collections
 import contextlib
 import itertools
 import logging
-import os
 import queue
-import sys
+import re
 import time
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -25,7 +24,7 @@ from ..envs.errors import BadInput
 from ..learner.experiment import Experiment
 from .broadcast import Broadcast
 from .nodes import Nodes
-from .remote import Remote
+from .remote import Remote, environment
 from .store import Summary, Writer
 
 IN_FLIGHT = 2
@@ -36,6 +35,8 @@ START = 120.0
 """Seconds that an actor may take to come up, at least: its node may have something to install."""
 QUIET = 30.0
 """Seconds without any actor before it is said that the run waits for nodes."""
+COLOUR = re.compile(r"\x1b\[\d+m")
+"""What Ray puts around the first words of a traceback, for a terminal."""
 
 
 class ActorsDied(RuntimeError):
@@ -220,16 +221,16 @@ class Pool:
         self.restarts += 1
         if not self._look_at_nodes():  # otherwise one that died may have been its own
             self._failures[member.slot] += 1
-        failures, log = self._failures[member.slot], logging.getLogger("innerloop")
+        failures, log, said = self._failures[member.slot], logging.getLogger("innerloop"), COLOUR.sub("", str(error))
         if failures > self._max_restarts:
             self._given_up.add(member.slot)
-            log.error("%s failed, the %dth in a row in its place, which is given up. %s", member.name, failures, error)
+            log.error("%s failed; its place is given up after %d failures in a row. %s", member.name, failures, said)
         else:
-            log.warning("%s failed, and is replaced. %s", member.name, error)
+            log.warning("%s failed, and is replaced. %s", member.name, said)
         calls, member.calls = member.calls, []
         self._waiting.extendleft(call.assignment for call in reversed(calls))
         self.lost_trials += sum(call.assignment.trials for call in calls)
-        self._reason = str(error).strip().splitlines()[-1].strip()
+        self._reason = said.strip().splitlines()[-1].strip()
         if calls:  # the others had not begun
             assignment = calls[0].assignment
             places = self._failed_in[assignment]
@@ -306,12 +307,13 @@ class Pool:
             raise ActorsDied(f"every actor failed; max_restarts is {self._max_restarts}. The last said: {self._reason}")
 
     def _start(self, slot: int) -> None:
-        # No GPU for rollouts: num_gpus=0 alone would not hide it. Plug-ins are found where the driver finds them.
-        found_by_driver = [path for path in sys.path if path and not path.startswith((sys.prefix, sys.base_prefix))]
-        environment = {"env_vars": {"CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": os.pathsep.join(found_by_driver)}}
         serial = next(self._serial)
         name = f"rollout-{serial} · {self._family}"
-        options = {"num_cpus": self._cpus, "label_selector": self._nodes.selector, "runtime_env": environment}
+        options = {
+            "num_cpus": self._cpus,
+            "label_selector": self._nodes.selector,
+            "runtime_env": {"env_vars": environment()},
+        }
         actor = self._remote.options(name=name, **options).remote(__version__, [self._arguments])
         member = self._members[serial] = Member(name, slot, actor, time.monotonic())
         self._await(member, None, member.actor.greet.remote())

@@ -1,5 +1,7 @@
 """What an actor of the pool does in its own process."""
 
+import os
+import sys
 import time
 from typing import Any
 
@@ -48,3 +50,12 @@ class Remote:
             return summary, trajectory
         self._writer.write(assignment, trajectory)
         return summary, None
+
+
+def environment() -> dict[str, str]:
+    """Variables of an actor's process.
+
+    No GPU for rollouts: num_gpus=0 alone would not hide it. Plug-ins are found where the driver finds them.
+    """
+    found_by_driver = [path for path in sys.path if path and not path.startswith((sys.prefix, sys.base_prefix))]
+    return {"CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": os.pathsep.join(found_by_driver)}

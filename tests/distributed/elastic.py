@@ -1,106 +1,236 @@
-"""A run on a cluster whose nodes come and go, in a process of its own: `python elastic.py DIRECTORY`.
+"""Runs on a cluster whose nodes come and go, in a process of their own: `python elastic.py DIRECTORY`.
 
-Prints one JSON object: what the metrics said around each event, and whether the run ended in the same bits as one that
-nothing happened to. Nodes: a head for the learner, and for the rollouts one, two, one (drained), two, one (killed).
+The cluster's head, where the driver is, has a GPU; another node is labelled `role: learner`: both are the learner's.
+Beside them nodes with one CPU each join, drain, are killed; an actor hangs; every actor of a node raises. Writes
+found.json: what the metrics said after each event, and whether the run ended in the bits of a loop without Ray.
 """
 
 import json
+import logging
 import os
 import signal
 import sys
 import time
+import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import ray
+from families import POISON, PoisonedBandit
+from ray._private.ray_constants import AUTOSCALER_RESOURCE_REQUEST_CHANNEL
 from ray._raylet import GcsClient
 from ray.cluster_utils import Cluster
+from ray.experimental.internal_kv import _internal_kv_get
 
-from innerloop.distributed import pool as pools
+from innerloop.actors.actor import Actor
+from innerloop.distributed.broadcast import Broadcast
 from innerloop.distributed.config import Config, configure
-from innerloop.distributed.trainer import train
+from innerloop.distributed.nodes import Nodes
+from innerloop.distributed.pool import Member, Pool
+from innerloop.distributed.remote import Remote
+from innerloop.distributed.trainer import assignments, train
 from innerloop.learner.checkpoint import Checkpoints
+from innerloop.learner.learner import Learner
+from innerloop.learner.trajectory import concatenate
 
-ITERATIONS = 80
-PAUSE = 0.25
+ITERATIONS = 60
+PAUSE = 0.1
+"""Seconds that an iteration is held up while an event has not had its effect; more, the longer that takes."""
+REPORT = 0.25
+"""Seconds between a node's reports on itself."""
+SYSTEM = {
+    "metrics_report_interval_ms": int(1000 * REPORT),
+    # Ray notices after two seconds, instead of fifteen, that a node is gone.
+    "health_check_initial_delay_ms": 0,
+    "health_check_period_ms": 500,
+    "health_check_timeout_ms": 5000,
+    "health_check_failure_threshold": 3,
+}
+Line = dict[str, Any]
+POOLS: list[Pool] = []
 
 
-def config() -> Config:
+def config(**options: Any) -> Config:
     return configure(
-        iterations=ITERATIONS, trials=32, parts=4, hidden=8, encoder=0, learner_threads=1, episodes=5,
-        checkpoint_every=ITERATIONS, patience=3.0, max_restarts=5,
+        family=f"{PoisonedBandit.__module__}:PoisonedBandit", iterations=ITERATIONS, trials=32, parts=4, hidden=8,
+        encoder=0, learner_threads=1, episodes=5, checkpoint_every=ITERATIONS, patience=4.0, max_restarts=1, **options,
     )  # fmt: skip
 
 
+def members() -> list[Member]:
+    """Of the newest pool, those that have come up."""
+    return [member for member in POOLS[-1]._members.values() if member.node]
+
+
 class Events:
-    """One after the other; the next one when the last has had its effect."""
+    """Does one thing after the other to the cluster, each when the one before has had its effect."""
 
-    def __init__(self, cluster: Cluster) -> None:
-        self._cluster = cluster
-        self._nodes = [cluster.add_node(num_cpus=1, labels={"role": "rollout"})]
-        self._steps = [self.join, self.drain, self.join, self.kill, self.hang]
-        self._expected = 1
-        self.seen: list[dict[str, Any]] = []
+    def __init__(self, cluster: Cluster, names: list[str]) -> None:
+        self._cluster, self._names = cluster, names
+        self._nodes: list[Any] = []
+        self._effect: Callable[[Line], bool] | None = None
+        self.seen: dict[str, Line] = {}
+        """What the metrics said when an event had had its effect, and the longest wait until then."""
         self.places: set[str] = set()
-        self.pool: pools.Pool | None = None
+        """Nodes that actors have been on."""
+        self.asked = 0
+        """Actors that the autoscaler has been asked for."""
+        self._waited = self._begun = 0.0
 
-    def __call__(self, line: dict[str, Any]) -> None:
-        assert self.pool
-        self.places |= {member.node for member in self.pool._members.values() if member.node}
-        settled = line["actors_alive"] == self._expected == line["actors_wanted"]
-        if settled and self._effect(line) and len(self.seen) <= len(self._steps):
-            self.seen.append({k: line[k] for k in ("iteration", "actors_alive", "restarts", "lost_trials")})
-            if self._steps[len(self.seen) - 1 :]:
-                self._steps[len(self.seen) - 1]()
-        if len(self.seen) <= len(self._steps):
-            time.sleep(PAUSE)
-
-    def _effect(self, line: dict[str, Any]) -> bool:
-        """Whether a hung actor has been replaced, if one hangs."""
-        return len(self.seen) < len(self._steps) or line["restarts"] > self.seen[-1]["restarts"]
-
-    def join(self) -> None:
-        self._nodes.append(self._cluster.add_node(num_cpus=1, labels={"role": "rollout"}))
-        self._expected += 1
+    def join(self, **environment: str) -> None:
+        self._nodes.append(self._cluster.add_node(num_cpus=1, labels={"role": "rollout"}, env_vars=environment))
+        self._await_actors(len(self._nodes))
 
     def drain(self) -> None:
         # as an autoscaler does before it takes a machine away; with a minute's notice
-        until = int((time.time() + 60) * 1000)
-        node = self._nodes.pop(0).node_id
+        node, until = self._nodes.pop(0).node_id, int((time.time() + 60) * 1000)
         assert GcsClient(address=self._cluster.address).drain_node(node, 2, "the machine is taken away", until)[0]
-        self._expected -= 1
+        self._await_actors(len(self._nodes))
 
     def kill(self) -> None:
         self._cluster.remove_node(self._nodes.pop(), allow_graceful=False)
-        self._expected -= 1
+        self._await_actors(len(self._nodes))
+
+    def replace(self) -> None:
+        """No actor is left, until another node joins."""
+        self.kill()
+        self.join()
+        before = POOLS[-1].restarts
+        self._effect = lambda line: line["restarts"] > before and line["actors_alive"] == 1 == line["actors_wanted"]
 
     def hang(self) -> None:
-        assert self.pool
-        (member,) = self.pool._members.values()
+        (member,) = members()
         os.kill(ray.get(member.actor.pid.remote()), signal.SIGSTOP)
+        before = POOLS[-1].restarts
+        self._effect = lambda line: line["restarts"] > before and line["actors_alive"] == 1
+
+    def poison(self) -> None:
+        self.join(**{POISON: "1"})
+        before = POOLS[-1].restarts
+        self._effect = lambda line: line["restarts"] == before + 2
+
+    def end(self) -> None:
+        while self._nodes:
+            self._cluster.remove_node(self._nodes.pop())
+
+    def __call__(self, line: Line) -> None:
+        self.asked = asked()
+        self.places |= {member.node for member in members()}
+        self._waited = max(self._waited, line["seconds_waiting"])
+        if self._effect is None or self._effect(line):
+            names = ["iteration", "actors_wanted", "actors_alive", "restarts", "lost_trials", "dropped_lost"]
+            if self._effect:
+                self.seen[self._names.pop(0)] = {name: line[name] for name in names} | {"waited": self._waited}
+            if not self._names:
+                self._effect = lambda line: False
+                return
+            self._waited, self._begun = 0.0, time.monotonic()
+            getattr(self, self._names[0].partition(" ")[0])()
+        elif self._names:
+            time.sleep(max(PAUSE, (time.monotonic() - self._begun) / 4))
+
+    def _await_actors(self, count: int) -> None:
+        self._effect = lambda line: line["actors_alive"] == count == line["actors_wanted"]
+
+
+def alone() -> dict[str, np.ndarray]:
+    """The weights that the run ends with, by a loop without Ray."""
+    run, experiment = config().run, config().experiment
+    learner = Learner(experiment.algorithm, experiment.problem, seed=run.seed, device="cpu", threads=1)
+    actor = Actor(experiment, run.seed)
+    for iteration in range(ITERATIONS):
+        actor.load(learner.weights(), learner.version)
+        parts = assignments(iteration, run.trials, run.parts)
+        learner.update(concatenate([actor.collect(part) for part in parts]), iteration / ITERATIONS)
+    return learner.state()[0]
+
+
+def rooms(cluster: Cluster) -> Line:
+    """Where actors may play, before and after the learner's second node is there."""
+    head, own = ray.get_runtime_context().get_node_id(), Nodes(1.0)
+    found: Line = {"alone": own.room() == {head: 1}}
+    learners = cluster.add_node(num_cpus=1, labels={"role": "learner"}).node_id
+    found["learners"] = own.room()
+    found["told"] = Nodes(1.0, everywhere=True).room() == {head: 1, learners: 1}
+    return found
+
+
+def asked() -> int:
+    """Bundles that the autoscaler is asked for."""
+    return len(json.loads(_internal_kv_get(AUTOSCALER_RESOURCE_REQUEST_CHANNEL) or "[]"))
+
+
+class Reader:
+    """Does with weights what an actor of the pool does."""
+
+    def read(self, version: int, weights: list[Any]) -> float:
+        return float(ray.get(weights[0])["weights"].sum())
+
+
+def copies(cluster: Cluster, readers: int = 3) -> Line:
+    """What a node receives of one broadcast to several actors on it, by its own account, in sizes of the weights."""
+    name = cluster.add_node(num_cpus=readers, labels={"role": "readers"}).node_id
+    options = {"num_cpus": 1, "label_selector": {"role": "readers"}}
+    actors = [ray.remote(Reader).options(**options).remote() for _ in range(readers)]
+    weights, broadcast = np.ones(3_000_000, np.float32), Broadcast()
+    for version in range(2):
+        before = received(name)
+        broadcast.publish({"weights": weights}, version)
+        sums = ray.get([actor.read.remote(*broadcast.newest) for actor in actors])
+        while received(name) == before:
+            time.sleep(REPORT)
+    time.sleep(4 * REPORT)  # what would come after
+    return {"right": sums == [3_000_000] * readers, "received": (received(name) - before) / weights.nbytes}
+
+
+def received(name: str) -> float:
+    """Bytes that have come to a node from others, from its metrics."""
+    node = next(node for node in ray.nodes() if node["NodeID"] == name)
+    url = f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        lines = answer.read().decode().splitlines()
+    return sum(
+        float(line.split()[-1])
+        for line in lines
+        if line.startswith("ray_object_manager_bytes{") and 'Type="Received"' in line
+    )
 
 
 def main(out: Path) -> None:
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "labels": {"role": "learner"}})
+    cluster = Cluster(
+        initialize_head=True,
+        head_node_args={"num_cpus": 1, "num_gpus": 1, "include_dashboard": False, "_system_config": SYSTEM},
+    )
     ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
+    logging.basicConfig(filename=out / "log", level=logging.WARNING)
+    begin = Pool.__init__
+
+    def remembered(self: Pool, *given: Any, **options: Any) -> None:
+        begin(self, *given, **options)
+        POOLS.append(self)
+
+    Pool.__init__ = remembered
+    Remote.pid = lambda self: os.getpid()  # pyright: ignore[reportAttributeAccessIssue]
     try:
-        events = Events(cluster)
-        begin = pools.Pool.__init__
-
-        def remembered(self: pools.Pool, *given: Any, **options: Any) -> None:
-            begin(self, *given, **options)
-            events.pool = self
-
-        pools.Pool.__init__ = remembered
-        pools.Remote.pid = lambda self: os.getpid()  # pyright: ignore[reportAttributeAccessIssue]
-        train(config(), out / "disturbed", watch=events)
-        pools.Pool.__init__ = begin
-        head = ray.get_runtime_context().get_node_id()
-        train(config(), out / "quiet")
-        final = [Checkpoints(str(out / name / "checkpoints")).newest().arrays for name in ("disturbed", "quiet")]
-        same = all(np.array_equal(final[0][name], final[1][name]) for name in final[1])
-        print(json.dumps({"seen": events.seen, "same": same, "beside_learner": head in events.places}))
+        found: Line = {"rooms": rooms(cluster)}
+        clock, learners = time.monotonic(), {node["NodeID"] for node in ray.nodes()}
+        for mode, names in {
+            "synchronous": ["join", "join again", "kill", "hang", "poison"],
+            "overlapped": ["join", "join again", "drain", "replace"],
+        }.items():
+            events = Events(cluster, names)
+            events.join()
+            train(config(mode=mode), out / mode, watch=events)
+            events.end()
+            found[mode] = {"seen": events.seen, "asked": [events.asked, asked()]}
+            found[mode]["off_learners"] = not events.places & learners
+            found[mode]["seconds"] = time.monotonic() - clock
+        expected, final = alone(), Checkpoints(str(out / "synchronous" / "checkpoints")).newest().arrays
+        found["same"] = all(np.array_equal(expected[name], final[name]) for name in expected)
+        found["copies"] = copies(cluster)
+        (out / "found.json").write_text(json.dumps(found))
     finally:
         ray.shutdown()
         cluster.shutdown()

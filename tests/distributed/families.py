@@ -1,5 +1,6 @@
 """Plug-ins for tests: families that misbehave, a memory that does not remember."""
 
+import os
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,9 +29,22 @@ class SuicidalBandit(BernoulliBandit):
     """A bandit whose worker dies on every batch of tasks."""
 
     def sample(self, rng: np.random.Generator, n: int, split: Split) -> Tasks:
-        import os
-
         os._exit(1)
+
+
+POISON = "INNERLOOP_TEST_POISON"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoisonedBandit(BernoulliBandit):
+    """A bandit that cannot be sampled, everywhere or where the environment says so."""
+
+    poisoned: bool = False
+
+    def sample(self, rng: np.random.Generator, n: int, split: Split) -> Tasks:
+        if self.poisoned or os.environ.get(POISON):
+            raise ZeroDivisionError("the poison works")
+        return super().sample(rng, n, split)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -264,7 +264,7 @@ def test_an_actor_killed_in_the_middle_changes_no_bit(tmp_path: Path, monkeypatc
 
 
 def test_actors_that_keep_dying_end_the_run(tmp_path: Path) -> None:
-    config = small(family=f"{SuicidalBandit.__module__}:SuicidalBandit", max_restarts=2)
+    config = small(family=f"{SuicidalBandit.__module__}:SuicidalBandit", max_restarts=2, actors=1)
     with pytest.raises(ActorsDied, match="max_restarts is 2"):
         train(config, tmp_path / "run")
 
