@@ -269,15 +269,11 @@ class Watch:
     run: tyro.conf.Positional[str] = ""
     """Directory of the run; with --address its name there, or how that begins; empty for the list of all runs there."""
     address: str = ""
-    """Cluster that it runs on: its dashboard, as http://host:8265, or auto on one of its machines."""
+    """Of the dashboard of the cluster that it runs on, as http://127.0.0.1:8265."""
     watch: bool = False
     """Stay, and show it anew every other second until it has finished."""
     json: bool = False
     """Print one JSON object instead of a table."""
-
-    def __post_init__(self) -> None:
-        require(bool(self.run or self.address), "run", self.run, "the directory of a run, or --address of a cluster")
-        require(not (self.json and self.watch), "json", self.json, "only without --watch")
 
 
 def _status(rest: list[str]) -> None:

@@ -5,6 +5,7 @@ of its node, where Ray's dashboard shows it, through its one port, to whoever ha
 """
 
 import contextlib
+import itertools
 import json
 import os
 import re
@@ -15,15 +16,14 @@ from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from ray._private import worker
-from ray.exceptions import AuthenticationError
-from ray.job_submission import JobSubmissionClient
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from ..envs.errors import BadInput
+from ..envs.errors import BadInput, require
 from .config import Config
+from .dashboard import ask, authentication
 from .metrics import read_lines
 from .telemetry import by_episode, statistics
 
@@ -107,40 +107,28 @@ def of_cluster(address: str) -> list[Status]:
     """Of the runs on a cluster, the one last heard of first.
 
     Args:
-        address: of the dashboard, as http://host:port; or auto, or Ray's host:port, on a machine of the cluster.
+        address: of the cluster's dashboard.
 
     Raises:
         BadInput: no dashboard answers there, or it does not let us in.
     """
-    expected = "a running cluster's dashboard, as http://127.0.0.1:8265, or auto on a machine of the cluster"
-    try:
-        client = JobSubmissionClient(address)
-        alive = {"filter_keys": "state", "filter_predicates": "=", "filter_values": "ALIVE"}
-        nodes = [
-            {"node_id": node["node_id"]} for node in _ask(client, "nodes", alive).json()["data"]["result"]["result"]
-        ]
-        found: dict[str, Status] = {}
-        for node in nodes:
-            listed = _ask(client, "logs", node | {"glob": f"{PREFIX}*.json"}).json()["data"]["result"]
-            for file in [name for group in listed.values() for name in group]:
-                told = Status(**_ask(client, "logs/file", node | {"filename": file, "lines": "-1"}).json())
-                found[told.name] = told  # several nodes of one machine may share their logs
-    except AuthenticationError as error:
-        raise BadInput(
-            f"address is {address!r}, which lets in only who has its token; expected the token in "
-            "RAY_AUTH_TOKEN_PATH or ~/.ray/auth_token, with RAY_AUTH_MODE=token."
-        ) from error
-    except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-        raise BadInput(f"address is {address!r}; expected {expected} ({reason}).") from error
+    fits = re.fullmatch(r"https?://[^/@\s]+/?", address) is not None
+    require(fits, "address", address, "the dashboard's, as http://host:port")
+    address = address.rstrip("/")
+    headers = authentication(address)
+
+    def told(what: str, **about: str) -> dict[str, Any]:
+        return ask(address, f"/api/v0/{what}?{urlencode(about)}", headers)
+
+    found: dict[str, Status] = {}
+    for node in told("nodes", limit="10000")["data"]["result"]["result"]:
+        if node["state"] == "ALIVE":
+            place = node["node_id"]
+            files = told("logs", node_id=place, glob=f"{PREFIX}*.json")["data"]["result"]
+            for file in itertools.chain.from_iterable(files.values()):
+                run = Status(**told("logs/file", node_id=place, filename=file, lines="-1"))
+                found[run.name] = run  # several nodes of one machine may share their logs
     return sorted(found.values(), key=lambda each: -each.time)
-
-
-def _ask(client: JobSubmissionClient, what: str, about: dict[str, str]) -> Any:
-    """What the dashboard's interface to the cluster's state answers."""
-    answer = client._do_request("GET", f"/api/v0/{what}?{urlencode(about)}", timeout=30)
-    answer.raise_for_status()
-    return answer
 
 
 def show(run: str, address: str, *, watch: bool, as_json: bool) -> None:
@@ -153,8 +141,10 @@ def show(run: str, address: str, *, watch: bool, as_json: bool) -> None:
         as_json: JSON instead of a table.
 
     Raises:
-        BadInput: there is no such run.
+        BadInput: there is no such run, or no such cluster.
     """
+    require(bool(run or address), "run", run, "the directory of a run, or --address of a cluster")
+    require(not (watch and as_json), "json", as_json, "nothing beside --watch")
 
     def look() -> list[Status]:
         if not address:

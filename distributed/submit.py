@@ -6,7 +6,6 @@ and environment to everybody who may look, so no secret is sent: the nodes have 
 """
 
 import asyncio
-import json
 import logging
 import os
 import platform
@@ -15,8 +14,6 @@ import shlex
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,11 +23,10 @@ from ray.job_submission import JobStatus, JobSubmissionClient
 
 from .. import __version__
 from ..envs.errors import BadInput, require
+from .dashboard import ask, authentication
 from .versions import other_cluster
 from .wheel import build, copy, unpack
 
-REACH_SECONDS = 10.0
-"""How long the dashboard may take to answer."""
 PATIENCE = 60.0
 """Seconds without an answer after which the job is not followed any more."""
 LOOK = 0.5
@@ -102,7 +98,7 @@ def submit(options: Submit, training: list[str]) -> int:
             )
     # Ray lets its environment variable win over the argument.
     os.environ["RAY_API_SERVER_ADDRESS"] = address = options.address.rstrip("/")
-    headers = _authentication(address)
+    headers = authentication(address)
     _check_versions(address, headers)
     place = _learners_place(address, headers)
     gpus = min(1.0, place.gpus) if options.gpus < 0 else options.gpus
@@ -189,30 +185,11 @@ class Follower:
         return info.driver_exit_code
 
 
-def _authentication(address: str) -> dict[str, str]:
-    """The header with the token, for a cluster that asks for one, from where Ray itself looks for it.
-
-    Raises:
-        BadInput: nothing answers, or there is no token.
-    """
-    if _ask(address, "/api/authentication_mode", {}).get("authentication_mode") == "disabled":
-        return {}
-    place = os.environ.get("RAY_AUTH_TOKEN_PATH") or str(Path.home() / ".ray" / "auth_token")
-    try:
-        token = os.environ.get("RAY_AUTH_TOKEN") or Path(place).read_text().strip()
-    except OSError as error:
-        raise BadInput(
-            f"address is {address!r}, a cluster that asks for a token; expected one in RAY_AUTH_TOKEN, or in the file "
-            f"that RAY_AUTH_TOKEN_PATH names ({error})."
-        ) from error
-    return {"Authorization": f"Bearer {token}"}
-
-
 def _check_versions(address: str, headers: dict[str, str]) -> None:
     """Raises:
     BadInput: the cluster has another Ray, or another Python but for its patch.
     """
-    found = _ask(address, "/api/v0/cluster_metadata", headers)["data"]
+    found = ask(address, "/api/v0/cluster_metadata", headers)["data"]
     versions = found["rayVersion"], found["pythonVersion"]
     here = platform.python_version_tuple()[:2]
     if versions[0] != ray.__version__ or tuple(versions[1].split(".")[:2]) != here:
@@ -221,38 +198,11 @@ def _check_versions(address: str, headers: dict[str, str]) -> None:
 
 def _learners_place(address: str, headers: dict[str, str]) -> Place:
     """The node labelled role=learner, if there is one."""
-    nodes = _ask(address, "/api/v0/nodes?detail=true&limit=10000", headers)["data"]["result"]["result"]
+    nodes = ask(address, "/api/v0/nodes?detail=true&limit=10000", headers)["data"]["result"]["result"]
     for node in nodes:
         if node["state"] == "ALIVE" and node["labels"].get("role") == "learner":
             return Place({"role": "learner"}, node["resources_total"].get("GPU", 0.0))
     return Place({}, 0.0)
-
-
-def _ask(address: str, path: str, headers: dict[str, str]) -> dict[str, Any]:
-    """What the dashboard answers.
-
-    Raises:
-        BadInput: nothing answers, something else does, or it does not accept the token.
-    """
-    try:
-        request = urllib.request.Request(address + path, headers=headers)
-        with urllib.request.urlopen(request, timeout=REACH_SECONDS) as answer:
-            found = json.loads(answer.read())
-        if not isinstance(found, dict):
-            raise ValueError("it answers something else")
-    except urllib.error.HTTPError as error:
-        if error.code in (401, 403):
-            raise BadInput(
-                f"address is {address!r}, a cluster that refuses this token; expected the cluster's own in "
-                "RAY_AUTH_TOKEN, or in the file that RAY_AUTH_TOKEN_PATH names."
-            ) from error
-        raise BadInput(f"address is {address!r}; expected a Ray dashboard there ({error}).") from error
-    except (OSError, ValueError) as error:
-        reason = _first_line(error)
-        raise BadInput(
-            f"address is {address!r}; expected the http://host:port of a Ray dashboard ({reason})."
-        ) from error
-    return found
 
 
 def _first_line(text: object) -> str:
