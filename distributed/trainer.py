@@ -137,6 +137,7 @@ def _run(config: Config, out: Path, watch: Watch, *, fresh: bool, overwrite: boo
             shards=run.replay_shards,
             on_policy=algorithm.on_policy,
             episodes=config.experiment.episodes,
+            patience=run.patience,
         )
         stack.callback(store.close)
         taken = fresh and not overwrite and store.exists()

@@ -17,7 +17,9 @@ __all__ = [
 ]
 
 
-def open_store(place: str, run: str, *, capacity: int, shards: int, on_policy: bool, episodes: int) -> Store:
+def open_store(
+    place: str, run: str, *, capacity: int, shards: int, on_policy: bool, episodes: int, patience: float = 300.0
+) -> Store:
     """The store at a place.
 
     Args:
@@ -27,10 +29,11 @@ def open_store(place: str, run: str, *, capacity: int, shards: int, on_policy: b
         shards: Ray actors that share the replay.
         on_policy: whether trajectories are learned from once, or from replay.
         episodes: of a trial.
+        patience: seconds without an answer after which a shard is replaced.
 
     Raises:
         BadInput: it cannot be used.
     """
     if place == "ray":
-        return RayStore(0 if on_policy else shards, capacity)
+        return RayStore(0 if on_policy else shards, capacity, patience)
     return RedisStore(place, run, capacity=capacity, on_policy=on_policy, episodes=episodes)

@@ -1,0 +1,84 @@
+"""A Ray actor that keeps the trials of its share of the tasks, and puts batches together where they are."""
+
+from collections import OrderedDict
+from typing import NamedTuple
+
+import numpy as np
+
+from ...actors.actor import Assignment
+from ...learner.replay import Arrays, Context, Replay, Request, Sample
+from ...learner.trajectory import Trajectory
+
+REMEMBERED = 10_000
+"""Assignments that are recognised when they come again."""
+
+
+class About(NamedTuple):
+    """What a shard says of itself."""
+
+    tasks: np.ndarray = np.zeros(0, np.int64)
+    """Of which something is kept, ascending."""
+    trials: int = 0
+    bytes: int = 0
+    evicted: int = 0
+    """Trials, since the shard began."""
+
+
+class Shard:
+    """The Ray side of a `Replay`: of the tasks whose index is this shard's, modulo the number of shards."""
+
+    def __init__(self, index: int, shards: int, capacity: int) -> None:
+        self._index, self._shards = index, shards
+        self._replay = Replay(capacity)
+        self._exported = 0
+        self._had: OrderedDict[tuple[int, int], None] = OrderedDict()
+
+    def append(self, assignment: Assignment, trajectory: Trajectory) -> tuple[int, About]:
+        """Keep this shard's columns of a trajectory, which is read where it lies; returns their steps.
+
+        One that was played again, because it was gone before another shard had read it, is not kept twice.
+        """
+        place = assignment.iteration, assignment.part
+        if place in self._had:
+            return 0, self.about()
+        self._had[place] = None
+        if len(self._had) > REMEMBERED:
+            self._had.popitem(last=False)
+        before, tasks = self._replay.played, assignment.tasks
+        self._replay.append([*tasks], trajectory, [column for column, task in enumerate(tasks) if self._owns(task)])
+        return self._replay.played - before, self.about()
+
+    def about(self) -> About:
+        replay = self._replay
+        return About(replay.tasks, len(replay), replay.nbytes, replay.evicted)
+
+    def steps(self, batches: list[np.ndarray], request: Request, seed: int) -> list[Sample | None]:
+        """Of the tasks of each batch, see `Replay.draw_steps`; None of none."""
+        shared = np.random.default_rng(seed)  # all shards' shares of a batch have contexts of one length
+        requests = [request.of_one_length(shared) for _ in batches]
+        rng, draw = np.random.default_rng((seed, self._index)), self._replay.draw_steps
+        return [draw(tasks, own, rng) if len(tasks) else None for tasks, own in zip(batches, requests, strict=True)]
+
+    def context(self, task: int, window: int) -> Context:
+        """See `Sampler.context`."""
+        return self._replay.context(task, window)
+
+    def trials(self, batches: list[np.ndarray], seed: int) -> list[Trajectory | None]:
+        """Of the tasks of each batch, see `Replay.draw_trials`; None of none."""
+        rng = np.random.default_rng((seed, self._index))
+        return [self._replay.draw_trials(tasks, rng) if len(tasks) else None for tasks in batches]
+
+    def export(self) -> Arrays:
+        """What was appended since the last call."""
+        found = self._replay.export(self._exported)
+        self._exported = self._replay.appended
+        return found
+
+    def restore(self, saved: Arrays) -> About:
+        """Append what is this shard's of what shards exported, however many they were."""
+        self._replay.restore(saved, self._owns)
+        self._exported = self._replay.appended
+        return self.about()
+
+    def _owns(self, task: int) -> bool:
+        return task % self._shards == self._index
