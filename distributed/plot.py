@@ -15,6 +15,9 @@ from ..envs.errors import BadInput
 from .metrics import read_lines
 from .report import LONGEST
 
+APART = 5
+"""Where one run has so many times the steps of another, they are drawn on a logarithmic axis."""
+
 
 def plot(runs: list[Path], out: Path) -> list[Path]:
     """Draw what the runs have.
@@ -60,6 +63,9 @@ def _learning(axes: Axes, curves: dict[Path, list[dict[str, Any]]], evaluations:
     for index, (name, interval) in enumerate(_baselines(evaluations).items()):
         shown = interval["by_episode"][-1] if by_episode else interval
         axes.axhline(shown["mean"], color=f"C{index + len(curves)}", linestyle=":", linewidth=1, label=name)
+    lengths = [lines[-1]["env_steps"] for lines in curves.values()]
+    if max(lengths) > APART * min(lengths):
+        axes.set_xscale("log")
     axes.set_xlabel("environment steps")
     axes.set_ylabel("return of an episode (training tasks)" if by_episode else "return of a trial (training tasks)")
     axes.legend(fontsize="small", ncols=2)
