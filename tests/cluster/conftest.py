@@ -1,0 +1,178 @@
+"""A Ray cluster of two nodes on this machine, started by the commands that the files in cluster/ contain."""
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import yaml
+
+CLUSTER = Path(__file__).parents[2] / "cluster"
+START_SECONDS = 90.0
+
+
+def read(name: str) -> dict[str, Any]:
+    return yaml.safe_load((CLUSTER / name).read_text())
+
+
+@dataclass(frozen=True)
+class Readme:
+    """Its commands, section by section, as one would type them."""
+
+    text: str
+
+    def blocks(self, section: str) -> list[str]:
+        [found] = re.findall(rf"^## {re.escape(section)}\n(.*?)(?=^## |\Z)", self.text, re.M | re.S)
+        return re.findall(r"^```\n(.*?)```", found, re.M | re.S)
+
+    def command(self, section: str, start: str) -> str:
+        [found] = [line for block in self.blocks(section) for line in block.splitlines() if line.startswith(start)]
+        return found
+
+
+@pytest.fixture(scope="session")
+def readme() -> Readme:
+    return Readme((CLUSTER / "README.md").read_text())
+
+
+@dataclass(frozen=True)
+class Running:
+    """A cluster: a head labelled role=learner, a worker labelled role=rollout, one token."""
+
+    address: str
+    """Of the dashboard."""
+    ray: str
+    home: Path
+    """Of the user whose machines these are."""
+    environment: dict[str, str]
+    logs: Path
+
+    def shell(self, script: str, **more: str) -> subprocess.CompletedProcess[str]:
+        """Run a script as that user, on the head or beside it."""
+        return subprocess.run(
+            ["bash", "-c", script],
+            cwd=self.home,
+            env=self.environment | more,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    def ask(self, path: str) -> Any:
+        """What the dashboard answers to who has the token."""
+        token = (self.home / ".innerloop" / "token").read_text()
+        request = urllib.request.Request(self.address + path, headers={"Authorization": f"Bearer {token}"})
+        return json.loads(urllib.request.urlopen(request, timeout=10).read())
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def replaced(command: str, changes: dict[str, str]) -> str:
+    """A command with other ports, so that it runs beside whatever else is on this machine."""
+    for old, new in changes.items():
+        assert old in command, (old, command)
+        command = command.replace(old, new)
+    return command
+
+
+@contextmanager
+def process(command: str, home: Path, environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    """A command, ended with all that it started."""
+    with open(home / "ray.log", "ab") as log:
+        started = subprocess.Popen(["bash", "-c", command], cwd=home, env=environment, stdout=log, stderr=log)
+    try:
+        yield started
+    finally:
+        family = [psutil.Process(started.pid), *psutil.Process(started.pid).children(recursive=True)]
+        for each in family:
+            with suppress(psutil.NoSuchProcess):
+                each.kill()
+        psutil.wait_procs(family, timeout=10)
+
+
+def wait_until(condition: Any, started: subprocess.Popen[bytes], home: Path) -> None:
+    end = time.monotonic() + START_SECONDS
+    while not condition():
+        if time.monotonic() > end or started.poll() is not None:
+            raise AssertionError((home / "ray.log").read_text())
+        time.sleep(0.3)
+
+
+@pytest.fixture(scope="session")
+def running(readme: Readme, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    home = tmp_path_factory.mktemp("home")
+    machines = read("machines.yaml")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "INNERLOOP_"))}
+    environment |= {"HOME": str(home), "RAY_USAGE_STATS_ENABLED": "0", "RAY_HEAD_IP": "127.0.0.1"}
+    environment["XDG_CACHE_HOME"] = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"  # instead of uv and of `make`
+
+    # What the README says to do once, then what `ray up` does on every machine, but for fetching and installing.
+    (home / "cluster").mkdir()
+    [once] = readme.blocks("Once, for every way")
+    token = "\n".join(line for line in once.splitlines() if "cluster/secrets" in line)
+    assert subprocess.run(["bash", "-ec", token], cwd=home, env=environment, check=False).returncode == 0
+    (home / ".innerloop").mkdir()
+    for there, here in machines["file_mounts"].items():
+        if (home / here).is_file():
+            shutil.copy(home / here, home / there.removeprefix("~/"))
+    setup = [line for line in machines["setup_commands"] if not re.search(r"\buv\b|\bln ", line)]
+    assert len(setup) == 2
+    assert subprocess.run(["bash", "-ec", "\n".join(setup)], env=environment, check=False).returncode == 0
+
+    gcs, dashboard = free_port(), free_port()
+    short = tempfile.mkdtemp(prefix="ray-")  # because of the length that socket paths may have
+    here = "--node-ip-address=127.0.0.1 --num-cpus"
+    head = replaced(
+        read("compose.yaml")["services"]["head"]["command"],
+        {
+            "--port=6379": f"--port={gcs} --dashboard-port={dashboard} --ray-client-server-port={free_port()}",
+            "--dashboard-host=0.0.0.0": f"--dashboard-host=127.0.0.1 --temp-dir={short}",
+            "--metrics-export-port=8080": f"--metrics-export-port={free_port()} --dashboard-agent-listen-port=0",
+            "--num-cpus": here,
+        },
+    )
+    worker = replaced(
+        machines["worker_start_ray_commands"][-1],
+        {
+            ":6379": f":{gcs}",
+            "--object-manager-port=8076": f"--object-manager-port={free_port()} --dashboard-agent-listen-port=0",
+            "--metrics-export-port=8080": f"--metrics-export-port={free_port()} {here}=1 --block",
+        },
+    )
+    healthy = read("compose.yaml")["services"]["head"]["healthcheck"]["test"].replace("6379", str(gcs))
+    cluster = Running(f"http://127.0.0.1:{dashboard}", f"127.0.0.1:{gcs}", home, environment, Path(short))
+
+    def nodes() -> int:
+        with suppress(OSError, KeyError):
+            found = cluster.ask("/api/v0/nodes?detail=true")["data"]["result"]["result"]
+            return sum(node["state"] == "ALIVE" for node in found)
+        return 0
+
+    with ExitStack() as stack:
+        stack.callback(shutil.rmtree, short, ignore_errors=True)
+        started = stack.enter_context(process(f". ~/.innerloop/env; {head}", home, environment))
+        wait_until(lambda: nodes() == 1, started, home)
+        assert cluster.shell(f". ~/.innerloop/env; {healthy}").returncode == 0
+        assert cluster.shell(healthy).returncode != 0  # without the token
+        started = stack.enter_context(process(worker, home, environment))
+        wait_until(lambda: nodes() == 2, started, home)
+        yield cluster
