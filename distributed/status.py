@@ -121,13 +121,20 @@ def of_cluster(address: str) -> list[Status]:
         return ask(address, f"/api/v0/{what}?{urlencode(about)}", headers)
 
     found: dict[str, Status] = {}
+    silent: BadInput | None = None
     for node in told("nodes", limit="10000")["data"]["result"]["result"]:
-        if node["state"] == "ALIVE":
-            place = node["node_id"]
+        if node["state"] != "ALIVE":
+            continue
+        place = node["node_id"]
+        try:
             files = told("logs", node_id=place, glob=f"{PREFIX}*.json")["data"]["result"]
             for file in itertools.chain.from_iterable(files.values()):
                 run = Status(**told("logs/file", node_id=place, filename=file, lines="-1"))
                 found[run.name] = run  # several nodes of one machine may share their logs
+        except BadInput as error:  # it is only just coming up, or going
+            silent = error
+    if silent and not found:
+        raise silent
     return sorted(found.values(), key=lambda each: -each.time)
 
 
