@@ -98,6 +98,22 @@ def by_episode(line: dict[str, Any]) -> dict[int, float]:
     return {int(name.removeprefix(EPISODE)): value for name, value in line.items() if name.startswith(EPISODE)}
 
 
+def increases(line: Mapping[str, Any], before: Mapping[str, float]) -> list[tuple[Metric, float]]:
+    """By how much each counter grows with a metrics line; those that do not are left out.
+
+    Args:
+        line: of this iteration.
+        before: of the last one, or the totals with which the run goes on.
+    """
+    found = []
+    for metric in COUNTERS:
+        value = line.get(metric.entry, 0)
+        more = value if metric.adds else value - before.get(metric.entry, 0)
+        if more > 0:
+            found.append((metric, more))
+    return found
+
+
 class Telemetry:
     """The metrics of one run, in the process of its driver; Ray must be there."""
 
@@ -111,9 +127,8 @@ class Telemetry:
         self._before = dict(counts)
         self._counters = {each.name: self._make(Counter, each) for each in COUNTERS}
         self._gauges = {each.name: self._make(Gauge, each) for each in GAUGES}
-        for (
-            metric
-        ) in COUNTERS:  # `inc` refuses 0; without it, the first increase would be of a counter that was not there
+        for metric in COUNTERS:
+            # Without it, the first increase would be of a counter that was not there; `inc` refuses 0.
             self._counters[metric.name]._record(0.0, self._labels(metric))
         self._episodes = Gauge("innerloop_episode_return", "Mean return by episode of a trial.", ("run", "episode"))
         self._statistics = Gauge("innerloop_learner_statistic", "What the algorithm says.", ("run", "statistic"))
@@ -128,11 +143,8 @@ class Telemetry:
 
     def record(self, line: dict[str, Any]) -> None:
         """Tell one iteration's metrics."""
-        for metric in COUNTERS:
-            value = line.get(metric.entry, 0)
-            more = value if metric.adds else value - self._before.get(metric.entry, 0)
-            if more > 0:
-                self._counters[metric.name].inc(more, self._labels(metric))
+        for metric, more in increases(line, self._before):
+            self._counters[metric.name].inc(more, self._labels(metric))
         self._before |= line
         found = [(self._gauges[m.name], line.get(m.entry, 0), self._labels(m)) for m in GAUGES]
         found += [(self._episodes, v, self._run | {"episode": str(e)}) for e, v in by_episode(line).items()]
