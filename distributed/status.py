@@ -7,6 +7,7 @@ of its node, where Ray's dashboard shows it, through its one port, to whoever ha
 import contextlib
 import itertools
 import json
+import math
 import os
 import re
 import time
@@ -25,7 +26,7 @@ from ..envs.errors import BadInput, require
 from .config import Config
 from .dashboard import ask, authentication
 from .metrics import read_lines
-from .telemetry import by_episode, statistics
+from .telemetry import KNOWN, by_episode, statistics
 
 PREFIX = "innerloop-"
 """Begins the names of the files among a node's logs; the run's name follows."""
@@ -113,7 +114,8 @@ def of_cluster(address: str) -> list[Status]:
         BadInput: no dashboard answers there, or it does not let us in.
     """
     fits = re.fullmatch(r"https?://[^/@\s]+/?", address) is not None
-    require(fits, "address", address, "the dashboard's, as http://host:port")
+    shown = re.sub("//.*@", "//…@", address)  # not its password
+    require(fits, "address", shown, "the dashboard's, as http://host:port")
     address = address.rstrip("/")
     headers = authentication(address)
 
@@ -193,9 +195,8 @@ def overview(runs: list[Status]) -> Table:
     table = Table("run", "iteration", "return", "steps/s", "actors", "heard of", box=None, header_style="bold")
     for run in runs:
         line = run.line
-        numbers = (
-            (f"{line['return']:.3f}", f"{line['env_steps_per_s']:,.0f}", f"{line['actors_alive']}") if line else ()
-        )
+        speed, actors = line.get("env_steps_per_s", math.nan), line.get("actors_alive", math.nan)
+        numbers = (f"{line['return']:.3f}", f"{speed:,.0f}", str(actors)) if line else ()
         progress = f"{line.get('iteration', 0)}/{run.config['run']['iterations']}"
         table.add_row(run.name, progress, *(numbers or ("", "", "")), _heard(run))
     return table
@@ -211,11 +212,11 @@ def details(run: Status) -> Table:
 
 
 def _rows(run: Status) -> list[tuple[str, str]]:
-    config, line = run.config, run.line
+    config, line = run.config, dict.fromkeys(KNOWN, math.nan) | run.line  # another version may say less
     total = config["run"]["iterations"]
     what = f"{config['algorithm']['name']} on {config['family']['name']}, {config['run']['mode']}"
     rows = [("run", f"{run.name}: {what}")]
-    if not line:
+    if not run.line:
         return [*rows, ("iteration", f"0 of {total}, {_heard(run)}")]
     done, seconds = line["iteration"], line["seconds"]
     left = "" if run.finished else f", about {_clock(seconds / done * (total - done))} left"
@@ -232,14 +233,14 @@ def _rows(run: Status) -> list[tuple[str, str]]:
         ("staleness", f"{line['staleness']:.2f} updates, at most {line['staleness_max']}"),
         ("learner", f"{whole:.3g} s an iteration: {shares}"),
         ("update", ", ".join(said) or "nothing to say"),
-        ("store", _store(line)),
+        ("store", _store(run.line)),
         (
             "lost",
             f"{line['dropped_stale']} trajectories dropped as stale, {line['dropped_lost']} lost with their node, "
             f"{line['lost_trials']} trials played again, {line['diverged']} episodes diverged",
         ),
     ]
-    if line.get("gpu_bytes"):
+    if line["gpu_bytes"] > 0:
         rows.append(("GPU", f"{line['gpu_bytes'] / 1e9:.2f} GB held by the learner"))
     return rows
 

@@ -162,4 +162,5 @@ def test_status_refuses_in_a_sentence(given: list[str], sentence: str, capsys: p
     assert stopped.value.code == 2
     said = capsys.readouterr().err
     assert sentence in said
+    assert "secret" not in said
     assert said.count("\n") == 1
