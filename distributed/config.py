@@ -160,6 +160,15 @@ PRESETS = {
             "clip": 0.1, "iterations": 800, "evaluation_tasks": 500,
         },
     ),
+    "cheetah-vel-pearl": Preset(
+        "PEARL on HalfCheetah-Vel, velocities U[0, 3], 100 training tasks, a million environment steps.",
+        {
+            "family": "half-cheetah-vel", "algorithm": "pearl", "episodes": 2, "trials": 10, "parts": 1, "tasks": 100,
+            "iterations": 250, "ratio": 0.06, "warm_up": 8_000, "learning_rate": 1e-3, "reward_scale": 5.0,
+            "hidden": 128, "encoder_hidden": 128, "layers": 2, "steps_per_task": 64, "context_window": 2,
+            "evaluation_tasks": 500,
+        },
+    ),
     "w1": Preset(
         "Workload W1 of the benchmarks: 5 arms, 100 pulls, 25,600 steps an iteration, PPO 4 x 4.",
         {
