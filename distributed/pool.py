@@ -59,6 +59,8 @@ class Member:
     slot: int
     """Its place; the one that replaces it takes the same."""
     actor: Any
+    play: Any
+    """Its method `collect`."""
     since: float
     """When it was started, last answered, or was asked with nothing else to do; of the monotonic clock."""
     node: str = ""
@@ -166,8 +168,7 @@ class Pool:
             for member in self._members.values():
                 if self._waiting and member.node and not member.retiring and len(member.calls) == calls:
                     assignment = self._waiting.popleft()
-                    play = member.actor.collect.options(name=f"play · {self._family}")
-                    summary, trajectory = play.remote(assignment, *broadcast.newest)
+                    summary, trajectory = member.play.remote(assignment, *broadcast.newest)
                     if not calls:
                         member.since = time.monotonic()
                     member.calls.append(Call(assignment, trajectory))
@@ -314,6 +315,7 @@ class Pool:
             "label_selector": self._nodes.selector,
             "runtime_env": {"env_vars": environment()},
         }
-        actor = self._remote.options(name=name, **options).remote(__version__, [self._arguments])
-        member = self._members[serial] = Member(name, slot, actor, time.monotonic())
+        actor: Any = self._remote.options(name=name, **options).remote(__version__, [self._arguments])
+        play = actor.collect.options(name=f"play · {self._family}")
+        member = self._members[serial] = Member(name, slot, actor, play, time.monotonic())
         self._await(member, None, member.actor.greet.remote())
