@@ -48,8 +48,9 @@ class Agent:
         """
         checkpoint = find_checkpoint(run)
         experiment = Experiment.from_json(checkpoint.config)
-        experiment = dataclasses.replace(experiment, episodes=episodes or experiment.episodes)
+        # Built as it was trained: how far a memory reaches may depend on how long a trial was.
         model = experiment.algorithm.build(experiment.problem).requires_grad_(False)
+        experiment = dataclasses.replace(experiment, episodes=episodes or experiment.episodes)
         weights = {name[6:]: array for name, array in checkpoint.arrays.items() if name.startswith("model/")}
         load_weights(model, weights)
         agent = cls(experiment, experiment.algorithm.inner_loop(model, experiment.problem, greedy))

@@ -41,6 +41,11 @@ class Problem(NamedTuple):
     horizon: int
     """Steps after which every episode has ended."""
 
+    @property
+    def steps(self) -> int:
+        """Of the longest trial."""
+        return self.episodes * self.horizon
+
 
 class InnerLoop(Protocol):
     """An agent that adapts: n rows at once, from what it sees alone."""

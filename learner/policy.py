@@ -1,7 +1,6 @@
 """A recurrent actor-critic: (observation, previous action, reward, done) -> memory -> action distribution and value."""
 
 import math
-from collections.abc import Callable
 
 import gymnasium
 import numpy as np
@@ -13,7 +12,7 @@ from ..envs.api import Bools
 from ..envs.errors import BadInput, require
 from .api import Problem
 from .heads import Categorical, Gaussian, head
-from .memory import Memory, Memoryless, State
+from .memory import MakeMemory, Memory, Memoryless, State
 
 SLOWEST = 0.1
 """Share of the newest targets in the statistics of the critic's units, once ten updates have been made."""
@@ -57,7 +56,7 @@ class RecurrentPolicy(nn.Module):
 
     Args:
         problem: the spaces.
-        memory: constructor (input size, hidden) of a `Memory` module.
+        memory: constructor of a `Memory` module.
         hidden: width of the memory.
         encoder: width of a layer (tanh) between the inputs and the memory; 0 for none.
     """
@@ -68,14 +67,14 @@ class RecurrentPolicy(nn.Module):
     value_std: Tensor
     value_updates: Tensor
 
-    def __init__(self, problem: Problem, memory: Callable[[int, int], Memory], hidden: int, encoder: int) -> None:
+    def __init__(self, problem: Problem, memory: MakeMemory, hidden: int, encoder: int) -> None:
         super().__init__()
         self.observation = Observation(problem.observation_space)
         self.head = head(problem.action_space)
         self._blind = memory is Memoryless
         width = self.observation.width + (0 if self._blind else self.head.width + 2)
         self.encoder = nn.Sequential(nn.Linear(width, encoder), nn.Tanh()) if encoder else nn.Identity()
-        self.memory = memory(encoder or width, hidden)
+        self.memory = memory(encoder or width, hidden, problem.steps)
         missing = [part for part in ("initial", "step", "unroll") if not hasattr(self.memory, part)]
         require(not missing, "memory", type(self.memory).__name__, f"a module with {', '.join(missing)}")
         self.output = nn.Linear(hidden, self.head.size - self.head.constants + 1)

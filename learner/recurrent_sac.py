@@ -15,9 +15,8 @@ from torch import Tensor, nn
 
 from ..envs.api import Bools
 from ..envs.errors import require
-from ..envs.registry import resolve
 from .api import Metrics, Optimise, Problem
-from .memory import MEMORIES, Memory, State
+from .memory import Memory, State, constructor
 from .replay import Sampler
 from .sac import ActorCritic, SoftActorCritic, Twins, noise, perceptron
 from .trajectory import Trajectory
@@ -28,7 +27,8 @@ class RecurrentSAC(SoftActorCritic):
     """Soft actor-critic with recurrent actor and critics."""
 
     memory: str = "lstm"
-    """Of the actor and of each critic: gru, lstm, none (of the last step alone), or package.module:attribute."""
+    """Of the actor and of each critic: gru, lstm, mingru, none (of the last step alone), snail, transformer, or
+    package.module:attribute; with its options as in transformer,layers=4,window=128."""
     hidden: int = 128
     """Width of the memories, and of the critics' layer behind them."""
     trials_per_batch: int = 16
@@ -40,7 +40,7 @@ class RecurrentSAC(SoftActorCritic):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        resolve("memory", self.memory, MEMORIES)
+        constructor("memory", self.memory)
         for field in ("hidden", "trials_per_batch"):
             require(getattr(self, field) >= 1, field, getattr(self, field), "at least 1")
         norm = self.max_gradient_norm
@@ -117,9 +117,9 @@ class RecurrentActorCritic(ActorCritic):
     def __init__(self, problem: Problem, options: RecurrentSAC) -> None:
         super().__init__(problem, options.temperature)
         width, action, hidden = self.observation.width + self.head.width + 2, self.head.width, options.hidden
-        make = resolve("memory", options.memory, MEMORIES)
-        self.actor = Reader(make(width, hidden), perceptron(hidden, hidden, 0, self.head.size))
-        self.critics = Twins(lambda: Reader(make(width, hidden), perceptron(hidden + action, hidden, 1, 1)))
+        make, steps = constructor("memory", options.memory), problem.steps
+        self.actor = Reader(make(width, hidden, steps), perceptron(hidden, hidden, 0, self.head.size))
+        self.critics = Twins(lambda: Reader(make(width, hidden, steps), perceptron(hidden + action, hidden, 1, 1)))
 
     def inputs(self, observation: Tensor, action: Tensor, reward: Tensor, done: Tensor) -> Tensor:
         """The memories' inputs [..., D] from an observation, and the previous action, reward and done."""

@@ -15,9 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from ..envs.errors import require
-from ..envs.registry import resolve
 from .api import Metrics, Optimise, Problem
-from .memory import MEMORIES
+from .memory import constructor
 from .policy import RecurrentAgent, RecurrentPolicy
 from .returns import advantages
 from .trajectory import Trajectory
@@ -28,7 +27,8 @@ class RL2:
     """RL² with PPO. The defaults are those of the `first` preset: 5-armed bandits, 10 pulls."""
 
     memory: str = "lstm"
-    """Memory: gru, lstm, none (a policy of the observation alone), or a plug-in as package.module:attribute."""
+    """Memory: gru, lstm, mingru, none (a policy of the observation alone), snail, transformer, or a plug-in as
+    package.module:attribute; with its options as in transformer,layers=4,window=128."""
     hidden: int = 128
     """Width of the memory."""
     encoder: int = 128
@@ -63,8 +63,7 @@ class RL2:
     on_policy = True
 
     def __post_init__(self) -> None:
-        memory = resolve("memory", self.memory, MEMORIES)
-        require(callable(memory), "memory", self.memory, "a constructor (input size, hidden)")
+        constructor("memory", self.memory)
         for field in ("hidden", "epochs", "minibatches"):
             require(getattr(self, field) >= 1, field, getattr(self, field), "at least 1")
         for field in ("encoder", "learning_rate_end", "entropy", "entropy_end", "value_weight"):
@@ -78,7 +77,7 @@ class RL2:
         require(self.precision in ("float32", "bfloat16"), "precision", self.precision, "float32 or bfloat16")
 
     def build(self, problem: Problem) -> RecurrentPolicy:
-        return RecurrentPolicy(problem, resolve("memory", self.memory, MEMORIES), self.hidden, self.encoder)
+        return RecurrentPolicy(problem, constructor("memory", self.memory), self.hidden, self.encoder)
 
     def inner_loop(self, model: nn.Module, problem: Problem, greedy: bool = False) -> RecurrentAgent:
         assert isinstance(model, RecurrentPolicy)

@@ -71,7 +71,7 @@ class BreakingPoints(PointNavigation):
 class Echo(nn.Module):
     """Its output is a function of the last input alone."""
 
-    def __init__(self, input_size: int, hidden: int) -> None:
+    def __init__(self, input_size: int, hidden: int, steps: int) -> None:
         super().__init__()
         self.linear = nn.Linear(input_size, hidden)
 

@@ -1,0 +1,89 @@
+"""Causal attention with cached keys and values, over a bounded window of inputs."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+
+from .api import State
+
+MOST = 1_024
+"""Inputs in the window of a memory that was not told how many: what a row's cache takes grows with them."""
+
+
+def whole_trial(window: int, steps: int) -> int:
+    """The window asked for; where none was, the inputs of a trial (one more than steps), MOST at most."""
+    return window or min(steps + 1, MOST)
+
+
+class Attention(nn.Module):
+    """Each input asks the `window` newest ones, itself among them (Vaswani et al. 2017, arXiv:1706.03762).
+
+    Keys have no bias, because one would add the same to a query's every score.
+    """
+
+    caches = 2
+    _frequencies: Tensor
+
+    def __init__(self, width: int, heads: int, size: int, window: int, *, rotary: bool) -> None:
+        """Args:
+        width: of the inputs.
+        heads: that ask separately.
+        size: of each head's queries, keys and values; even, if rotary.
+        window: inputs that are seen.
+        rotary: scores depend on how far back a key lies (Su et al. 2021, arXiv:2104.09864), not on its content alone.
+        """
+        super().__init__()
+        self._heads, self._size, self._window, self._rotary = heads, size, window, rotary
+        # A slot more than the window: what a step writes over is then no part of the state before it.
+        self._slots = window + 1
+        self.query = nn.Linear(width, heads * size)
+        self.key = nn.Linear(width, heads * size, bias=False)
+        self.value = nn.Linear(width, heads * size)
+        frequencies = 10_000 ** -torch.linspace(0, 1, size // 2 + 1)[:-1]
+        self.register_buffer("_frequencies", frequencies, persistent=False)
+
+    def initial(self, rows: int) -> State:
+        size = self._slots * self._heads * self._size
+        return self.key.weight.new_zeros(rows, size), self.key.weight.new_zeros(rows, size)
+
+    def step(self, x: Tensor, state: State, position: Tensor) -> tuple[Tensor, State]:
+        query, key, value = self._asked(x, position)
+        slot = (position % self._slots).squeeze(-1)
+        row = torch.arange(len(x), device=x.device)
+        held = min(int(position.max()) + 1, self._slots)
+        seen = []
+        for cache, new in zip(state, (key, value), strict=True):
+            ring = cache.view(-1, self._slots, self._heads, self._size)
+            ring[row, slot] = new.to(cache.dtype)
+            seen.append(ring[:, :held].transpose(1, 2))
+        age = (position - torch.arange(held, device=x.device)) % self._slots  # of what each slot holds; 0 is the newest
+        mask = (age <= position) & (age < self._window)
+        read = scaled_dot_product_attention(query.unsqueeze(2), *seen, attn_mask=mask[:, None, None])
+        return read.flatten(1), state
+
+    def unroll(self, x: Tensor) -> Tensor:
+        steps = len(x)
+        index = torch.arange(steps, device=x.device)
+        query, key, value = (each.permute(1, 2, 0, 3) for each in self._asked(x, index[:, None, None]))
+        if steps <= self._window:
+            read = scaled_dot_product_attention(query, key, value, is_causal=True)
+        else:
+            age = index[:, None] - index
+            mask = (age >= 0) & (age < self._window)
+            read = scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        return read.permute(2, 0, 1, 3).flatten(2)
+
+    def _asked(self, x: Tensor, position: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values [..., heads, size] of inputs [..., width], at positions of shape [..., 1]."""
+        query, key, value = (part(x).unflatten(-1, (self._heads, -1)) for part in (self.query, self.key, self.value))
+        if self._rotary:
+            angle = (position * self._frequencies).unsqueeze(-2)
+            query, key = (self._rotated(each, angle).to(value.dtype) for each in (query, key))
+        return query, key, value
+
+    @staticmethod
+    def _rotated(x: Tensor, angle: Tensor) -> Tensor:
+        """Pairs of numbers turned by their angle: products of two turned vectors depend on the difference alone."""
+        one, other = x.chunk(2, -1)
+        cos, sin = angle.cos(), angle.sin()
+        return torch.cat([one * cos - other * sin, one * sin + other * cos], -1)
