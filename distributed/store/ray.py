@@ -47,21 +47,20 @@ class RayStore:
         return len(self._waiting)
 
     def take(self, count: int, oldest_version: int) -> Taken:
-        taken = Taken({}, [], [])
+        taken, fetched = Taken({}, [], []), {}
         for assignment in sorted(self._waiting):
-            if len(taken.trajectories) == count:
+            if len(fetched) == count:
                 break
             summary, reference = self._waiting.pop(assignment)
             if summary.version < oldest_version:
                 taken.stale.append(assignment)
-                continue
-            try:
-                trajectory = ray.get(reference)
-            except (ObjectLostError, RayActorError):
+            else:
+                fetched[assignment] = reference
+        for assignment, trajectory in zip(fetched, _fetch([*fetched.values()]), strict=True):
+            if trajectory is None:
                 taken.lost.append(assignment)
-                continue
-            assert isinstance(trajectory, Trajectory)
-            taken.trajectories[assignment] = trajectory
+            else:
+                taken.trajectories[assignment] = trajectory
         return taken
 
     def keep(self, count: int) -> Kept:
@@ -81,3 +80,13 @@ class RayStore:
 
     def close(self) -> None:
         self.replay.close()
+
+
+def _fetch(references: list[ray.ObjectRef]) -> list[Trajectory | None]:
+    """Trajectories, which come from their nodes side by side; None for one that is gone."""
+    try:
+        return ray.get(references)
+    except (ObjectLostError, RayActorError):
+        if len(references) == 1:
+            return [None]
+        return [found for reference in references for found in _fetch([reference])]
