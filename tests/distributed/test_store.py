@@ -15,6 +15,7 @@ from scipy.stats import chisquare
 
 from innerloop.actors.actor import Assignment
 from innerloop.distributed.store import Store, open_store, summarise
+from innerloop.envs.errors import BadInput
 from innerloop.learner.replay import Request, Sample
 from innerloop.learner.trajectory import Trajectory
 
@@ -175,6 +176,29 @@ def test_whole_trials_are_what_was_played(opened: Open) -> None:
             np.testing.assert_array_equal(getattr(trials, name)[:, column], expected)
 
 
+def test_the_context_of_a_task_is_what_was_last_played_of_it_and_believed(opened: Open) -> None:
+    store = opened(on_policy=False)
+    for iteration in range(3):
+        for task in (0, 1):
+            believed = trajectory(10 * task + 100 * iteration, iteration)
+            note = {"mean": believed.observation, "variance": believed.observation + 1, "latent": believed.observation}
+            deliver(store, Assignment(iteration, task, 1, (task,)), replace(believed, note=note))
+        wait_for(store, 2)
+        store.keep(2)
+    for window, iterations in ((1, [2]), (2, [1, 2]), (9, [0, 1, 2])):
+        found = store.replay.context(1, window)
+        expected = np.concatenate([trajectory(10 + 100 * i).reward[:, 0] for i in iterations])
+        np.testing.assert_array_equal(found.steps.reward[0], expected)
+        np.testing.assert_array_equal(found.steps.action[0, :, 0], expected / 2)
+        last = trajectory(210).observation[-1, 0]
+        assert {name: value.tolist() for name, value in found.posterior.items()} == {
+            "mean": last.tolist(),
+            "variance": (last + 1).tolist(),
+        }
+    with pytest.raises(BadInput, match=r"task is 5; expected one of those in replay: \[0, 1\]"):
+        store.replay.context(5, 1)
+
+
 def test_a_context_is_never_older_than_its_window(opened: Open) -> None:
     store = opened(on_policy=False)
     for iteration in range(3):
@@ -182,7 +206,7 @@ def test_a_context_is_never_older_than_its_window(opened: Open) -> None:
         wait_for(store, 1)
         store.keep(1)
     for window, oldest in ((1, 200), (2, 100), (3, 0)):
-        [sample] = draw(store, Request(tasks=1, steps=200, context=(200,), window=window))
+        [sample] = draw(store, Request(tasks=64, steps=20, context=(6,), window=window))
         assert sample.context is not None
         assert np.floor(sample.context.reward.min() / 100) * 100 == oldest
         assert sample.steps.reward.min() < 100  # of all that is kept
