@@ -4,7 +4,7 @@ import csv
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from ..envs.errors import BadInput, require
 from ..envs.seeding import Streams, streams
 from ..envs.trials import Trials
 from ..learner.api import InnerLoop
+from .baselines.regret import best_return
 from .rollout import play
 
 CHUNK = 2_000
@@ -28,6 +29,15 @@ class Interval:
     high: float
 
 
+@runtime_checkable
+class Informed(Protocol):
+    """An agent that is told the tasks before each trial: no learner, but what learners are measured against."""
+
+    def inform(self, tasks: Tasks) -> None:
+        """Take the tasks of the trial that begins next."""
+        ...
+
+
 def play_tasks(agent: InnerLoop, family: TaskFamily, episodes: int, *, tasks: int, seed: int) -> np.ndarray:
     """Play one trial on each of `tasks` held-out tasks.
 
@@ -39,15 +49,22 @@ def play_tasks(agent: InnerLoop, family: TaskFamily, episodes: int, *, tasks: in
     Raises:
         BadInput: fewer than 2 tasks, or the environment returned something that its spaces do not have.
     """
+    return np.concatenate([returns for _, returns in _played(agent, family, episodes, tasks=tasks, seed=seed)])
+
+
+def _played(
+    agent: InnerLoop, family: TaskFamily, episodes: int, *, tasks: int, seed: int
+) -> Iterator[tuple[Tasks, np.ndarray]]:
+    """What `play_tasks` plays, with the returns, part by part."""
     require(tasks >= 2, "tasks", tasks, "at least 2, for an interval")
-    returns = []
     together = max(1, CHUNK // agent.width)
     for rng, drawn in held_out(family, tasks=tasks, seed=seed):
         for start in range(0, len(next(iter(drawn.values()))), together):
             some = {name: array[start : start + together] for name, array in drawn.items()}
+            if isinstance(agent, Informed):
+                agent.inform(some)
             trajectory = play(agent, Trials(family, some, episodes, rng.env, agent.width), rng.agent)
-            returns.append(trajectory.episode_returns(episodes).reshape(-1, agent.width, episodes).mean(1))
-    return np.concatenate(returns)
+            yield some, trajectory.episode_returns(episodes).reshape(-1, agent.width, episodes).mean(1)
 
 
 def held_out(family: TaskFamily, *, tasks: int, seed: int) -> Iterator[tuple[Streams, Tasks]]:
@@ -105,11 +122,20 @@ def evaluate(
     """The return of a trial and of each of its episodes; into `file`, if given, those of every single task.
 
     Returns:
-        `return`, an interval as {mean, low, high}; `by_episode`, a list of the same, one per episode; `tasks`.
+        `return`, an interval as {mean, low, high}; `by_episode`, a list of the same, one per episode; `regret`, the
+        same of what the trial's return falls short of that of the best policy for each task, where that is known, else
+        None; `tasks`.
     """
-    returns = play_tasks(agent, family, episodes, tasks=tasks, seed=seed)
+    parts = [*_played(agent, family, episodes, tasks=tasks, seed=seed)]
+    returns = np.concatenate([each for _, each in parts])
     if file is not None:
-        drawn = [found for _, found in held_out(family, tasks=tasks, seed=seed)]
-        write_returns(file, {name: np.concatenate([d[name] for d in drawn]) for name in drawn[0]}, returns)
-    whole, *each = (asdict(i) for i in intervals(np.column_stack([returns.sum(1), returns])))
-    return {"return": whole, "by_episode": each, "tasks": tasks}
+        write_returns(file, {name: np.concatenate([t[name] for t, _ in parts]) for name in parts[0][0]}, returns)
+    best = [found for part, _ in parts if (found := best_return(family, part)) is not None]
+    regret = [episodes * np.concatenate(best) - returns.sum(1)] if best else []
+    whole, *each = (asdict(i) for i in intervals(np.column_stack([returns.sum(1), returns, *regret])))
+    return {
+        "return": whole,
+        "by_episode": each[:episodes],
+        "regret": each[episodes] if regret else None,
+        "tasks": tasks,
+    }

@@ -16,6 +16,7 @@ from innerloop.actors.baselines.uniform import Random
 from innerloop.envs.api import TaskFamily
 from innerloop.envs.bandit import BernoulliBandit, CorrelatedBandit, GaussianBandit
 from innerloop.envs.errors import BadInput
+from innerloop.envs.navigation import PointNavigation
 from innerloop.envs.tabular import TabularMDP
 from innerloop.envs.trials import Trials
 from innerloop.learner.api import InnerLoop
@@ -252,10 +253,14 @@ def test_gaussian_arms_are_played_better_than_blindly() -> None:
 
 
 def test_each_family_gets_the_baselines_that_apply() -> None:
-    assert set(baselines(BernoulliBandit(arms=2), 10)) == set(BASELINES)
-    assert set(baselines(BernoulliBandit(arms=2), 11)) == set(BASELINES) - {"Bayes-optimal"}
-    assert set(baselines(CorrelatedBandit(), 5)) == set(BASELINES) - {"Bayes-optimal"}
-    assert set(baselines(TabularMDP(), 2)) == {"Random"}
+    on_bandits = {*NAMES, "Bayes-optimal"}
+    assert set(baselines(BernoulliBandit(arms=2), 10)) == on_bandits
+    assert set(baselines(BernoulliBandit(arms=2), 11)) == on_bandits - {"Bayes-optimal"}
+    assert set(baselines(CorrelatedBandit(), 5)) == on_bandits - {"Bayes-optimal"}
+    on_mdps = set(BASELINES) - (on_bandits - {"Random", "e-greedy", "Greedy"})
+    assert set(baselines(TabularMDP(states=2, actions=2, horizon=2), 2)) == on_mdps
+    assert set(baselines(TabularMDP(states=40, actions=4), 2)) == {"Random"}
+    assert set(baselines(PointNavigation(), 2)) == {"Random"}
 
 
 def test_tuned_constants_are_the_same_at_every_call() -> None:

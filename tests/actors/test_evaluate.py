@@ -13,7 +13,7 @@ from innerloop.actors.baselines.uniform import Random
 from innerloop.actors.evaluate import Interval, evaluate, intervals, play_tasks
 from innerloop.actors.rollout import play
 from innerloop.envs.api import TaskFamily
-from innerloop.envs.bandit import BernoulliBandit, GaussianBandit
+from innerloop.envs.bandit import BernoulliBandit, CorrelatedBandit, GaussianBandit
 from innerloop.envs.errors import BadInput
 from innerloop.envs.navigation import PointNavigation
 from innerloop.envs.seeding import streams
@@ -93,7 +93,7 @@ def test_the_result_is_the_document_that_it_says(agent_on: Callable[..., InnerLo
     family = GaussianBandit(arms=3)
     returns = play_tasks(agent_on(family), family, 4, tasks=30, seed=2)
     found = evaluate(agent_on(family), family, 4, tasks=30, seed=2)
-    assert found.keys() == {"return", "by_episode", "tasks"}
+    assert found.keys() == {"return", "by_episode", "regret", "tasks"}
     assert found["tasks"] == 30
     assert len(found["by_episode"]) == 4
     for each, column in zip([found["return"], *found["by_episode"]], [returns.sum(1), *returns.T], strict=True):
@@ -101,6 +101,31 @@ def test_the_result_is_the_document_that_it_says(agent_on: Callable[..., InnerLo
         assert each["mean"] == pytest.approx(column.mean())
         assert each["low"] < each["mean"] < each["high"]
         assert all(type(number) is float for number in each.values())
+
+
+@pytest.mark.parametrize("family", [GaussianBandit(arms=3), CorrelatedBandit(level="hard"), TabularMDP(states=4)])
+def test_regret_is_what_the_best_policy_for_each_task_has_more(family: TaskFamily) -> None:
+    """Of an agent that plays at random: its expected return, computed by hand, less than the best's."""
+    found = evaluate(Random(family.action_space), family, 5, tasks=3000, seed=0)
+    [*parts] = [tasks for _, tasks in module.held_out(family, tasks=3000, seed=0)]
+    tasks = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    if isinstance(family, TabularMDP):
+        at_random, best = np.zeros((3000, 4)), np.zeros((3000, 4))  # of each state, with more and more steps left
+        for _ in range(family.horizon):
+            blind = tasks["reward"] + np.einsum("nsat,nt->nsa", tasks["transition"], at_random)
+            known = tasks["reward"] + np.einsum("nsat,nt->nsa", tasks["transition"], best)
+            at_random, best = blind.mean(2), known.max(2)
+        expected = (5 * (best - at_random)[:, 0]).mean()
+    else:
+        expected = (5 * (tasks["mean"].max(1) - tasks["mean"].mean(1))).mean()
+    assert found["regret"]["low"] < found["regret"]["mean"] < found["regret"]["high"]
+    error = (found["return"]["high"] - found["return"]["low"]) / 4
+    assert abs(found["regret"]["mean"] - expected) < 3 * error
+
+
+def test_where_nobody_knows_the_best_there_is_no_regret() -> None:
+    family = PointNavigation(horizon=2)
+    assert evaluate(Random(family.action_space), family, 2, tasks=5, seed=0)["regret"] is None
 
 
 def test_the_same_seed_gives_the_same_result_whatever_was_evaluated_before(agent_on: Callable[..., InnerLoop]) -> None:
