@@ -124,7 +124,7 @@ def _train(rest: list[str]) -> None:
     out = Path(
         options.resume or options.out or f"runs/{options.preset or config.experiment.family_name.replace(':', '.')}"
     )
-    with Display(config.run.iterations) as display:
+    with Display(config.run) as display:
         try:
             if options.resume:
                 resume(out, config, watch=display)

@@ -18,7 +18,10 @@ class Run:
     """How a run is carried out."""
 
     iterations: int = 200
-    """Meta-updates."""
+    """Meta-updates, at most."""
+    minutes: float = 0.0
+    """Stop after the meta-update in which training has taken so many minutes, which schedules then follow where they
+    end first; 0 for no such bound. Such a run does not repeat bit for bit."""
     trials: int = 1_000
     """Trials played for one meta-update, each of a task of its own."""
     parts: int = 2
@@ -74,6 +77,7 @@ class Run:
     def __post_init__(self) -> None:
         for field in ("iterations", "trials", "parts", "checkpoint_every", "keep", "replay_mb", "replay_shards"):
             require(getattr(self, field) >= 1, field, getattr(self, field), "at least 1")
+        require(0 <= self.minutes < float("inf"), "minutes", self.minutes, "a finite number of at least 0")
         counts = "tasks seed max_staleness actors max_restarts learner_threads evaluation_episodes"
         for field in counts.split():
             require(getattr(self, field) >= 0, field, getattr(self, field), "at least 0")
@@ -94,6 +98,11 @@ class Run:
             self.evaluation_tasks,
             "0, or 2 and more",
         )
+
+    def progress(self, iteration: int, seconds: float) -> float:
+        """Share of the run that is done, in [0, 1], after so many meta-updates and so many seconds of training."""
+        spent = seconds / (60 * self.minutes) if self.minutes else 0.0
+        return min(1.0, max(iteration / self.iterations, spent))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,13 +8,14 @@ from typing import Any
 from rich.console import Console
 from rich.progress import (
     BarColumn,
-    MofNCompleteColumn,
     Progress,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+
+from .config import Run
 
 PLAIN_SECONDS = 5.0
 """Between two lines of a log that is not a terminal."""
@@ -23,16 +24,14 @@ PLAIN_SECONDS = 5.0
 class Display:
     """Called with every iteration's metrics."""
 
-    def __init__(self, iterations: int) -> None:
+    def __init__(self, run: Run) -> None:
         self._console = Console(stderr=True)
-        self._iterations = iterations
+        self._run = run
         self._last = 0.0
         self._progress: Progress | None = None
         self._bar = TaskID(0)
         if sys.stderr.isatty():
             self._progress = Progress(
-                TextColumn("iteration"),
-                MofNCompleteColumn(),
                 BarColumn(),
                 TextColumn("{task.description}"),
                 TimeElapsedColumn(),
@@ -40,7 +39,7 @@ class Display:
                 TimeRemainingColumn(),
                 console=self._console,
             )
-            self._bar = self._progress.add_task("starting Ray", total=iterations)
+            self._bar = self._progress.add_task("starting Ray", total=1.0)
 
     def __enter__(self) -> "Display":
         if self._progress:
@@ -64,8 +63,11 @@ class Display:
             text += f"  restarts {line['restarts']}"
         if line["diverged"]:
             text += f"  diverged {line['diverged']}"
+        bound = "" if self._run.minutes else f"/{self._run.iterations}"
+        text = f"iteration {line['iteration']}{bound}  {text}"
+        done = self._run.progress(line["iteration"], line["seconds"])
         if self._progress:
-            self._progress.update(self._bar, completed=line["iteration"], description=text)
-        elif time.monotonic() - self._last >= PLAIN_SECONDS or line["iteration"] == self._iterations:
+            self._progress.update(self._bar, completed=done, description=text)
+        elif time.monotonic() - self._last >= PLAIN_SECONDS or done == 1:
             self._last = time.monotonic()
-            print(f"iteration {line['iteration']}/{self._iterations}  {text}", file=sys.stderr, flush=True)
+            print(text, file=sys.stderr, flush=True)

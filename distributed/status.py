@@ -51,7 +51,19 @@ class Status(NamedTuple):
 
     @property
     def finished(self) -> bool:
-        return self.line.get("iteration", 0) >= self.config["run"]["iterations"]
+        return self.line.get("iteration", 0) >= self.config["run"]["iterations"] or self._minutes_left == 0
+
+    @property
+    def _minutes_left(self) -> float | None:
+        """Of training, where the run is bounded by that."""
+        minutes = self.config["run"].get("minutes", 0)
+        return max(0.0, minutes - self.line.get("seconds", 0) / 60) if minutes else None
+
+    @property
+    def seconds_left(self) -> float:
+        """Until it has finished, as far as can be told after its first iteration."""
+        by_iterations = self.line["seconds"] * (self.config["run"]["iterations"] / self.line["iteration"] - 1)
+        return by_iterations if self._minutes_left is None else min(by_iterations, 60 * self._minutes_left)
 
 
 class Notice:
@@ -219,7 +231,7 @@ def _rows(run: Status) -> list[tuple[str, str]]:
     if not run.line:
         return [*rows, ("iteration", f"0 of {total}, {_heard(run)}")]
     done, seconds = line["iteration"], line["seconds"]
-    left = "" if run.finished else f", about {_clock(seconds / done * (total - done))} left"
+    left = "" if run.finished else f", about {_clock(run.seconds_left)} left"
     episodes = [f"{number}: {value:.3f}" for number, value in by_episode(line).items()]
     parts = {"waiting": "seconds_waiting", "updating": "seconds_updating", "broadcasting": "seconds_broadcasting"}
     whole = sum(line[entry] for entry in parts.values())

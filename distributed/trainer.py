@@ -196,7 +196,7 @@ def _run(config: Config, out: Path, watch: Watch, *, fresh: bool, overwrite: boo
         finally:
             if learner.version % run.checkpoint_every or (stopping.is_set() and not learner.version):
                 save()
-        if learner.version < run.iterations:
+        if run.progress(learner.version, counts["seconds"]) < 1:
             raise Interrupted(learner.version)
 
 
@@ -228,7 +228,7 @@ class _Loop:
         requested = learner.version
         already = {(assignment.iteration, assignment.part) for assignment in self._store.begin(learner.version)}
         self._publish()
-        while learner.version < run.iterations:
+        while (progress := run.progress(learner.version, self.counts["seconds"])) < 1:
             start = time.perf_counter()
             while requested <= min(learner.version + ahead, run.iterations - 1):
                 tasks = self._order.choose(requested, run.trials)
@@ -247,7 +247,7 @@ class _Loop:
             batch = concatenate(trajectories) if on_policy else self._store.replay
             staleness = [learner.version - each.summary.version for each in taken]
             waited = time.perf_counter()
-            update = self._thread.submit(learner.update, batch, learner.version / run.iterations)
+            update = self._thread.submit(learner.update, batch, progress)
             metrics = self._meanwhile(update) if ahead else update.result()
             updated = time.perf_counter()
             self._store.learned(sorted(played))
