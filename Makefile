@@ -19,6 +19,7 @@ bench: $(VENV)/ready
 	for work in W1 W2 W3; do $(BIN)/python benchmarks/throughput.py --work $$work || exit 1; done
 	$(BIN)/python benchmarks/physics.py
 	$(BIN)/python benchmarks/store.py
+	$(BIN)/python benchmarks/coordinator.py
 
 $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
