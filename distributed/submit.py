@@ -52,7 +52,7 @@ class Submit:
     modules: tuple[str, ...] = ()
     """Python files, or folders of packages, that the run imports beside innerloop: a family of your own."""
     gpus: float = -1.0
-    """GPUs that nothing else may use meanwhile; by default one, if the learner's node has any."""
+    """GPUs that nothing else may use meanwhile; -1 for one, if the learner's node has any."""
 
     def __post_init__(self) -> None:
         require(
@@ -105,19 +105,14 @@ def submit(options: Submit, training: list[str]) -> int:
     logging.getLogger("ray").setLevel(logging.WARNING)
     for name in ("ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    client = JobSubmissionClient(address, headers=headers)
-    with tempfile.TemporaryDirectory(prefix="innerloop-") as folder:
-        code = Path(folder) / "code"
-        unpack(Path(options.wheel) if options.wheel else build(Path(folder)), code)
-        for module in map(Path, options.modules):
-            copy(module, code / module.resolve().name)
-        job = client.submit_job(
-            entrypoint=f"cd ~ && python -m innerloop train --address auto {shlex.join(training)}".rstrip(),
-            runtime_env={"working_dir": str(code), "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_SECONDS)}},
-            metadata={"innerloop": __version__},
-            entrypoint_label_selector=place.selector or None,
-            entrypoint_num_gpus=gpus or None,
-        )
+    try:
+        client = JobSubmissionClient(address, headers=headers)
+        job = _send(client, options, place, gpus, training)
+    except KeyboardInterrupt:
+        _say("interrupted before the job was sent.")
+        return 130
+    except (RuntimeError, OSError) as error:
+        raise BadInput(f"address is {address!r}, which does not take the job ({_first_line(error)}).") from error
     later = (
         f"Follow it: ray job logs --follow --address {address} {job}  Stop it: ray job stop --address {address} {job}"
     )
@@ -129,6 +124,22 @@ def submit(options: Submit, training: list[str]) -> int:
     except KeyboardInterrupt:
         _say(f"job {job} goes on. {later}")
         return 130
+
+
+def _send(client: JobSubmissionClient, options: Submit, place: Place, gpus: float, training: list[str]) -> str:
+    """The job's name."""
+    with tempfile.TemporaryDirectory(prefix="innerloop-") as folder:
+        code = Path(folder) / "code"
+        unpack(Path(options.wheel) if options.wheel else build(Path(folder)), code)
+        for module in map(Path, options.modules):
+            copy(module, code / module.resolve().name)
+        return client.submit_job(
+            entrypoint=f"cd ~ && python -m innerloop train --address auto {shlex.join(training)}",
+            runtime_env={"working_dir": str(code), "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_SECONDS)}},
+            metadata={"innerloop": __version__},
+            entrypoint_label_selector=place.selector or None,
+            entrypoint_num_gpus=gpus or None,
+        )
 
 
 class Follower:

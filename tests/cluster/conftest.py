@@ -3,11 +3,14 @@
 import json
 import os
 import re
+import select
 import shutil
 import socket
+import socketserver
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -21,7 +24,7 @@ import pytest
 import yaml
 
 CLUSTER = Path(__file__).parents[2] / "cluster"
-START_SECONDS = 90.0
+START_SECONDS = 240
 
 
 def read(name: str) -> dict[str, Any]:
@@ -68,7 +71,7 @@ class Running:
             env=self.environment | more,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=300,
             check=False,
         )
 
@@ -101,11 +104,43 @@ def process(command: str, home: Path, environment: dict[str, str]) -> Iterator[s
     try:
         yield started
     finally:
-        family = [psutil.Process(started.pid), *psutil.Process(started.pid).children(recursive=True)]
+        family: list[psutil.Process] = []
+        with suppress(psutil.NoSuchProcess):  # it could not be started
+            family = [psutil.Process(started.pid), *psutil.Process(started.pid).children(recursive=True)]
         for each in family:
             with suppress(psutil.NoSuchProcess):
                 each.kill()
         psutil.wait_procs(family, timeout=10)
+
+
+class Interrupted(socketserver.ThreadingTCPServer):
+    """A way to a dashboard that breaks once: in the middle of the first log that is followed."""
+
+    daemon_threads = True
+
+    def __init__(self, address: str) -> None:
+        self.there = "127.0.0.1", int(address.rpartition(":")[2])
+        self.broken = 0
+        super().__init__(("127.0.0.1", 0), Interruption)
+
+
+class Interruption(socketserver.BaseRequestHandler):
+    server: Interrupted
+
+    def handle(self) -> None:
+        with socket.create_connection(self.server.there) as there, suppress(OSError):
+            sides = {self.request: there, there: self.request}
+            followed = False
+            while True:
+                for side in select.select(list(sides), [], [])[0]:
+                    data = side.recv(65536)
+                    if not data:
+                        return
+                    sides[side].sendall(data)
+                    followed = followed or b"/logs/tail" in data
+                    if followed and not self.server.broken and b"Running entrypoint" in data:
+                        self.server.broken += 1
+                        return
 
 
 def wait_until(condition: Any, started: subprocess.Popen[bytes], home: Path) -> None:
@@ -176,3 +211,11 @@ def running(readme: Readme, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         started = stack.enter_context(process(worker, home, environment))
         wait_until(lambda: nodes() == 2, started, home)
         yield cluster
+
+
+@pytest.fixture
+def interrupted(running: Running) -> Iterator[Interrupted]:
+    with Interrupted(running.address) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        yield server
+        server.shutdown()

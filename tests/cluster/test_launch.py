@@ -61,20 +61,32 @@ def status(arguments: list[str]) -> Any:
 
 
 def test_a_run_is_sent_with_its_code_and_followed_to_its_end(
-    with_token: Any, readme: Any, wheel: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    with_token: Any,
+    interrupted: Any,
+    readme: Any,
+    wheel: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The README's command; a family that is sent along notes on which node its trials are played, by which code."""
+    """The README's command, over a connection that breaks while the log is shown.
+
+    A family that is sent along notes on which node its trials are played, and by which code.
+    """
     running = with_token
     (running.home / "probe.py").write_text(PROBE)
     command = readme.command("Machines that you have", "innerloop submit")
-    command = command.replace("http://127.0.0.1:8265", running.address).replace("/home/ubuntu", str(running.home))
+    command = command.replace("127.0.0.1:8265", f"127.0.0.1:{interrupted.server_address[1]}").replace(
+        "/home/ubuntu", str(running.home)
+    )
     assert " -- --preset first " in command
     command = command.replace(" -- ", " --modules probe.py -- ") + f" --family probe:Noting {SMALL}"
     monkeypatch.setenv("INNERLOOP_REDIS_PASSWORD", CANARY)
     monkeypatch.setattr("innerloop.distributed.submit.build", lambda folder: wheel)  # has been built so already
     assert status(shlex.split(command)[1:]) == 0
     done = capsys.readouterr()
-    assert "iteration 3/3  return" in done.out
+    assert interrupted.broken == 1
+    for once in ("Running entrypoint for job", "iteration 3/3  return", "agent: innerloop.actors"):
+        assert done.out.count(once) == 1, done.out
     assert len((running.home / "runs/first/metrics.jsonl").read_text().splitlines()) == 3
     noted = {tuple(line.split()) for line in (running.home / "noted").read_text().splitlines()}
     played = {code for role, code in noted if role == "rollout"}

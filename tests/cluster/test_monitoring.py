@@ -88,3 +88,14 @@ def test_grafana_finds_prometheus_and_the_dashboard_where_compose_puts_them() ->
     written = [mount.split(":")[:2] for mount in services["head"]["volumes"]]
     [place] = [pair for pair in shared if Path(file).is_relative_to(pair[1])]
     assert place in written  # the head's directory, at the same path: Ray's link in it is absolute
+
+
+def test_the_documentation_names_every_metric_and_no_other() -> None:
+    text = (CLUSTER.parent / "docs" / "watching.md").read_text()
+    rows = text.partition("## The metrics")[2].partition("What nodes and GPUs do")[0].splitlines()
+    named = {
+        name
+        for row in rows
+        for name in re.findall(r"`([a-z_]+)(?:{[a-z,]+})?`", row.split("|")[1] if "|" in row else "")
+    }
+    assert {f"ray_innerloop_{name}" for name in named} == MADE_OF
