@@ -24,12 +24,13 @@ from ray._raylet import GcsClient
 from ray.cluster_utils import Cluster
 from ray.experimental.internal_kv import _internal_kv_get
 
-from innerloop.actors.actor import Actor
+from innerloop.actors.actor import Actor, Assignment
 from innerloop.distributed.broadcast import Broadcast
 from innerloop.distributed.config import Config, configure
 from innerloop.distributed.nodes import Nodes
 from innerloop.distributed.pool import Member, Pool
 from innerloop.distributed.remote import Remote
+from innerloop.distributed.store import RayStore, Summary
 from innerloop.distributed.trainer import assignments, train
 from innerloop.learner.checkpoint import Checkpoints
 from innerloop.learner.learner import Learner
@@ -163,15 +164,22 @@ def asked() -> int:
 
 
 class Reader:
-    """Does with weights what an actor of the pool does."""
+    """Does with objects what an actor of the pool does."""
 
     def read(self, version: int, weights: list[Any]) -> float:
         return float(ray.get(weights[0])["weights"].sum())
 
+    def make(self) -> np.ndarray:
+        return np.ones(1_000_000, np.float32)
+
 
 def copies(cluster: Cluster, readers: int = 3) -> Line:
-    """What a node receives of one broadcast to several actors on it, by its own account, in sizes of the weights."""
-    name = cluster.add_node(num_cpus=readers, labels={"role": "readers"}).node_id
+    """What a node receives of one broadcast to several actors on it, by its own account, in sizes of the weights.
+
+    Then the node dies, with a trajectory that nobody has fetched.
+    """
+    node = cluster.add_node(num_cpus=readers, labels={"role": "readers"})
+    name = node.node_id
     options = {"num_cpus": 1, "label_selector": {"role": "readers"}}
     actors = [ray.remote(Reader).options(**options).remote() for _ in range(readers)]
     weights, broadcast = np.ones(3_000_000, np.float32), Broadcast()
@@ -182,7 +190,17 @@ def copies(cluster: Cluster, readers: int = 3) -> Line:
         while received(name) == before:
             time.sleep(REPORT)
     time.sleep(4 * REPORT)  # what would come after
-    return {"right": sums == [3_000_000] * readers, "received": (received(name) - before) / weights.nbytes}
+    found = {"right": sums == [3_000_000] * readers, "received": (received(name) - before) / weights.nbytes}
+    # What lies on a node that dies before it was fetched is lost, and nothing else; nobody waits for it.
+    store, summary = RayStore(), Summary(1, 0, np.zeros((1, 1)), 0, 0.0)
+    there = actors[0].make.remote()
+    ray.wait([there], fetch_local=False)
+    cluster.remove_node(node, allow_graceful=False)
+    for part, reference in enumerate((there, ray.put(weights))):
+        store.append(Assignment(0, part, 1), summary, reference)
+    clock, taken = time.monotonic(), store.take(2, 0)
+    found["lost"] = [assignment.part for assignment in taken.lost]
+    return found | {"taken": [each.part for each in taken.trajectories], "seconds": time.monotonic() - clock}
 
 
 def received(name: str) -> float:

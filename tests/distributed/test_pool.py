@@ -100,6 +100,12 @@ def test_weights_come_to_a_node_once_for_all_its_actors(elastic: dict[str, Any])
     assert 1 <= elastic["copies"]["received"] < 1.01  # three actors; the hundredth is what Ray says about the object
 
 
+def test_a_trajectory_that_was_on_a_dead_node_is_lost_and_no_other(elastic: dict[str, Any]) -> None:
+    assert elastic["copies"]["lost"] == [0]
+    assert elastic["copies"]["taken"] == [1]
+    assert elastic["copies"]["seconds"] < 20  # until Ray has noticed
+
+
 @pytest.mark.usefixtures("own_ray")
 def test_without_an_actor_that_does_not_raise_the_run_ends_in_one_sentence(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
