@@ -1,4 +1,4 @@
-"""The command `innerloop`: train, submit, status, evaluate, plot, list."""
+"""The command `innerloop`: train, submit, status, evaluate, plot, reproduce, list."""
 
 import argparse
 import contextlib
@@ -28,7 +28,9 @@ from .directory import saved_config
 from .display import Display
 from .plot import plot
 from .pool import ActorsDied
+from .published import TABLES
 from .report import evaluation, table
+from .reproduce import Reproduce, reproduce
 from .status import show
 from .submit import Submit, submit
 from .trainer import Interrupted, resume, train
@@ -44,7 +46,8 @@ commands
   status     how a run is doing, in a directory or on a cluster
   evaluate   evaluate a trained agent on fresh held-out tasks
   plot       draw the curves of one or several runs
-  list       families, algorithms, memories and presets that can be named
+  reproduce  train and evaluate a paper's table, published and measured side by side
+  list       families, algorithms, memories, presets and tables that can be named
 
 innerloop COMMAND --help explains a command's options.
 To begin:  innerloop train --preset first
@@ -298,9 +301,18 @@ def _plot(rest: list[str]) -> None:
         print(file)
 
 
+def _reproduce(rest: list[str]) -> None:
+    options = parse(Reproduce, rest, "innerloop reproduce")
+    try:
+        sys.exit(reproduce(options))
+    except (Interrupted, KeyboardInterrupt):
+        print("\ninnerloop: stopped, and what was trained is saved; the same command goes on", file=sys.stderr)
+        sys.exit(130)
+
+
 @dataclass(frozen=True)
 class List:
-    """List what can be named: families, algorithms, memories and presets, each with what it is."""
+    """List what can be named: families, algorithms, memories, presets and tables, each with what it is."""
 
 
 def _list(rest: list[str]) -> None:
@@ -312,6 +324,9 @@ def _list(rest: list[str]) -> None:
     print("presets")
     for name, preset in PRESETS.items():
         print(f"  {name:<20} {preset.about}")
+    print("tables of papers, for innerloop reproduce")
+    for name, paper in TABLES.items():
+        print(f"  {name:<20} {paper.about}")
     print("Wherever a family, an algorithm or a memory is named, package.module:attribute works too.")
 
 
@@ -321,5 +336,6 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "status": _status,
     "evaluate": _evaluate,
     "plot": _plot,
+    "reproduce": _reproduce,
     "list": _list,
 }

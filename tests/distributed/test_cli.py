@@ -72,6 +72,7 @@ def final(run: Path) -> dict[str, np.ndarray]:
         (["evaluate", "/nowhere"], ["/nowhere", "no checkpoint"]),
         (["evaluate", "/nowhere", "--tasks", "1"], ["tasks is 1", "at least 2"]),
         (["evaluate"], ["Directory of the run", "evaluate --help"]),
+        (["reproduce", "rl2-mdps", "--address", "127.0.0.1:1"], ["address is '127.0.0.1:1'", "refused"]),
         (["plot", "/nowhere"], ["/nowhere", "metrics.jsonl"]),
         (["trian"], ["command is 'trian'", "train"]),
     ],

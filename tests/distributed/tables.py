@@ -1,0 +1,14 @@
+"""A table of two cells that take seconds."""
+
+from innerloop.distributed.published import Cell, Table
+
+SMALL = {"episodes": 5, "hidden": 16, "encoder": 0, "trials": 64, "checkpoint_every": 1000}
+TINY = Table(
+    "A tiny table.",
+    "return",
+    {"RL²": {"memory": "lstm"}},
+    {
+        "5,2": Cell({"family": "bernoulli-bandit", "arms": 2} | SMALL, 0.01, {"Random": 2.5, "RL²": 3.2}),
+        "5,3": Cell({"family": "bernoulli-bandit", "arms": 3} | SMALL, 0.01, {"Random": 2.5}),
+    },
+)
