@@ -29,6 +29,7 @@ from .directory import WRITTEN, name_of, remove, saved_config
 from .metrics import Journal
 from .nodes import Nodes
 from .pool import Pool
+from .saving import Saver
 from .session import ray_session, stop_signals
 from .status import Notice
 from .store import Store, Summary, open_store, summarise
@@ -72,6 +73,7 @@ def train(config: Config, out: str | Path, *, overwrite: bool = False, watch: Wa
         BadInput: the directory holds a run already, or something of the configuration cannot be used.
         Interrupted: Ctrl-C, or SIGTERM; the state is saved.
         Diverged: a gradient was not finite; the last whole version is saved.
+        Unsaved: none of its checkpoints could be written.
     """
     out = Path(out)
     if any((out / name).exists() for name in (*WRITTEN, "checkpoints")) and not overwrite:
@@ -120,6 +122,7 @@ def _run(config: Config, out: Path, watch: Watch, *, fresh: bool, overwrite: boo
         "restarts": 0,
         "lost_trials": 0,
         "diverged": 0,
+        "checkpoints_failed": 0,
     }
     if not fresh:
         saved = Checkpoints(checkpoint_place(str(out))).newest()
@@ -152,11 +155,11 @@ def _run(config: Config, out: Path, watch: Watch, *, fresh: bool, overwrite: boo
             stack.callback(lambda: None if learner.version or stopping.is_set() else remove(out))
         try:
             out.mkdir(parents=True, exist_ok=True)
+            saved_as = config.to_json()
+            write_whole(str(out / "config.json"), json.dumps(saved_as, indent=1).encode())
+            journal = Journal(out, learner.version)
         except OSError as error:
             raise BadInput(f"out is {str(out)!r}; expected a directory that can be written ({error}).") from error
-        saved_as = config.to_json()
-        write_whole(str(out / "config.json"), json.dumps(saved_as, indent=1).encode())
-        journal = Journal(out, learner.version)
         stack.callback(journal.close)
         notice, telemetry = Notice(config), Telemetry(config, counts | {"iteration": learner.version})
         stack.callback(notice.close)
@@ -180,11 +183,7 @@ def _run(config: Config, out: Path, watch: Watch, *, fresh: bool, overwrite: boo
         stack.callback(pool.close)
         loop = _Loop(config, learner, pool, store, order, counts)
 
-        def save() -> None:
-            arrays, numbers = learner.state()
-            pieces.save(learner.version, store.export())
-            checkpoints.save(arrays | order.state(), numbers | loop.counts, saved_as)
-
+        saver = Saver(checkpoints, pieces, learner, order, store, loop.counts, saved_as)
         try:
             for line in loop.iterations(stopping):
                 journal.write(line)
@@ -192,10 +191,11 @@ def _run(config: Config, out: Path, watch: Watch, *, fresh: bool, overwrite: boo
                 telemetry.record(line)
                 watch(line)
                 if learner.version % run.checkpoint_every == 0:
-                    save()
+                    saver.save()
         finally:
             if learner.version % run.checkpoint_every or (stopping.is_set() and not learner.version):
-                save()
+                saver.save()
+        saver.end()
         if run.progress(learner.version, counts["seconds"]) < 1:
             raise Interrupted(learner.version)
 

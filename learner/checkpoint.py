@@ -1,8 +1,8 @@
 """Checkpoints: arrays as safetensors, everything else as JSON, written so that a half-written one is never read.
 
 A checkpoint is two files, `00000120.safetensors` and `00000120.json`. The JSON is written last and carries the size and
-SHA-256 of the other: without it, or with another sum, the checkpoint does not count. The place is a local path or any
-fsspec URL (`s3://…`, `gs://…`, `memory://…`).
+SHA-256 of the other, and a sum of itself: without it, or with another sum, the checkpoint does not count. The place is
+a local path or any fsspec URL (`s3://…`, `gs://…`, `memory://…`).
 """
 
 import contextlib
@@ -72,9 +72,16 @@ class Checkpoints:
             "numbers": numbers,
             "config": config,
         }
-        self._fs.makedirs(self._root, exist_ok=True)
-        self._write(f"{name}.safetensors", data)
-        self._write(f"{name}.json", json.dumps(about, indent=1).encode())
+        about["seal"] = _seal(about)
+        try:
+            self._fs.makedirs(self._root, exist_ok=True)
+            self._write(f"{name}.safetensors", data)
+            self._write(f"{name}.json", json.dumps(about, indent=1).encode())
+        except Exception as error:  # whatever a file system of fsspec raises
+            with contextlib.suppress(Exception):
+                if name not in self.names():  # its arrays alone would take room for nothing
+                    self._fs.rm(f"{self._root}/{name}.safetensors")
+            raise error if isinstance(error, OSError) else OSError(f"{type(error).__name__}: {error}") from error
         self.delete(self.names()[: -self._keep])
 
     def names(self) -> list[str]:
@@ -130,6 +137,10 @@ class Checkpoints:
         )
         if hashlib.sha256(data).hexdigest() != digest:
             raise BadInput(f"checkpoint {where!r} is not what was written; expected SHA-256 {digest}.")
+        if about.pop("seal", None) not in (None, _seal(about)):  # older ones have none
+            raise BadInput(
+                f"checkpoint {where!r} is not what was written; its JSON was changed, expected the original."
+            )
         return Checkpoint(decode(data), numbers, config, skipped)
 
     def size(self, name: str) -> int:
@@ -147,6 +158,11 @@ class Checkpoints:
             write_whole(path, data)
         else:
             self._fs.pipe_file(path, data)  # object stores show a file only once it is whole
+
+
+def _seal(about: dict[str, Any]) -> str:
+    """Tells whether a checkpoint's JSON was changed."""
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
 
 
 class Pieces:
