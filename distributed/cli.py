@@ -30,6 +30,7 @@ from .plot import plot
 from .pool import ActorsDied
 from .published import TABLES
 from .report import evaluation, table
+from .saving import FULL, Unsaved
 from .reproduce import Reproduce, reproduce
 from .status import show
 from .submit import Submit, submit
@@ -67,11 +68,16 @@ def main(arguments: list[str] | None = None) -> None:
         COMMANDS[command](rest)
     except BadInput as error:
         _refuse(str(error))
-    except (Diverged, ActorsDied) as error:
+    except (Diverged, ActorsDied, Unsaved) as error:
         print(f"innerloop: {error}", file=sys.stderr)
         sys.exit(1)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        print(f"innerloop: {error}; expected room on the disk.", file=sys.stderr)
+        sys.exit(1)
 
 
 def _refuse(sentence: str) -> NoReturn:
