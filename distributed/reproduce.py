@@ -121,14 +121,17 @@ def _file_name(text: str) -> str:
 
 
 def _config(table: Table, cell: str, column: str, options: Reproduce, threads: int) -> Config:
-    minutes = options.budget or table.cells[cell].minutes
-    return configure(
-        **{"iterations": 1_000_000}
-        | table.cells[cell].options
-        | table.learned[column]
-        | {"minutes": float(minutes), "seed": options.seed, "address": options.address, "evaluation_tasks": 0}
-        | {"learner_threads": threads}
-    )
+    given: dict[str, Any] = {
+        "iterations": 1_000_000,
+        **table.cells[cell].options,
+        **table.learned[column],
+        "minutes": float(options.budget or table.cells[cell].minutes),
+        "seed": options.seed,
+        "address": options.address,
+        "learner_threads": threads,
+        "evaluation_tasks": 0,
+    }
+    return configure(**given)
 
 
 def _check(config: Config, place: Path) -> None:
