@@ -135,7 +135,7 @@ def of_cluster(address: str) -> list[Status]:
         return ask(address, f"/api/v0/{what}?{urlencode(about)}", headers)
 
     found: dict[str, Status] = {}
-    silent: BadInput | None = None
+    silent = False
     for node in told("nodes", limit="10000")["data"]["result"]["result"]:
         if node["state"] != "ALIVE":
             continue
@@ -145,10 +145,10 @@ def of_cluster(address: str) -> list[Status]:
             for file in itertools.chain.from_iterable(files.values()):
                 run = Status(**told("logs/file", node_id=place, filename=file, lines="-1"))
                 found[run.name] = run  # several nodes of one machine may share their logs
-        except BadInput as error:  # it is only just coming up, or going
-            silent = error
+        except BadInput:  # it is only just coming up, or going
+            silent = True
     if silent and not found:
-        raise silent
+        raise BadInput(f"address is {address!r}, where not every node answers yet; expected a cluster that is up.")
     return sorted(found.values(), key=lambda each: -each.time)
 
 

@@ -51,6 +51,7 @@ COUNTERS = (
     Metric("drops_total", DROPS, "discarded", "cause=discarded"),
     Metric("evicted_trials_total", "Trials that left the replay because it was full.", "replay_evicted"),
     Metric("replay_lost_trials_total", "Trials of the replay that were lost with their shard.", "replay_lost"),
+    Metric("failed_checkpoints_total", "Checkpoints that could not be written.", "checkpoints_failed"),
     Metric("actor_restarts_total", "Actors that failed and were replaced.", "restarts"),
     Metric("phase_seconds_total", SECONDS, "seconds_waiting", "phase=wait", adds=True),
     Metric("phase_seconds_total", SECONDS, "seconds_updating", "phase=update", adds=True),
@@ -71,9 +72,9 @@ GAUGES = (
     Metric("store_waiting_trajectories", "Trajectories that wait for the learner.", "store_waiting"),
     Metric("store_trials", "Trials in replay; 0 where nothing is replayed.", "replay_trials"),
     Metric("store_bytes", "Of the trials in replay; 0 where nothing is replayed.", "replay_bytes"),
-    Metric("phase_seconds", LAST, "seconds_waiting", "phase=wait"),
-    Metric("phase_seconds", LAST, "seconds_updating", "phase=update"),
-    Metric("phase_seconds", LAST, "seconds_broadcasting", "phase=broadcast"),
+    Metric("iteration_phase_seconds", LAST, "seconds_waiting", "phase=wait"),
+    Metric("iteration_phase_seconds", LAST, "seconds_updating", "phase=update"),
+    Metric("iteration_phase_seconds", LAST, "seconds_broadcasting", "phase=broadcast"),
     Metric("learner_gpu_bytes", "The most GPU memory that the learner held; 0 without a GPU.", "gpu_bytes"),
 )
 

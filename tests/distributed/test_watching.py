@@ -1,0 +1,256 @@
+"""A real run, watched in every way: Prometheus with the dashboard's queries, Ray's dashboard, `innerloop status`."""
+
+import json
+import math
+import os
+import re
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import psutil
+import pytest
+import torch
+from prometheus_server import PrometheusServer, queries
+
+from innerloop.distributed.cli import main
+from innerloop.distributed.dashboard import ask
+from innerloop.distributed.metrics import read_lines
+from innerloop.distributed.status import of_cluster
+from innerloop.envs.errors import BadInput
+
+REPORT_SECONDS = 2
+"""Between reports of Ray's processes; the default is 10."""
+RUN = (
+    "train --family sparse-point-navigation --algorithm pearl --episodes 2 --horizon 5 --hidden 8 --layers 1 "
+    "--trials 6 --tasks 5 --parts 2 --steps-per-task 8 --context 4 --encoder-hidden 8 --tasks-per-batch 3 "
+    "--warm-up 60 --ratio 0.02 --mode overlapped --replay-mb 1 --replay-shards 2 --iterations 1000000 "
+    "--checkpoint-every 1000000 --learner-threads 1 --evaluation-tasks 0"
+)
+ONLY_WITH_A_GPU = {"GPU utilisation, A", "GPU memory, A"}
+"""Queries of what Ray's nodes say of their GPUs; without one they say nothing, so that all to test is the query."""
+
+
+class Watched(NamedTuple):
+    """The run, and who watches it."""
+
+    out: Path
+    prometheus: PrometheusServer
+    address: str
+    """Of the dashboard."""
+    headers: dict[str, str]
+
+    def lines(self) -> list[dict[str, Any]]:
+        return read_lines(self.out / "metrics.jsonl")
+
+    def asked(self, query: str) -> dict[str, list[Any]]:
+        return self.prometheus.ask("query", query=query)["result"]
+
+
+def until(holds: Callable[[], Any], seconds: float, what: str | Callable[[], str]) -> Any:
+    """What `holds` returns, as soon as that is something; `what` is the matter if it is not."""
+    end = time.monotonic() + seconds
+    while not (found := holds()):
+        assert time.monotonic() < end, what if isinstance(what, str) else what()
+        time.sleep(0.2)
+    return found
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextmanager
+def started(command: list[str], log: Path, more: dict[str, str]) -> Iterator[None]:
+    """A command; what it started ends with it."""
+    with log.open("wb") as file:
+        process = psutil.Popen(command, env=os.environ | more, stdout=file, stderr=file, start_new_session=True)
+    try:
+        yield
+        assert process.poll() is None, log.read_text()
+    finally:
+        family = [process, *process.children(recursive=True)] if process.is_running() else []
+        process.send_signal(signal.SIGINT)
+        _, left = psutil.wait_procs(family, timeout=30)
+        for each in left:
+            with suppress(psutil.NoSuchProcess):
+                each.kill()
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+    """A run on a cluster of one node, in a directory with a short name: socket paths may not be long."""
+    home, token, directory = (
+        Path(tempfile.mkdtemp(prefix="ray-")),
+        secrets.token_hex(32),
+        tmp_path_factory.mktemp("run"),
+    )
+    prometheus = PrometheusServer(directory, home / "prom_metrics_service_discovery.json")
+    more = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token, "RAY_metrics_report_interval_ms": f"{REPORT_SECONDS}000"}
+    gcs, address = free_port(), f"http://127.0.0.1:{free_port()}"
+    ports = f"--port={gcs} --dashboard-port={address.rpartition(':')[2]} --dashboard-agent-listen-port=0"
+    head = f"start --head --block --node-ip-address=127.0.0.1 --num-cpus=2 --temp-dir={home} {ports}"
+    ray = str(Path(sys.executable).with_name("ray"))
+    train = [sys.executable, "-m", "innerloop", *RUN.split(), "--address", f"127.0.0.1:{gcs}"]
+    run = Watched(directory / "run", prometheus, address, {"Authorization": f"Bearer {token}"})
+    try:
+        with started([ray, *head.split()], directory / "head", more):
+            until(lambda: (home / "prom_metrics_service_discovery.json").exists(), 240, "Ray does not start")
+            with started([*train, "--out", str(run.out)], directory / "said", more):
+                until(lambda: len(run.lines()) > 2, 240, (directory / "said").read_text)
+                prometheus.wait(60)
+                yield run
+    finally:
+        prometheus.close()
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def test_every_query_of_the_dashboard_gives_data(watched: Watched) -> None:
+    missing = queries()
+    assert len(missing) > 35
+    assert missing.keys() > ONLY_WITH_A_GPU
+    if not torch.cuda.is_available():
+        for name in ONLY_WITH_A_GPU:
+            watched.asked(missing.pop(name))  # it must be a query all the same
+
+    def all_found() -> bool:
+        for name, query in list(missing.items()):
+            found = watched.asked(query)
+            if found and all(math.isfinite(float(each["value"][1])) for each in found):
+                del missing[name]
+        return not missing
+
+    until(all_found, 90, f"no data for {missing}")
+
+
+def test_prometheus_says_what_the_run_says(watched: Watched) -> None:
+    wanted = '{__name__=~"ray_innerloop_.+"}'
+
+    def settled() -> list[Any]:
+        found = watched.asked(wanted)
+        return found if any(each["metric"]["__name__"] == "ray_innerloop_episode_return" for each in found) else []
+
+    found = until(settled, 60, "no metrics of the run")
+    lines = watched.lines()
+    name = json.loads((watched.out / "config.json").read_text())["run"]["name"]
+    told: dict[tuple[str, str], float] = {}
+    for each in found:
+        metric = each["metric"]
+        assert metric["run"] == name
+        assert not any(label.startswith("otel") for label in metric)
+        label = next((metric[key] for key in ("episode", "phase", "cause", "statistic") if key in metric), "")
+        told[metric["__name__"].removeprefix("ray_innerloop_"), label] = float(each["value"][1])
+    for key, entry in {
+        ("iteration", ""): "iteration",
+        ("env_steps_total", ""): "env_steps",
+        ("trials_total", ""): "trials",
+        ("trial_return", ""): "return",
+        ("episode_return", "1"): "return_episode_1",
+        ("episode_return", "2"): "return_episode_2",
+        ("iteration_phase_seconds", "update"): "seconds_updating",
+        ("learner_statistic", "critic_loss"): "critic_loss",
+        ("store_bytes", ""): "replay_bytes",
+        ("store_trials", ""): "replay_trials",
+    }.items():
+        assert told[key] in {line.get(entry) for line in lines}, key  # exactly, of some iteration
+    assert told["run_info", ""] == 1
+    assert told["actors_alive", ""] == told["actors_wanted", ""] == lines[-1]["actors_alive"]
+    causes = {cause for metric, cause in told if metric == "drops_total"}
+    assert causes == {"stale", "lost", "quarantined", "discarded"}
+    kinds = watched.prometheus.ask("metadata")
+    for metric, _ in told:
+        # Where it was asked for the newer format, Prometheus knows a counter by its name without the ending.
+        kind = kinds.get(f"ray_innerloop_{metric}") or kinds[f"ray_innerloop_{metric.removesuffix('_total')}"]
+        assert kind[0]["type"] == ("counter" if metric.endswith("_total") else "gauge"), metric
+        assert kind[0]["help"]
+
+
+def test_actors_and_calls_have_readable_names(watched: Watched) -> None:
+    def names(what: str) -> set[str]:
+        found = ask(watched.address, f"/api/v0/{what}?detail=true&limit=10000", watched.headers)
+        return {each["name"] for each in found["data"]["result"]["result"]}
+
+    assert names("actors") == {"rollout-0 · sparse-point-navigation", "replay-0", "replay-1"}
+    until(lambda: "play · sparse-point-navigation" in names("tasks"), 30, "no call has its name")
+
+
+def test_status_on_the_cluster_says_what_the_run_says(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RAY_AUTH_TOKEN", watched.headers["Authorization"].split()[1])
+
+    def answers() -> bool:
+        try:
+            return bool(of_cluster(watched.address))
+        except BadInput:
+            return False
+
+    until(answers, 60, "the cluster does not know of the run")
+    main(["status", "--address", watched.address, "--json"])
+    [told] = json.loads(capsys.readouterr().out)
+    assert told["line"] in watched.lines()
+    main(["status", "--address", watched.address])
+    assert told["name"] in capsys.readouterr().out
+    main(["status", told["name"][:3], "--address", watched.address])
+    said = " ".join(capsys.readouterr().out.split())
+    for text in (f"{told['name']}: pearl on sparse-point-navigation, overlapped", "actors 1 of 1", "critic_loss", "MB"):
+        assert text in said
+    for wrong, sentence in (
+        ("nobody", f"expected one of the runs at {watched.address}: {told['name']}"),
+        (None, "token"),
+    ):
+        if wrong is None:
+            monkeypatch.setenv("RAY_AUTH_TOKEN", "0" * 64)
+        with pytest.raises(SystemExit) as stopped:
+            main(["status", wrong or "x", "--address", watched.address])
+        assert stopped.value.code == 2
+        assert sentence in capsys.readouterr().err
+
+
+def test_a_long_iteration_is_still_seen(watched: Watched) -> None:
+    """Ray forgets a gauge that is not set for two of its reports."""
+    found = ask(watched.address, "/api/v0/actors?detail=true", watched.headers)["data"]["result"]["result"]
+    [player] = [each["pid"] for each in found if each["name"].startswith("rollout")]
+    os.kill(player, signal.SIGSTOP)
+    try:
+        time.sleep(2 * REPORT_SECONDS + 3)
+        stopped_at = watched.lines()[-1]["iteration"]
+        [told] = watched.asked("ray_innerloop_iteration")
+        assert float(told["value"][1]) == stopped_at
+        assert watched.lines()[-1]["iteration"] == stopped_at
+    finally:
+        os.kill(player, signal.SIGCONT)
+    until(lambda: watched.lines()[-1]["iteration"] > stopped_at, 60, "the run does not go on")
+
+
+def test_a_local_run_says_where_its_dashboard_is(tmp_path: Path) -> None:
+    given = [
+        "train",
+        "--preset",
+        "first",
+        "--iterations",
+        "1",
+        "--trials",
+        "4",
+        "--evaluation-tasks",
+        "0",
+        "--dashboard",
+        "--out",
+    ]
+    command = [sys.executable, "-m", "innerloop", *given, str(tmp_path / "run")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert re.search(
+        r"^dashboard: http://127\.0\.0\.1:\d+ \(asks for the token once: .+auth_token\)$", done.stderr, re.M
+    )
