@@ -18,6 +18,7 @@ lint: $(VENV)/ready
 bench: $(VENV)/ready
 	for work in W1 W2 W3; do $(BIN)/python benchmarks/throughput.py --work $$work || exit 1; done
 	$(BIN)/python benchmarks/physics.py
+	$(BIN)/python benchmarks/memories.py --runs 3
 	$(BIN)/python benchmarks/store.py
 	$(BIN)/python benchmarks/coordinator.py
 

@@ -53,9 +53,9 @@ class Attention(nn.Module):
         held = min(int(position.max()) + 1, self._slots)
         seen = []
         for cache, new in zip(state, (key, value), strict=True):
-            ring = cache.view(-1, self._slots, self._heads, self._size)
-            ring[row, slot] = new.to(cache.dtype)
-            seen.append(ring[:, :held].transpose(1, 2))
+            ring = cache.view(-1, self._heads, self._slots, self._size)
+            ring[row, :, slot] = new.to(cache.dtype)
+            seen.append(ring[:, :, :held])
         age = (position - torch.arange(held, device=x.device)) % self._slots  # of what each slot holds; 0 is the newest
         mask = (age <= position) & (age < self._window)
         read = scaled_dot_product_attention(query.unsqueeze(2), *seen, attn_mask=mask[:, None, None])

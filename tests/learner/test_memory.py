@@ -13,13 +13,17 @@ from innerloop.actors.rollout import play
 from innerloop.envs.api import TaskFamily
 from innerloop.envs.bandit import BernoulliBandit
 from innerloop.envs.errors import BadInput
+from innerloop.envs.navigation import PointNavigation
 from innerloop.envs.seeding import streams
 from innerloop.envs.trials import Trials
+from innerloop.learner.api import Problem
 from innerloop.learner.experiment import Experiment
 from innerloop.learner.learner import Learner
 from innerloop.learner.memory import MEMORIES, Memoryless, State, constructor
 from innerloop.learner.memory.api import Chain
 from innerloop.learner.memory.attention import MOST
+from innerloop.learner.pearl import PEARL, LatentPolicy
+from innerloop.learner.replay import Steps
 from innerloop.learner.rl2 import RL2
 from innerloop.learner.trajectory import Trajectory
 
@@ -327,3 +331,37 @@ def test_a_policy_with_any_memory_learns_from_what_it_played(
     longer = play(experiment.algorithm.inner_loop(learner.model, experiment.problem), trials, rng.agent)
     assert longer.valid.sum(0).min() > experiment.episodes
     assert np.isfinite(longer.note["value"]).all()
+
+
+@remembering
+def test_pearls_encoder_can_be_any_memory(name: str) -> None:
+    """What an agent believes after each step is what the learner infers from the transitions that counted."""
+    family, rows = PointNavigation(horizon=4), 3
+    problem = Problem(family.observation_space, family.action_space, 3, family.horizon)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        algorithm = PEARL(encoder=name, encoder_hidden=8, hidden=8, layers=1, next_observation=True)
+        model = algorithm.build(problem).requires_grad_(False)
+    assert isinstance(model, LatentPolicy)
+    agent = algorithm.inner_loop(model, problem)
+    rng = np.random.default_rng(0)
+    agent.begin_trial(rows, rng)
+    seen = [rng.standard_normal((rows, 2), np.float32) for _ in range(10)]
+    reward = rng.standard_normal((10, rows), np.float32)
+    done = rng.random((10, rows)) < 0.3
+    done[0] = False
+    taken = [agent.act(seen[0], np.zeros(rows, np.float32), done[0])]
+    for t in range(1, 10):
+        taken.append(agent.act(seen[t], reward[t], done[t]))
+        for row in range(rows):
+            counted = [s for s in range(1, t + 1) if not done[s, row]]
+            if not counted:
+                continue
+            before, after = (torch.tensor(np.stack([seen[s - d][row] for s in counted])) for d in (1, 0))
+            action = torch.tensor(np.stack([taken[s - 1][row] for s in counted]))
+            gained, never = torch.tensor(reward[counted, row]), torch.zeros(len(counted), dtype=torch.bool)
+            context = model.context(Steps(before, action, gained, gained, after, never))
+            mean, variance = model.posterior(context[None])
+            np.testing.assert_allclose(agent.note["mean"][row], mean[0], atol=1e-5)
+            np.testing.assert_allclose(agent.note["variance"][row], variance[0], atol=1e-5)
+    assert np.ptp(agent.note["mean"], axis=0).min() > 1e-3
