@@ -175,21 +175,25 @@ def _reproduce_cell(table: Table, cell: str, out: Path, options: Reproduce, thre
 
 def _trained(config: Config, place: Path) -> dict[str, float]:
     """See to it that a run has trained as long as it should; what it came to: iterations, env_steps and minutes."""
-    checkpoints = Checkpoints(checkpoint_place(str(place)))
-    begun = bool(checkpoints.names())
-    numbers = checkpoints.newest().numbers if begun else {}
-    if not begun or config.run.progress(int(numbers["version"]), numbers["seconds"]) < 1:
+    numbers = _numbers(place)
+    if not numbers or config.run.progress(int(numbers["version"]), numbers["seconds"]) < 1:
         with Display(config.run) as display:
-            if begun:
+            if numbers:
                 resume(place, config, watch=display)
             else:
                 train(config, place, overwrite=True, watch=display)
-        numbers = checkpoints.newest().numbers
+        numbers = _numbers(place)
     return {
         "iterations": numbers["version"],
         "env_steps": numbers["env_steps"],
         "minutes": round(numbers["seconds"] / 60, 3),
     }
+
+
+def _numbers(place: Path) -> dict[str, float]:
+    """Of a run's newest checkpoint; empty before the first."""
+    checkpoints = Checkpoints(checkpoint_place(str(place)))
+    return checkpoints.newest().numbers if checkpoints.names() else {}
 
 
 def _side_by_side(table: Table, cells: list[str], out: Path, options: Reproduce, at_once: int, threads: int) -> int:
