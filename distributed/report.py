@@ -21,9 +21,10 @@ def evaluation(agent: Agent, *, tasks: int, seed: int, file: Path | None = None)
         file: where the agent's returns on every single task go, see `write_returns`.
 
     Returns:
-        `return` as {mean, low, high} (95 % bootstrap interval over tasks), `by_episode` as a list of the same, `tasks`,
+        `return` as {mean, low, high} (95 % bootstrap interval over tasks), `by_episode` as a list of the same, `regret`
+        (see `evaluate`), `tasks`,
         `family`, `algorithm`, `episodes`, `rollouts` (episodes of one task side by side; where there are several,
-        by_episode[i] is the return after i inner steps), `seed`, `baselines` (name to {mean, low, high, by_episode}),
+        by_episode[i] is the return after i inner steps), `seed`, `baselines` (name to {mean, low, high, by_episode, regret}),
         and `optimum`: the exact value of the Bayes-optimal policy, where it can be computed, else null.
     """
     experiment = agent.experiment
@@ -38,7 +39,10 @@ def evaluation(agent: Agent, *, tasks: int, seed: int, file: Path | None = None)
         "episodes": episodes,
         "rollouts": agent.width,
         "seed": seed,
-        "baselines": {name: result["return"] | {"by_episode": result["by_episode"]} for name, result in played.items()},
+        "baselines": {
+            name: result["return"] | {each: result[each] for each in ("by_episode", "regret")}
+            for name, result in played.items()
+        },
         "optimum": next((other.value for other in others.values() if isinstance(other, BayesOptimal)), None),
     }
 
