@@ -22,9 +22,9 @@ def evaluation(agent: Agent, *, tasks: int, seed: int, file: Path | None = None)
 
     Returns:
         `return` as {mean, low, high} (95 % bootstrap interval over tasks), `by_episode` as a list of the same, `regret`
-        (see `evaluate`), `tasks`,
-        `family`, `algorithm`, `episodes`, `rollouts` (episodes of one task side by side; where there are several,
-        by_episode[i] is the return after i inner steps), `seed`, `baselines` (name to {mean, low, high, by_episode, regret}),
+        (see `evaluate`), `tasks`, `family`, `algorithm`, `episodes`, `rollouts` (episodes of one task side by side;
+        where there are several, by_episode[i] is the return after i inner steps), `seed`, `baselines` (name to
+        {mean, low, high, by_episode, regret}),
         and `optimum`: the exact value of the Bayes-optimal policy, where it can be computed, else null.
     """
     experiment = agent.experiment
