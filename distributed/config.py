@@ -41,12 +41,12 @@ class Run:
     actor_cpus: float = 1.0
     """CPUs of an actor."""
     beside_learner: bool = False
-    """Actors may play on nodes labelled role=learner too."""
+    """Actors may play on the learner's nodes too: those labelled role=learner, and the driver's if it has a GPU."""
     patience: float = 300.0
     """Seconds without an answer after which an actor counts as hung and is replaced."""
     max_restarts: int = 3
-    """Times in a row that an actor is replaced before it is given up, and that trials are played again before the run
-    is."""
+    """Times in a row that an actor is replaced before it is given up, and actors that trials may fail in before
+    the run is."""
     store: str = "ray"
     """What lies between actors and learner: ray, or a Redis server as redis://host:port/0 (rediss:// with TLS)."""
     name: str = ""
@@ -167,6 +167,16 @@ PRESETS = {
             "family": "half-cheetah-vel", "algorithm": "rl2", "episodes": 2, "trials": 64, "memory": "lstm",
             "hidden": 128, "encoder": 128, "learning_rate": 7e-4, "discount": 0.97, "trace": 0.9, "entropy": 0.0,
             "clip": 0.1, "iterations": 800, "evaluation_tasks": 500,
+        },
+    ),
+    "point-pearl": Preset(
+        "PEARL on the sparse 2-D robot, from its sparse reward alone: 80 goals to learn from, 20 others to find.",
+        {
+            "family": "sparse-point-navigation", "algorithm": "pearl", "episodes": 5, "trials": 80, "tasks": 80,
+            "task_order": "prioritised", "iterations": 120, "ratio": 0.1, "warm_up": 40_000, "learning_rate": 1e-3,
+            "discount": 0.9, "target_rate": 0.02, "reward_scale": 20.0, "temperature": 1.0, "persistence": 0.9,
+            "latent": 4, "hidden": 64, "encoder_hidden": 64, "layers": 2, "steps_per_task": 32, "context_window": 2,
+            "evaluation_tasks": 2_000,
         },
     ),
     "cheetah-vel-pearl": Preset(
