@@ -17,7 +17,7 @@ MONITORING = Path(__file__).parents[2] / "cluster" / "monitoring"
 
 
 class PrometheusServer:
-    """Scrapes a Ray session every second, as `cluster/monitoring/prometheus.yml` says but for the place and the pace."""
+    """Scrapes Ray every second, as `cluster/monitoring/prometheus.yml` says but for the place and the pace."""
 
     def __init__(self, directory: Path, discovery: Path) -> None:
         """Args:
@@ -47,6 +47,10 @@ class PrometheusServer:
             told = json.load(answer)
         assert told["status"] == "success", told
         return told["data"]
+
+    def query(self, text: str) -> list[Any]:
+        """The series that a query gives now."""
+        return self.ask("query", query=text)["result"]
 
     def wait(self, seconds: float) -> None:
         """Until it answers."""

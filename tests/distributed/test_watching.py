@@ -44,16 +44,14 @@ class Watched(NamedTuple):
     """The run, and who watches it."""
 
     out: Path
-    prometheus: PrometheusServer
+    discovery: Path
+    """Where Ray lists its metrics ports."""
     address: str
     """Of the dashboard."""
     headers: dict[str, str]
 
     def lines(self) -> list[dict[str, Any]]:
         return read_lines(self.out / "metrics.jsonl")
-
-    def asked(self, query: str) -> dict[str, list[Any]]:
-        return self.prometheus.ask("query", query=query)["result"]
 
 
 def until(holds: Callable[[], Any], seconds: float, what: str | Callable[[], str]) -> Any:
@@ -91,42 +89,48 @@ def started(command: list[str], log: Path, more: dict[str, str]) -> Iterator[Non
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     """A run on a cluster of one node, in a directory with a short name: socket paths may not be long."""
-    home, token, directory = (
-        Path(tempfile.mkdtemp(prefix="ray-")),
-        secrets.token_hex(32),
-        tmp_path_factory.mktemp("run"),
-    )
-    prometheus = PrometheusServer(directory, home / "prom_metrics_service_discovery.json")
+    home, token = Path(tempfile.mkdtemp(prefix="ray-")), secrets.token_hex(32)
+    directory = tmp_path_factory.mktemp("run")
     more = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token, "RAY_metrics_report_interval_ms": f"{REPORT_SECONDS}000"}
     gcs, address = free_port(), f"http://127.0.0.1:{free_port()}"
-    ports = f"--port={gcs} --dashboard-port={address.rpartition(':')[2]} --dashboard-agent-listen-port=0"
+    clients = f"--ray-client-server-port={free_port()}"
+    ports = f"--port={gcs} {clients} --dashboard-port={address.rpartition(':')[2]} --dashboard-agent-listen-port=0"
     head = f"start --head --block --node-ip-address=127.0.0.1 --num-cpus=2 --temp-dir={home} {ports}"
     ray = str(Path(sys.executable).with_name("ray"))
     train = [sys.executable, "-m", "innerloop", *RUN.split(), "--address", f"127.0.0.1:{gcs}"]
-    run = Watched(directory / "run", prometheus, address, {"Authorization": f"Bearer {token}"})
+    discovery = home / "prom_metrics_service_discovery.json"
+    run = Watched(directory / "run", discovery, address, {"Authorization": f"Bearer {token}"})
     try:
         with started([ray, *head.split()], directory / "head", more):
-            until(lambda: (home / "prom_metrics_service_discovery.json").exists(), 240, "Ray does not start")
+            until(discovery.exists, 240, "Ray does not start")
             with started([*train, "--out", str(run.out)], directory / "said", more):
                 until(lambda: len(run.lines()) > 2, 240, (directory / "said").read_text)
-                prometheus.wait(60)
                 yield run
     finally:
-        prometheus.close()
         shutil.rmtree(home, ignore_errors=True)
 
 
-def test_every_query_of_the_dashboard_gives_data(watched: Watched) -> None:
+@pytest.fixture(scope="module")
+def prometheus(watched: Watched, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrometheusServer]:
+    server = PrometheusServer(tmp_path_factory.mktemp("prometheus"), watched.discovery)
+    try:
+        server.wait(60)
+        yield server
+    finally:
+        server.close()
+
+
+def test_every_query_of_the_dashboard_gives_data(prometheus: PrometheusServer) -> None:
     missing = queries()
     assert len(missing) > 35
     assert missing.keys() > ONLY_WITH_A_GPU
     if not torch.cuda.is_available():
         for name in ONLY_WITH_A_GPU:
-            watched.asked(missing.pop(name))  # it must be a query all the same
+            prometheus.query(missing.pop(name))  # it must be a query all the same
 
     def all_found() -> bool:
         for name, query in list(missing.items()):
-            found = watched.asked(query)
+            found = prometheus.query(query)
             if found and all(math.isfinite(float(each["value"][1])) for each in found):
                 del missing[name]
         return not missing
@@ -134,11 +138,11 @@ def test_every_query_of_the_dashboard_gives_data(watched: Watched) -> None:
     until(all_found, 90, f"no data for {missing}")
 
 
-def test_prometheus_says_what_the_run_says(watched: Watched) -> None:
+def test_prometheus_says_what_the_run_says(watched: Watched, prometheus: PrometheusServer) -> None:
     wanted = '{__name__=~"ray_innerloop_.+"}'
 
     def settled() -> list[Any]:
-        found = watched.asked(wanted)
+        found = prometheus.query(wanted)
         return found if any(each["metric"]["__name__"] == "ray_innerloop_episode_return" for each in found) else []
 
     found = until(settled, 60, "no metrics of the run")
@@ -168,7 +172,7 @@ def test_prometheus_says_what_the_run_says(watched: Watched) -> None:
     assert told["actors_alive", ""] == told["actors_wanted", ""] == lines[-1]["actors_alive"]
     causes = {cause for metric, cause in told if metric == "drops_total"}
     assert causes == {"stale", "lost", "quarantined", "discarded"}
-    kinds = watched.prometheus.ask("metadata")
+    kinds = prometheus.ask("metadata")
     for metric, _ in told:
         # Where it was asked for the newer format, Prometheus knows a counter by its name without the ending.
         kind = kinds.get(f"ray_innerloop_{metric}") or kinds[f"ray_innerloop_{metric.removesuffix('_total')}"]
@@ -218,7 +222,7 @@ def test_status_on_the_cluster_says_what_the_run_says(
         assert sentence in capsys.readouterr().err
 
 
-def test_a_long_iteration_is_still_seen(watched: Watched) -> None:
+def test_a_long_iteration_is_still_seen(watched: Watched, prometheus: PrometheusServer) -> None:
     """Ray forgets a gauge that is not set for two of its reports."""
     found = ask(watched.address, "/api/v0/actors?detail=true", watched.headers)["data"]["result"]["result"]
     [player] = [each["pid"] for each in found if each["name"].startswith("rollout")]
@@ -226,7 +230,7 @@ def test_a_long_iteration_is_still_seen(watched: Watched) -> None:
     try:
         time.sleep(2 * REPORT_SECONDS + 3)
         stopped_at = watched.lines()[-1]["iteration"]
-        [told] = watched.asked("ray_innerloop_iteration")
+        [told] = prometheus.query("ray_innerloop_iteration")
         assert float(told["value"][1]) == stopped_at
         assert watched.lines()[-1]["iteration"] == stopped_at
     finally:
