@@ -174,6 +174,7 @@ PRESETS = {
         {
             "family": "sparse-point-navigation", "algorithm": "pearl", "episodes": 5, "trials": 80, "tasks": 80,
             "task_order": "prioritised", "iterations": 120, "ratio": 0.1, "warm_up": 40_000, "learning_rate": 1e-3,
+            "learning_rate_end": 1e-5,
             "discount": 0.9, "target_rate": 0.02, "reward_scale": 20.0, "temperature": 1.0, "persistence": 0.9,
             "latent": 4, "hidden": 64, "encoder_hidden": 64, "layers": 2, "steps_per_task": 32, "context_window": 2,
             "evaluation_tasks": 2_000,
@@ -183,7 +184,8 @@ PRESETS = {
         "PEARL on HalfCheetah-Vel, velocities U[0, 3], 100 training tasks, a million environment steps.",
         {
             "family": "half-cheetah-vel", "algorithm": "pearl", "episodes": 2, "trials": 10, "parts": 1, "tasks": 100,
-            "iterations": 250, "ratio": 0.06, "warm_up": 8_000, "learning_rate": 1e-3, "reward_scale": 5.0,
+            "iterations": 250, "ratio": 0.06, "warm_up": 8_000, "learning_rate": 1e-3, "learning_rate_end": 1e-3,
+            "reward_scale": 5.0,
             "hidden": 128, "encoder_hidden": 128, "layers": 2, "steps_per_task": 64, "context_window": 2,
             "evaluation_tasks": 500,
         },

@@ -18,7 +18,7 @@ from ..envs.api import Bools
 from ..envs.errors import require
 from ..envs.registry import resolve
 from .api import Metrics, Optimise, Problem
-from .memory import MEMORIES
+from .memory import MEMORIES, constructor
 from .replay import Request, Sample, Sampler, Steps
 from .sac import ActorCritic, SoftActorCritic, Twins, noise, perceptron
 
@@ -43,7 +43,7 @@ class PEARL(SoftActorCritic):
     """Context has the next observation too: for tasks that differ in their dynamics."""
     context: int = 0
     """Transitions of context, at most, per task and gradient step: the first ones of a trial, as many as an agent has
-    seen behind one of its episodes; 0 for all but the last episode's."""
+    seen where it draws z; 0 for as many as it may have seen then."""
     context_window: int = 1
     """Newest trials of a task that context may come from."""
     tasks_per_batch: int = 16
@@ -52,6 +52,9 @@ class PEARL(SoftActorCritic):
     """Transitions of each."""
     bottleneck: float = 0.1
     """Weight of the divergence of the posterior from the prior."""
+    resample: int = 0
+    """Steps of an episode after which an agent draws z again; 0 for once an episode, as published. An agent that draws
+    more often leaves sooner a place where there was nothing."""
     persistence: float = 0.0
     """Of the noise in an agent's actions: its correlation with that of the step before, in [0, 1). A walk goes further
     than trembling does (Eberhard et al. 2023, openreview hQ9V5QN27eS); the distribution of each action is the same."""
@@ -61,18 +64,20 @@ class PEARL(SoftActorCritic):
         counts = "latent encoder_hidden hidden layers context_window tasks_per_batch steps_per_task"
         for field in counts.split():
             require(getattr(self, field) >= 1, field, getattr(self, field), "at least 1")
-        require(self.context >= 0, "context", self.context, "at least 0")
+        for field in ("context", "resample"):
+            require(getattr(self, field) >= 0, field, getattr(self, field), "at least 0")
         require(0 <= self.persistence < 1, "persistence", self.persistence, "a number in [0, 1)")
         require(0 <= self.bottleneck < float("inf"), "bottleneck", self.bottleneck, "a finite number of at least 0")
         if self.encoder != "product":
-            resolve("encoder", self.encoder, {"product": None} | MEMORIES)
+            resolve("encoder", self.encoder.split(",")[0], {"product": None} | MEMORIES)
+            constructor("encoder", self.encoder)
 
     def build(self, problem: Problem) -> "LatentPolicy":
         return LatentPolicy(problem, self)
 
     def inner_loop(self, model: nn.Module, problem: Problem, greedy: bool = False) -> "PosteriorAgent":
         assert isinstance(model, LatentPolicy)
-        return PosteriorAgent(model, greedy, self.persistence)
+        return PosteriorAgent(model, greedy, self.persistence, self.resample)
 
     def update(
         self, model: nn.Module, batch: Sampler, optimise: Optimise, progress: float, rng: np.random.Generator
@@ -92,9 +97,12 @@ class PEARL(SoftActorCritic):
             successors=self.next_observation,
         )
         samples = batch.batches(request, self.due(batch.played, int(model.gradient_steps)), rng)
-        return model.took((self._step(model, sample, optimise, rng) for sample in samples), self.target_rate)
+        rate = self.step_size(progress)
+        return model.took((self._step(model, sample, optimise, rate, rng) for sample in samples), self.target_rate)
 
-    def _step(self, model: "LatentPolicy", sample: Sample, optimise: Optimise, rng: np.random.Generator) -> Metrics:
+    def _step(
+        self, model: "LatentPolicy", sample: Sample, optimise: Optimise, learning_rate: float, rng: np.random.Generator
+    ) -> Metrics:
         assert sample.context is not None
         steps, context = model.put(sample.steps), model.put(sample.context)
         tasks, size = len(sample.tasks), (*sample.steps.reward.shape, model.head.width)
@@ -105,7 +113,7 @@ class PEARL(SoftActorCritic):
             own, recent = (Steps(*(array[index] for array in each)) for each in (steps, context))
             return self._loss(model, own, recent, *(draw[index] for draw in noises), share=len(part) / tasks)
 
-        return optimise(loss, np.arange(tasks), learning_rate=self.learning_rate, max_norm=float("inf"))
+        return optimise(loss, np.arange(tasks), learning_rate=learning_rate, max_norm=float("inf"))
 
     def _loss(
         self, model: "LatentPolicy", steps: Steps[Tensor], context: Steps[Tensor], *noises: Tensor, share: float
@@ -147,16 +155,17 @@ class LatentPolicy(ActorCritic):
     def __init__(self, problem: Problem, options: PEARL) -> None:
         super().__init__(problem, options.temperature)
         self.latent, self.next_observation = options.latent, options.next_observation
-        most = options.context or problem.horizon * max(1, problem.episodes - 1)
-        # Behind each episode: an agent that draws z there has seen so much.
-        self.lengths = tuple(sorted({min(most, (k + 1) * problem.horizon) for k in range(problem.episodes)}))
+        trial, every = problem.horizon * problem.episodes, options.resample or problem.horizon
+        seen_so_far = [*range(every, trial, every)] or [trial]  # where an agent draws z
+        most = options.context or trial
+        self.lengths = tuple(sorted({min(most, length) for length in seen_so_far}))
         seen, action, hidden, layers = self.observation.width, self.head.width, options.hidden, options.layers
         width = seen * (2 if options.next_observation else 1) + action + 1
         self.memory = None
         if options.encoder == "product":
             self.encoder = perceptron(width, options.encoder_hidden, layers, 2 * options.latent)
         else:
-            self.memory = resolve("encoder", options.encoder, MEMORIES)(width, options.encoder_hidden)
+            self.memory = constructor("encoder", options.encoder)(width, options.encoder_hidden, trial)
             self.encoder = nn.Linear(options.encoder_hidden, 2 * options.latent)
         self.policy = perceptron(seen + options.latent, hidden, layers, self.head.size)
         self.critics = Twins(lambda: perceptron(seen + action + options.latent, hidden, layers, 1))
@@ -201,8 +210,8 @@ class PosteriorAgent:
 
     width = 1
 
-    def __init__(self, policy: LatentPolicy, greedy: bool = False, persistence: float = 0.0) -> None:
-        self._policy, self._greedy, self._persistence = policy, greedy, persistence
+    def __init__(self, policy: LatentPolicy, greedy: bool = False, persistence: float = 0.0, resample: int = 0) -> None:
+        self._policy, self._greedy, self._persistence, self._resample = policy, greedy, persistence, resample
         self._rng = np.random.default_rng(0)
         self._device = policy.device
         self.note: dict[str, np.ndarray] = {}
@@ -216,6 +225,7 @@ class PosteriorAgent:
         self._last: tuple[Tensor, Tensor] | None = None
         self._z = noise(self._rng, shape, self._device)
         self._noise: Tensor | None = None
+        self._age = np.zeros(n, np.int64)
 
     @torch.inference_mode()
     def act(self, observation: np.ndarray, reward: np.ndarray, done: Bools) -> np.ndarray:
@@ -223,6 +233,7 @@ class PosteriorAgent:
         seen = torch.tensor(observation, device=self._device)
         if self._last is not None:
             self._learn(seen, torch.tensor(reward, device=self._device), torch.tensor(done, device=self._device))
+            self._sample(done)
         x = policy.observation(seen)
         action = policy.head.action(policy.act(x, self._z, self._draw(len(x), done))[0].cpu().numpy())
         self._last = seen, torch.tensor(action, device=self._device)
@@ -245,7 +256,7 @@ class PosteriorAgent:
         return fresh
 
     def _learn(self, seen: Tensor, reward: Tensor, done: Tensor) -> None:
-        """Add the last transition to the posterior; where an episode begins, draw z again."""
+        """Add the last transition to the posterior."""
         policy = self._policy
         assert self._last is not None
         # An episode's last observation is not shown: where context needs it, that transition says nothing.
@@ -265,6 +276,12 @@ class PosteriorAgent:
             mean, precision = policy.factor(policy.encoder(y))
             self._mean = torch.where(counts, mean, self._mean)
             self._variance = torch.where(counts, 1 / precision, self._variance)
-        if done.any():
+
+    def _sample(self, done: Bools) -> None:
+        """Draw z from the posterior where an episode begins, and where z has become old."""
+        self._age = np.where(done, 0, self._age + 1)
+        again = done | (self._age == self._resample) if self._resample else done
+        if again.any():
+            self._age[again] = 0
             fresh = self._mean + self._variance.sqrt() * noise(self._rng, self._z.shape, self._device)
-            self._z = torch.where(done.unsqueeze(-1), fresh, self._z)
+            self._z = torch.where(torch.tensor(again, device=self._device).unsqueeze(-1), fresh, self._z)

@@ -64,10 +64,16 @@ class RecurrentSAC(SoftActorCritic):
         """
         assert isinstance(model, RecurrentActorCritic)
         batches = batch.trials(self.trials_per_batch, self.due(batch.played, int(model.gradient_steps)), rng)
-        return model.took((self._step(model, trials, optimise, rng) for trials in batches), self.target_rate)
+        rate = self.step_size(progress)
+        return model.took((self._step(model, trials, optimise, rate, rng) for trials in batches), self.target_rate)
 
     def _step(
-        self, model: "RecurrentActorCritic", trials: Trajectory, optimise: Optimise, rng: np.random.Generator
+        self,
+        model: "RecurrentActorCritic",
+        trials: Trajectory,
+        optimise: Optimise,
+        learning_rate: float,
+        rng: np.random.Generator,
     ) -> Metrics:
         draw = noise(rng, (*trials.observation.shape[:2], model.head.width), model.device)
         total = float(trials.valid.sum())
@@ -76,7 +82,7 @@ class RecurrentSAC(SoftActorCritic):
             return self._loss(model, trials.columns(part), draw[:, torch.from_numpy(part).to(model.device)], total)
 
         columns = np.arange(trials.valid.shape[1])
-        return optimise(loss, columns, learning_rate=self.learning_rate, max_norm=self.max_gradient_norm)
+        return optimise(loss, columns, learning_rate=learning_rate, max_norm=self.max_gradient_norm)
 
     def _loss(
         self, model: "RecurrentActorCritic", trials: Trajectory, draw: Tensor, total: float

@@ -102,7 +102,9 @@ class SoftActorCritic:
     warm_up: int = 2_000
     """Environment steps before the first gradient step; they are not made up for."""
     learning_rate: float = 3e-4
-    """Adam's step size."""
+    """Adam's step size at the start."""
+    learning_rate_end: float = 3e-4
+    """At the end of the run; it changes linearly."""
     discount: float = 0.99
     """Per step."""
     target_rate: float = 0.005
@@ -119,6 +121,8 @@ class SoftActorCritic:
         for field in ("ratio", "learning_rate", "reward_scale"):
             given = getattr(self, field)
             require(0 < given < float("inf"), field, given, "a finite number above 0")
+        end = self.learning_rate_end
+        require(0 <= end < float("inf"), "learning_rate_end", end, "a finite number of at least 0")
         require(0 <= self.temperature < float("inf"), "temperature", self.temperature, "a finite number of at least 0")
         require(0 <= self.discount <= 1, "discount", self.discount, "a number in [0, 1]")
         require(0 < self.target_rate <= 1, "target_rate", self.target_rate, "a number in (0, 1]")
@@ -126,6 +130,10 @@ class SoftActorCritic:
     def optimiser(self, model: nn.Module) -> torch.optim.Optimizer:
         own = [parameter for parameter in model.parameters() if parameter.requires_grad]
         return torch.optim.Adam(own, lr=self.learning_rate, fused=True)
+
+    def step_size(self, progress: float) -> float:
+        """Adam's, when that share of the run is done."""
+        return self.learning_rate + progress * (self.learning_rate_end - self.learning_rate)
 
     def due(self, played: int, taken: int) -> int:
         """Gradient steps that an update owes, when so many environment steps were played and gradient steps taken."""

@@ -333,6 +333,7 @@ def test_noise_is_standard_normal_of_the_callers_generator() -> None:
         ("ratio", float("inf"), "a finite number above 0"),
         ("warm_up", -1, "at least 0"),
         ("learning_rate", 0.0, "a finite number above 0"),
+        ("learning_rate_end", -1e-4, "a finite number of at least 0"),
         ("learning_rate", float("nan"), "a finite number above 0"),
         ("reward_scale", -1.0, "a finite number above 0"),
         ("discount", 1.01, "a number in [0, 1]"),
@@ -350,3 +351,8 @@ def test_an_option_out_of_range_is_refused_in_one_sentence(
     with pytest.raises(BadInput) as refused:
         algorithm(**{option: value})
     assert str(refused.value) == f"{option} is {value!r}; expected {expected}."
+
+
+def test_the_step_size_changes_linearly_over_the_run() -> None:
+    options = SoftActorCritic(learning_rate=1e-2, learning_rate_end=2e-3)
+    assert [options.step_size(progress) for progress in (0.0, 0.25, 1.0)] == pytest.approx([1e-2, 8e-3, 2e-3])
