@@ -6,13 +6,13 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import ray
 
 from ..envs.errors import BadInput
 from ..learner.learner import usable_cpus
+from .access import make_token, token_file, warn_if_open
 from .versions import check_nodes, other_cluster, said_by_ray
 
 REACH_SECONDS = 5.0
@@ -43,13 +43,12 @@ def ray_session(address: str, dashboard: bool) -> Iterator[None]:
 def _connect(address: str, dashboard: bool) -> None:
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
     if address == "local":
+        make_token()
         context = ray.init(address="local", num_cpus=usable_cpus(), include_dashboard=dashboard, **options)
-        # Ray writes its authentication token readable by every user of the machine.
-        token = Path.home() / ".ray" / "auth_token"
-        if token.exists():
-            token.chmod(0o600)
         if dashboard:
-            print(f"dashboard: http://{context.dashboard_url} (asks for the token once: {token})", file=sys.stderr)
+            print(
+                f"dashboard: http://{context.dashboard_url} (asks for the token once: {token_file()})", file=sys.stderr
+            )
         return
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if address != "auto":
@@ -66,6 +65,7 @@ def _connect(address: str, dashboard: bool) -> None:
             raise other_cluster(address, *versions) from error
         reason = str(error).splitlines()[0]
         raise BadInput(f"address is {address!r}; expected a running Ray cluster there ({reason}).") from error
+    warn_if_open(address)
     check_nodes()
 
 

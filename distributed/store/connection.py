@@ -19,6 +19,7 @@ from redis.credentials import UsernamePasswordCredentialProvider
 from redis.retry import Retry
 
 from ...envs.errors import BadInput
+from ..access import is_loopback
 
 T = TypeVar("T")
 
@@ -283,8 +284,10 @@ def examine(link: Link, capacity: int) -> None:
     Raises:
         BadInput: in one sentence, why not.
     """
-    server: dict[str, Any] = link.once(lambda client: client.info())  # pyright: ignore[reportAssignmentType]
     url = f"store is {str(link.address)!r}"
+    if not link.address.password and not is_loopback(link.address.host):
+        raise BadInput(f"{url}, on another machine and without a password; expected one in the URL, or in {_PASSWORD}.")
+    server: dict[str, Any] = link.once(lambda client: client.info())  # pyright: ignore[reportAssignmentType]
     version, oldest = str(server.get("redis_version", "")), ".".join(map(str, OLDEST))
     numbers = re.match(r"(\d+)\.(\d+)", version)
     if not numbers or (int(numbers[1]), int(numbers[2])) < OLDEST:
