@@ -155,7 +155,7 @@ class LatentPolicy(ActorCritic):
     def __init__(self, problem: Problem, options: PEARL) -> None:
         super().__init__(problem, options.temperature)
         self.latent, self.next_observation = options.latent, options.next_observation
-        trial, every = problem.horizon * problem.episodes, options.resample or problem.horizon
+        trial, every = problem.steps, options.resample or problem.horizon
         seen_so_far = [*range(every, trial, every)] or [trial]  # where an agent draws z
         most = options.context or trial
         self.lengths = tuple(sorted({min(most, length) for length in seen_so_far}))

@@ -121,7 +121,7 @@ def test_a_factors_variance_has_a_floor(pearl_on: PearlOn, shaken: Made) -> None
     np.testing.assert_allclose(precision, [[1 / VARIANCE_FLOOR, 1 / np.log(2), 1 / 200]], rtol=1e-5)
 
 
-@pytest.mark.parametrize("memory", ["gru", "lstm"])
+@pytest.mark.parametrize("memory", ["gru", "lstm", "transformer,layers=1,heads=2"])
 def test_an_encoder_with_memory_reads_its_context_in_order(memory: str, pearl_on: PearlOn, shaken: Made) -> None:
     model, _ = parts_of(shaken(pearl_on(encoder=memory)))
     context = random(4, 7, 5)
@@ -365,12 +365,19 @@ def test_replay_is_asked_for_what_the_options_say(
 
 
 @pytest.mark.parametrize(
-    ("episodes", "context", "expected"), [(3, 0, (5, 10)), (1, 0, (5,)), (4, 12, (5, 10, 12)), (3, 2, (2,))]
+    ("episodes", "options", "expected"),
+    [
+        (3, {}, (5, 10)),
+        (1, {}, (5,)),
+        (4, {"context": 12}, (5, 10, 12)),
+        (3, {"context": 2}, (2,)),
+        (2, {"resample": 3}, (3, 6, 9)),
+    ],
 )
-def test_contexts_are_as_long_as_what_an_agent_has_seen_behind_an_episode(
-    episodes: int, context: int, expected: tuple[int, ...], pearl_on: PearlOn, shaken: Made
+def test_contexts_are_as_long_as_what_an_agent_has_seen_where_it_draws_z(
+    episodes: int, options: dict[str, int], expected: tuple[int, ...], pearl_on: PearlOn, shaken: Made
 ) -> None:
-    model, _ = parts_of(shaken(pearl_on(PointNavigation(horizon=5), episodes, context=context)))
+    model, _ = parts_of(shaken(pearl_on(PointNavigation(horizon=5), episodes, **({"context": 0} | options))))
     assert model.lengths == expected
 
 
@@ -544,10 +551,11 @@ def test_the_encoder_learns_on_the_context_that_agents_will_give_it(
 
 
 @every_encoder
-def test_z_is_drawn_from_the_prior_and_again_from_the_posterior_exactly_where_an_episode_begins(
-    options: dict[str, Any], pearl_on: PearlOn, shaken: Made
+@pytest.mark.parametrize("resample", [0, 2])
+def test_z_is_drawn_from_the_prior_and_again_from_the_posterior_exactly_where_an_episode_begins_or_it_is_old(
+    resample: int, options: dict[str, Any], pearl_on: PearlOn, shaken: Made
 ) -> None:
-    experiment = pearl_on(Drift(), episodes=4, **options)
+    experiment = pearl_on(Drift(), episodes=4, resample=resample, **options)
     learner = shaken(experiment)
     trajectory = trials_of(experiment, learner, n=200)
     z = trajectory.note["latent"]
@@ -555,10 +563,17 @@ def test_z_is_drawn_from_the_prior_and_again_from_the_posterior_exactly_where_an
     changed = (z[1:] != z[:-1]).all(-1)
     some = (z[1:] != z[:-1]).any(-1)
     valid = trajectory.valid
-    np.testing.assert_array_equal(changed[valid], trajectory.done[valid])
-    np.testing.assert_array_equal(some[valid], trajectory.done[valid])
+    drawn = trajectory.done.copy()
+    if resample:  # counted by hand, column by column
+        for column in range(200):
+            age = 0
+            for t in range(len(drawn)):
+                age = 0 if trajectory.done[t, column] else age + 1
+                drawn[t, column] |= age > 0 and age % resample == 0
+    np.testing.assert_array_equal(changed[valid], drawn[valid])
+    np.testing.assert_array_equal(some[valid], drawn[valid])
     standard = (z[1:] - trajectory.note["mean"][1:]) / np.sqrt(trajectory.note["variance"][1:])
-    for draws in (z[0], standard[trajectory.done & valid]):
+    for draws in (z[0], standard[drawn & valid]):
         assert abs(draws.mean()) < 4 / np.sqrt(draws.size)
         assert abs(draws.std() - 1) < 4 / np.sqrt(2 * draws.size)
         assert abs(np.corrcoef(draws.T)[0, 1]) < 4 / np.sqrt(len(draws))
@@ -629,6 +644,7 @@ def test_it_keeps_no_hold_on_the_arrays_it_is_shown(pearl_on: PearlOn, shaken: M
         *((name, 0, "at least 1") for name in ("latent", "encoder_hidden", "layers", "context_window")),
         *((name, 0, "at least 1") for name in ("tasks_per_batch", "steps_per_task")),
         ("context", -1, "at least 0"),
+        ("resample", -1, "at least 0"),
         ("persistence", 1.0, "a number in [0, 1)"),
         ("bottleneck", -0.1, "a finite number of at least 0"),
         ("bottleneck", float("inf"), "a finite number of at least 0"),
