@@ -30,7 +30,9 @@ def ray_session(address: str, dashboard: bool) -> Iterator[None]:
     Raises:
         BadInput: nothing answers at the address, or a cluster of other versions does.
     """
-    already = ray.is_initialized()
+    if address not in ("local", "auto"):
+        _reach(address)
+    already = ray.is_initialized()  # a process that is in a cluster stays there
     if not already:
         _connect(address, dashboard)
     try:
@@ -38,6 +40,16 @@ def ray_session(address: str, dashboard: bool) -> Iterator[None]:
     finally:
         if not already:
             ray.shutdown()
+
+
+def _reach(address: str) -> None:
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), REACH_SECONDS).close()
+    except (OSError, ValueError) as error:
+        raise BadInput(
+            f"address is {address!r}; expected local, auto, or the host:port of a running Ray cluster ({error})."
+        ) from error
 
 
 def _connect(address: str, dashboard: bool) -> None:
@@ -50,14 +62,6 @@ def _connect(address: str, dashboard: bool) -> None:
                 f"dashboard: http://{context.dashboard_url} (asks for the token once: {token_file()})", file=sys.stderr
             )
         return
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if address != "auto":
-        try:
-            socket.create_connection((host, int(port)), REACH_SECONDS).close()
-        except (OSError, ValueError) as error:
-            raise BadInput(
-                f"address is {address!r}; expected local, auto, or the host:port of a running Ray cluster ({error})."
-            ) from error
     try:
         ray.init(address=address, **options)
     except (ConnectionError, RuntimeError, ValueError) as error:
