@@ -30,8 +30,8 @@ from .plot import plot
 from .pool import ActorsDied
 from .published import TABLES
 from .report import evaluation, table
-from .saving import FULL, Unsaved
 from .reproduce import Reproduce, reproduce
+from .saving import FULL, Unsaved
 from .status import show
 from .submit import Submit, submit
 from .trainer import Interrupted, resume, train
