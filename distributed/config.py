@@ -173,7 +173,7 @@ PRESETS = {
         "PEARL on the sparse 2-D robot, from its sparse reward alone: 80 goals to learn from, 20 others to find.",
         {
             "family": "sparse-point-navigation", "algorithm": "pearl", "episodes": 5, "trials": 80, "tasks": 80,
-            "task_order": "prioritised", "iterations": 60, "ratio": 0.1, "warm_up": 40_000, "learning_rate": 1e-3,
+            "task_order": "prioritised", "iterations": 110, "ratio": 0.1, "warm_up": 40_000, "learning_rate": 1e-3,
             "learning_rate_end": 1e-5,
             "discount": 0.9, "target_rate": 0.02, "reward_scale": 20.0, "temperature": 1.0, "persistence": 0.9,
             "resample": 10,
