@@ -175,8 +175,8 @@ PRESETS = {
             "family": "sparse-point-navigation", "algorithm": "pearl", "episodes": 5, "trials": 80, "tasks": 80,
             "task_order": "prioritised", "iterations": 110, "ratio": 0.1, "warm_up": 40_000, "learning_rate": 1e-3,
             "learning_rate_end": 1e-5, "discount": 0.9, "target_rate": 0.02, "reward_scale": 20.0, "temperature": 1.0,
-            "persistence": 0.9, "resample": 10, "learner_threads": 1, "latent": 4, "hidden": 64, "encoder_hidden": 64, "layers": 2,
-            "steps_per_task": 32, "context_window": 2, "evaluation_tasks": 2_000,
+            "persistence": 0.9, "resample": 10, "learner_threads": 1, "latent": 4, "hidden": 64,
+            "encoder_hidden": 64, "layers": 2, "steps_per_task": 32, "context_window": 2, "evaluation_tasks": 2_000,
         },
     ),
     "cheetah-vel-pearl": Preset(
