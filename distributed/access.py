@@ -2,19 +2,24 @@
 
 import logging
 import os
+import re
 import secrets
 import socket
 import stat
+import sys
 from ipaddress import ip_address
 from pathlib import Path
 
 import grpc
 import ray
+from ray import _raylet
 
 PROBE_SECONDS = 5.0
 """How long a cluster may take to say whether it asks for a token."""
 _PROBES = "/ray.rpc.NodeInfoGcsService/CheckAlive", "/ray.rpc.RayletDriver/ClusterInfo"
 """Calls that change nothing: of a cluster's own port, and of its port for Ray clients."""
+
+_PASSWORD = re.compile(r"://[^/?#\s:@]*:(\S+)@")
 
 _log = logging.getLogger("innerloop")
 
@@ -50,6 +55,20 @@ def make_token() -> None:
     if stat.S_IMODE(file.stat().st_mode) & 0o077:
         file.chmod(0o600)
         _log.warning("%s could be read by other users; it is yours alone now. They may know the token.", file)
+
+
+def without_passwords(text: str, words: list[str]) -> str:
+    """A text, also one that is broken into lines, with dots for the passwords in URLs among the words of a command."""
+    for password in _PASSWORD.findall("\n".join(words)):
+        text = re.sub(r"\s*".join(map(re.escape, password)), "...", text)
+    return text
+
+
+def hide_passwords() -> None:
+    """Take passwords in URLs out of this process' command line, which `ps` and Ray's dashboard show as it then is."""
+    command = " ".join(sys.orig_argv)
+    if (shown := without_passwords(command, sys.orig_argv)) != command:
+        _raylet.setproctitle(shown)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def is_loopback(host: str) -> bool:

@@ -23,6 +23,7 @@ from ..learner.checkpoint import write_whole
 from ..learner.experiment import options_of
 from ..learner.learner import Diverged
 from ..learner.memory import MEMORIES
+from .access import without_passwords
 from .config import PRESETS, Config, Run, configure, option_fields, resolve_preset
 from .directory import saved_config
 from .display import Display
@@ -203,7 +204,8 @@ def parse(options: Callable[..., Any], rest: list[str], name: str) -> Any:
     except SystemExit as stop:
         if not stop.code:
             raise
-        raise BadInput(f"{first_sentence(said.getvalue()).rstrip('.')}; expected what {name} --help lists.") from None
+        fault = without_passwords(first_sentence(said.getvalue()), rest).rstrip(".")
+        raise BadInput(f"{fault}; expected what {name} --help lists.") from None
 
 
 def first_sentence(box: str) -> str:

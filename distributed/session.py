@@ -12,7 +12,7 @@ import ray
 
 from ..envs.errors import BadInput
 from ..learner.learner import usable_cpus
-from .access import make_token, token_file, warn_if_open
+from .access import hide_passwords, make_token, token_file, warn_if_open
 from .versions import check_nodes, other_cluster, said_by_ray
 
 REACH_SECONDS = 5.0
@@ -54,6 +54,7 @@ def _reach(address: str) -> None:
 
 def _connect(address: str, dashboard: bool) -> None:
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
+    hide_passwords()
     if address == "local":
         make_token()
         context = ray.init(address="local", num_cpus=usable_cpus(), include_dashboard=dashboard, **options)
