@@ -288,7 +288,7 @@ def test_a_learner_that_goes_on_from_a_checkpoint_gets_what_it_can_use(server: R
     assert store.counts["discarded"] == 2
     wait_until(lambda: entries(server, store) == 3)
     # An actor of the learner that is gone has not noticed; what it writes is played with other weights by now.
-    late = RedisWriter(store.writer._link, store.writer._keys, b"before", True)
+    late = RedisWriter(store.writer._link, store.writer._keys, b"before", None)
     late.write(Assignment(5, 0, 1), trajectory(0, 4))
     wait_until(lambda: store.counts["discarded"] == 3)
     store.writer.write(Assignment(3, 9, 1), trajectory(0, 4))  # of an iteration that is over
