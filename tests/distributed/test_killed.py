@@ -51,7 +51,7 @@ def kill_at_random(out: Path, seed: int, *arguments: str) -> int:
         started = driver.children(recursive=True)
         process.kill()
         process.wait()
-        _, left = psutil.wait_procs(started, timeout=20)  # Ray's processes end with their driver
+        _, left = psutil.wait_procs(started, timeout=5)  # most of Ray's end with their driver
         for each in left:
             with suppress(psutil.NoSuchProcess):
                 each.kill()
