@@ -11,6 +11,7 @@ actors pretend to play, so that answers come one by one, 100 a second. Saturated
 """
 
 import argparse
+import contextlib
 import copyreg
 import json
 import os
@@ -71,7 +72,8 @@ class Coordinator:
     """The part of the trainer's loop that is not the learner's."""
 
     def __init__(self, actors: int, nodes: Nodes, cpus: float) -> None:
-        experiment: Any = SimpleNamespace(family_name="feather")
+        algorithm = SimpleNamespace(on_policy=True)
+        experiment: Any = SimpleNamespace(family_name="feather", algorithm=algorithm)
         options = {"most": actors, "max_restarts": 0, "patience": 3600.0, "cpus": cpus}
         self._actors, self._pool = actors, Pool(experiment, 0, nodes=nodes, **options)
         self._store, self.broadcast = RayStore(), Broadcast()
@@ -185,7 +187,8 @@ def main() -> None:
     # Without this, a real assignment would bring torch into every actor.
     copyreg.pickle(Assignment, lambda assignment: (tuple, (tuple(assignment),)))
     pools.Remote = Feather
-    found = [measure(actors, given.seconds) for actors in given.actors]
+    with contextlib.redirect_stdout(sys.stderr):  # Ray's warnings
+        found = [measure(actors, given.seconds) for actors in given.actors]
     if given.json:
         print(json.dumps(found))
         return

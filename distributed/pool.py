@@ -101,6 +101,7 @@ class Pool:
         """
         self._arguments = ray.put((experiment, seed, tasks, writer))
         self._family, self._remote = experiment.family_name, ray.remote(Remote)
+        self._on_policy = experiment.algorithm.on_policy
         self._nodes, self._most, self._cpus = nodes, most, cpus
         self._max_restarts, self._patience = max_restarts, patience
         self._serial = itertools.count()
@@ -313,7 +314,7 @@ class Pool:
         options = {
             "num_cpus": self._cpus,
             "label_selector": self._nodes.selector,
-            "runtime_env": {"env_vars": environment()},
+            "runtime_env": {"env_vars": environment(self._on_policy)},
         }
         actor: Any = self._remote.options(name=name, **options).remote(__version__, [self._arguments])
         play = actor.collect.options(name=f"play · {self._family}")

@@ -13,6 +13,9 @@ from ..envs.errors import BadInput
 from ..learner.trajectory import Trajectory
 from .store import Summary, summarise
 
+ANSWER = 2**20
+"""Bytes of a trajectory from which it goes through the object store in any case."""
+
 
 class Remote:
     """The Ray side of an `Actor`: loads the weights of the call, if it does not have them, and plays."""
@@ -52,10 +55,15 @@ class Remote:
         return summary, None
 
 
-def environment() -> dict[str, str]:
+def environment(on_policy: bool) -> dict[str, str]:
     """Variables of an actor's process.
 
     No GPU for rollouts: num_gpus=0 alone would not hide it. Plug-ins are found where the driver finds them.
+
+    Args:
+        on_policy: whether the driver reads what is played, once. Then up to a megabyte comes with the answer itself;
+            through the object store it would cost the driver half as much again. Replay reads beside the data.
     """
     found_by_driver = [path for path in sys.path if path and not path.startswith((sys.prefix, sys.base_prefix))]
-    return {"CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": os.pathsep.join(found_by_driver)}
+    variables = {"CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": os.pathsep.join(found_by_driver)}
+    return variables | ({"RAY_max_direct_call_object_size": f"{ANSWER}"} if on_policy else {})
