@@ -10,7 +10,7 @@ from typing import Any
 
 import ray
 
-from ..envs.errors import BadInput
+from ..envs.errors import BadInput, require
 from ..learner.learner import usable_cpus
 from .access import hide_passwords, make_token, token_file, warn_if_open
 from .versions import check_nodes, other_cluster, said_by_ray
@@ -20,20 +20,25 @@ REACH_SECONDS = 5.0
 
 
 @contextlib.contextmanager
-def ray_session(address: str, dashboard: bool) -> Iterator[None]:
+def ray_session(address: str, dashboard: bool, actor_cpus: float = 1.0) -> Iterator[None]:
     """Connect to Ray, and leave it as it was found.
 
     Args:
         address: local, auto, host:port or ray://host:port.
         dashboard: start one, with address local; where it is, is printed.
+        actor_cpus: that one actor will need.
 
     Raises:
-        BadInput: nothing answers at the address, or a cluster of other versions does.
+        BadInput: nothing answers at the address, or a cluster of other versions does; this machine is too small for an
+            actor.
     """
     if address not in ("local", "auto"):
         _reach(address)
     already = ray.is_initialized()  # a process that is in a cluster stays there
     if not already:
+        if address == "local":
+            expected = f"at most {usable_cpus()}, the CPUs of this machine, or the --address of a cluster with more"
+            require(actor_cpus <= usable_cpus(), "actor_cpus", actor_cpus, expected)
         _connect(address, dashboard)
     try:
         yield

@@ -132,7 +132,7 @@ def _run(config: Config, out: Path, watch: Watch, *, fresh: bool, overwrite: boo
         order.load(saved.arrays)
         counts |= {name: saved.numbers[name] for name in counts if name in saved.numbers}
     with ExitStack() as stack:
-        stack.enter_context(ray_session(run.address, run.dashboard))
+        stack.enter_context(ray_session(run.address, run.dashboard, run.actor_cpus))
         store = open_store(
             run.store,
             run.name,

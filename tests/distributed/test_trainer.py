@@ -342,3 +342,10 @@ def test_a_short_training_beats_epsilon_greedy(tmp_path: Path) -> None:
     greedy = play_tasks(baselines(family, 10)["e-greedy"], family, 10, tasks=tasks, seed=1).sum(1)
     gain = learned - greedy
     assert gain.mean() > 3 * gain.std() / tasks**0.5, f"{learned.mean():.3f} against {greedy.mean():.3f}"
+
+
+def test_an_actor_for_which_this_machine_is_too_small_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    with pytest.raises(BadInput, match=r"actor_cpus is 1000\.0; expected at most \d+, the CPUs of this machine"):
+        train(configure("first", actor_cpus=1000.0), "never-made")
+    assert not Path("never-made").exists()
