@@ -239,7 +239,19 @@ def test_a_long_iteration_is_still_seen(watched: Watched, prometheus: Prometheus
 
 
 def test_a_local_run_says_where_its_dashboard_is_which_the_network_does_not_reach(tmp_path: Path) -> None:
-    given = ["train", "--preset", "first", "--iterations", "1", "--trials", "4", "--evaluation-tasks", "0", "--dashboard", "--out"]
+    given = [
+        "train",
+        "--preset",
+        "first",
+        "--iterations",
+        "1",
+        "--trials",
+        "4",
+        "--evaluation-tasks",
+        "0",
+        "--dashboard",
+        "--out",
+    ]
     command = [sys.executable, "-m", "innerloop", *given, str(tmp_path / "run")]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as run:
         assert run.stderr is not None
