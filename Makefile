@@ -8,7 +8,7 @@ train: $(VENV)/ready
 	$(BIN)/innerloop train --preset first --out runs/first --overwrite
 
 test: $(VENV)/ready
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 lint: $(VENV)/ready
 	$(BIN)/ruff format --check .
@@ -21,6 +21,7 @@ bench: $(VENV)/ready
 	$(BIN)/python benchmarks/memories.py --runs 3
 	$(BIN)/python benchmarks/store.py
 	$(BIN)/python benchmarks/coordinator.py
+	$(BIN)/python benchmarks/score.py
 
 $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

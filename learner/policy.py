@@ -59,6 +59,7 @@ class RecurrentPolicy(nn.Module):
         memory: constructor of a `Memory` module.
         hidden: width of the memory.
         encoder: width of a layer (tanh) between the inputs and the memory; 0 for none.
+        transitions: show the memory the observation before, too.
     """
 
     head: Categorical | Gaussian
@@ -67,12 +68,16 @@ class RecurrentPolicy(nn.Module):
     value_std: Tensor
     value_updates: Tensor
 
-    def __init__(self, problem: Problem, memory: MakeMemory, hidden: int, encoder: int) -> None:
+    def __init__(
+        self, problem: Problem, memory: MakeMemory, hidden: int, encoder: int, transitions: bool = False
+    ) -> None:
         super().__init__()
         self.observation = Observation(problem.observation_space)
         self.head = head(problem.action_space)
-        self._blind = memory is Memoryless
-        width = self.observation.width + (0 if self._blind else self.head.width + 2)
+        self._blind, self._transitions = memory is Memoryless, transitions
+        width = self.observation.width
+        if not self._blind:
+            width += self.head.width + 2 + (width if transitions else 0)
         self.encoder = nn.Sequential(nn.Linear(width, encoder), nn.Tanh()) if encoder else nn.Identity()
         self.memory = memory(encoder or width, hidden, problem.steps)
         missing = [part for part in ("initial", "step", "unroll") if not hasattr(self.memory, part)]
@@ -86,17 +91,20 @@ class RecurrentPolicy(nn.Module):
         for name, start in (("value_mean", 0.0), ("value_std", 1.0), ("value_updates", 0.0)):
             self.register_buffer(name, torch.tensor(start))
 
-    def inputs(self, observation: Tensor, action: Tensor, reward: Tensor, done: Tensor) -> Tensor:
-        """The memory's inputs [..., D] from an observation, and the previous action, reward and done, each [...]."""
+    def inputs(self, seen: Tensor, before: Tensor, action: Tensor, reward: Tensor, done: Tensor) -> Tensor:
+        """The memory's inputs [..., D].
+
+        Args:
+            seen: [..., W], the observation as `observation` encodes it.
+            before: [..., W], the one before, across the boundaries of episodes; 0 at the trial's start.
+            action: previous action, [..., *].
+            reward: for it, [...].
+            done: [...], it ended an episode.
+        """
         if self._blind:
-            return self.observation(observation)
-        parts = [
-            self.observation(observation),
-            self.head.encode(action),
-            reward.unsqueeze(-1),
-            done.float().unsqueeze(-1),
-        ]
-        return torch.cat(parts, -1)
+            return seen
+        shown = [seen, before] if self._transitions else [seen]
+        return torch.cat([*shown, self.head.encode(action), reward.unsqueeze(-1), done.float().unsqueeze(-1)], -1)
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, Tensor, State]:
         """One input [B, D]; returns the head's parameters [B, size], the value [B] and the next state."""
@@ -153,12 +161,15 @@ class RecurrentAgent:
         self._rng = rng or self._rng
         self._state = self._policy.memory.initial(n)
         self._action = self._policy.head.none(n)
+        self._before = torch.zeros(n, self._policy.observation.width, device=self._device)
 
     @torch.inference_mode()
     def act(self, observation: np.ndarray, reward: np.ndarray, done: Bools) -> np.ndarray:
         policy, head = self._policy, self._policy.head
-        given = (torch.as_tensor(a, device=self._device) for a in (observation, self._action, reward, done))
-        parameters, value, self._state = policy.step(policy.inputs(*given), self._state)
+        given, *previous = (torch.as_tensor(a, device=self._device) for a in (observation, self._action, reward, done))
+        seen = policy.observation(given)
+        parameters, value, self._state = policy.step(policy.inputs(seen, self._before, *previous), self._state)
+        self._before = seen
         noise = None if self._greedy else head.noise(self._rng, len(parameters))
         draw, log_prob = head.draw(parameters, noise)
         self.note = {"draw": draw.cpu().numpy(), "log_prob": log_prob.cpu().numpy(), "value": value.cpu().numpy()}

@@ -33,6 +33,9 @@ class RL2:
     """Width of the memory."""
     encoder: int = 128
     """Width of a layer between the inputs and the memory; 0 for none."""
+    transitions: bool = False
+    """Show the memory the observation before, too, so that each of its inputs is a whole transition: attention then
+    finds what an action did in a state in one layer instead of two."""
     learning_rate: float = 7e-3
     """Adam's step size at the start; falls linearly to `learning_rate_end`."""
     learning_rate_end: float = 1e-4
@@ -77,7 +80,8 @@ class RL2:
         require(self.precision in ("float32", "bfloat16"), "precision", self.precision, "float32 or bfloat16")
 
     def build(self, problem: Problem) -> RecurrentPolicy:
-        return RecurrentPolicy(problem, constructor("memory", self.memory), self.hidden, self.encoder)
+        memory = constructor("memory", self.memory)
+        return RecurrentPolicy(problem, memory, self.hidden, self.encoder, self.transitions)
 
     def inner_loop(self, model: nn.Module, problem: Problem, greedy: bool = False) -> RecurrentAgent:
         assert isinstance(model, RecurrentPolicy)
@@ -213,5 +217,8 @@ def policy_inputs(model: RecurrentPolicy, trajectory: Trajectory) -> Tensor:
     """What the policy was given at each step of the trajectory, [T, B, D]: the previous action, reward and done are the
     last step's, across the boundaries of episodes; at the trial's start there are none."""
     none = model.head.none(trajectory.reward.shape[1])
-    given = (torch.tensor(array[:-1], device=model.output.weight.device) for array in trajectory.inputs(none))
-    return model.inputs(*given)
+    device = model.output.weight.device
+    observation, *previous = (torch.tensor(array[:-1], device=device) for array in trajectory.inputs(none))
+    seen = model.observation(observation)
+    before = torch.cat([torch.zeros_like(seen[:1]), seen[:-1]])
+    return model.inputs(seen, before, *previous)

@@ -45,7 +45,7 @@ class OneArmPays:
         return Arms(tasks["mean"], lambda _, mean: mean, rng)
 
 
-@pytest.mark.parametrize("encoder", [0, 12])
+@pytest.mark.parametrize(("encoder", "transitions"), [(0, False), (12, True)])
 @pytest.mark.parametrize("memory", MEMORIES)
 @pytest.mark.parametrize(
     "family",
@@ -54,9 +54,15 @@ class OneArmPays:
     ids=["bandit", "tabular", "pendulum", "cartpole"],
 )
 def test_reading_a_trajectory_again_with_the_weights_that_played_gives_what_the_rollout_noted(
-    family: TaskFamily, memory: str, encoder: int, experiment_on: ExperimentOn, shaken: Made, played: Played
+    family: TaskFamily,
+    memory: str,
+    encoder: int,
+    transitions: bool,
+    experiment_on: ExperimentOn,
+    shaken: Made,
+    played: Played,
 ) -> None:
-    experiment = experiment_on(family, memory=memory, encoder=encoder)
+    experiment = experiment_on(family, memory=memory, encoder=encoder, transitions=transitions)
     learner = shaken(experiment)
     model, trajectory = policy_of(learner), played(experiment, learner)
     assert trajectory.done[:-1].any()  # the boundary of an episode is part of what is compared
@@ -71,22 +77,24 @@ def test_reading_a_trajectory_again_with_the_weights_that_played_gives_what_the_
     assert np.ptp(trajectory.note["value"]) > 0.1 or (memory == "none" and isinstance(family, BernoulliBandit))
 
 
+@pytest.mark.parametrize("transitions", [False, True])
 def test_policy_inputs_are_the_observation_and_the_step_before(
-    experiment_on: ExperimentOn, shaken: Made, played: Played
+    transitions: bool, experiment_on: ExperimentOn, shaken: Made, played: Played
 ) -> None:
-    experiment = experiment_on(TabularMDP(states=3, actions=2, horizon=2))
+    experiment = experiment_on(TabularMDP(states=3, actions=2, horizon=2), transitions=transitions)
     learner = shaken(experiment)
     model, trajectory = policy_of(learner), played(experiment, learner)
     x = policy_inputs(model, trajectory).numpy()
     for t in range(len(trajectory.reward)):
         for row in range(trajectory.reward.shape[1]):
-            expected = np.zeros(3 + 2 + 1 + 1)
-            expected[trajectory.observation[t, row]] = 1
+            now, before, action, rest = np.zeros(3), np.zeros(3), np.zeros(2), np.zeros(2)
+            now[trajectory.observation[t, row]] = 1
             if t > 0:
-                expected[3 + trajectory.action[t - 1, row]] = 1
-                expected[5] = trajectory.reward[t - 1, row]
-                expected[6] = trajectory.done[t - 1, row]
-            np.testing.assert_allclose(x[t, row], expected, rtol=1e-6)
+                before[trajectory.observation[t - 1, row]] = 1
+                action[trajectory.action[t - 1, row]] = 1
+                rest[:] = trajectory.reward[t - 1, row], trajectory.done[t - 1, row]
+            expected = [now, *([before] if transitions else []), action, rest]
+            np.testing.assert_allclose(x[t, row], np.concatenate(expected), rtol=1e-6)
 
 
 def test_terms_are_those_of_the_paper() -> None:
