@@ -8,7 +8,7 @@ train: $(VENV)/ready
 	$(BIN)/innerloop train --preset first --out runs/first --overwrite
 
 test: $(VENV)/ready
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 25
 
 lint: $(VENV)/ready
 	$(BIN)/ruff format --check .
