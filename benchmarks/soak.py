@@ -298,11 +298,11 @@ def main() -> None:
             outcomes.append(soak(name, cluster, Path(out) / name, minutes=share, every=given.every,
                                  seeds=given.quiet_seeds, seed=seed))  # fmt: skip
             show(outcomes[-1])
-    report = {"command": " ".join(sys.argv), "outcomes": [asdict(outcome) for outcome in outcomes]}
-    if given.out:
-        Path(given.out).mkdir(parents=True, exist_ok=True)
-        (Path(given.out) / "soak.json").write_text(json.dumps(report, indent=1) + "\n")
-    else:
+            report = {"command": " ".join(sys.argv), "outcomes": [asdict(outcome) for outcome in outcomes]}
+            if given.out:  # what is known so far
+                Path(given.out).mkdir(parents=True, exist_ok=True)
+                (Path(given.out) / "soak.json").write_text(json.dumps(report, indent=1) + "\n")
+    if not given.out:
         print(json.dumps(report))
     sys.exit(0 if all(check.holds for outcome in outcomes for check in outcome.checks) else 1)
 

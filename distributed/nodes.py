@@ -49,7 +49,7 @@ class Nodes:
 
     def room(self) -> dict[str, int]:
         """The nodes that are well and may have actors, each with the number that fits when nothing else runs there."""
-        draining = _in_cluster(state.get_draining_nodes)
+        draining = _in_cluster(_draining)
         alive = {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}
         here = alive.get(self._here)
         self._learners_gpu = bool(
@@ -75,6 +75,10 @@ class Nodes:
         self.ask_for(0)
         if self._reservation:
             remove_placement_group(self._reservation)
+
+
+def _draining() -> set[str]:
+    return {*state.get_draining_nodes()}
 
 
 def _in_cluster(function: Callable[..., Any], **options: Any) -> Any:

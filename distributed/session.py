@@ -69,7 +69,13 @@ def _connect(address: str, dashboard: bool) -> None:
             )
         return
     try:
-        ray.init(address=address, **options)
+        try:
+            ray.init(address=address, **options)
+        except ConnectionError as error:
+            if "Initialization failure" not in str(error):
+                raise
+            # Through ray:// Ray starts a process for each driver, which now and then does not come up.
+            ray.init(address=address, **options)
     except (ConnectionError, RuntimeError, ValueError) as error:
         if versions := said_by_ray(str(error)):
             raise other_cluster(address, *versions) from error

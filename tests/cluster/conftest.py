@@ -58,6 +58,8 @@ class Running:
     address: str
     """Of the dashboard."""
     ray: str
+    client: str
+    """For drivers that are on none of its nodes."""
     home: Path
     """Of the user whose machines these are."""
     environment: dict[str, str]
@@ -173,13 +175,13 @@ def running(readme: Readme, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     assert len(setup) == 2
     assert subprocess.run(["bash", "-ec", "\n".join(setup)], env=environment, check=False).returncode == 0
 
-    gcs, dashboard = free_port(), free_port()
+    gcs, dashboard, client = free_port(), free_port(), free_port()
     short = tempfile.mkdtemp(prefix="ray-")  # because of the length that socket paths may have
     here = "--node-ip-address=127.0.0.1 --num-cpus"
     head = replaced(
         read("compose.yaml")["services"]["head"]["command"],
         {
-            "--port=6379": f"--port={gcs} --dashboard-port={dashboard} --ray-client-server-port={free_port()}",
+            "--port=6379": f"--port={gcs} --dashboard-port={dashboard} --ray-client-server-port={client}",
             "--dashboard-host=0.0.0.0": f"--dashboard-host=127.0.0.1 --temp-dir={short}",
             "--metrics-export-port=8080": f"--metrics-export-port={free_port()} --dashboard-agent-listen-port=0",
             "--num-cpus": here,
@@ -194,7 +196,8 @@ def running(readme: Readme, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         },
     )
     healthy = read("compose.yaml")["services"]["head"]["healthcheck"]["test"].replace("6379", str(gcs))
-    cluster = Running(f"http://127.0.0.1:{dashboard}", f"127.0.0.1:{gcs}", home, environment, Path(short))
+    addresses = f"http://127.0.0.1:{dashboard}", f"127.0.0.1:{gcs}", f"ray://127.0.0.1:{client}"
+    cluster = Running(*addresses, home, environment, Path(short))
 
     def nodes() -> int:
         with suppress(OSError, KeyError):

@@ -185,6 +185,15 @@ def test_a_run_joins_the_cluster_from_the_head_but_not_with_other_versions(runni
     assert "iteration 3/3" in progress[-1]
 
 
+def test_a_run_joins_the_cluster_from_outside(running: Any, readme: Any) -> None:
+    [lines] = [block for block in readme.blocks("Machines that you have") if "ray attach" in block]
+    environment = lines.splitlines()[1]
+    command = f"python -m innerloop train --address {running.client} --out outside {SMALL}"
+    done = running.shell(f"{environment}\n{command}")
+    assert done.returncode == 0, done.stderr
+    assert "iteration 3/3" in done.stderr
+
+
 def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     """What the command says, which is one sentence with status 2."""
     assert status(arguments) == 2
