@@ -137,9 +137,9 @@ def test_one_agent_plays_trials_of_different_numbers_of_rows(
 
 
 @pytest.mark.parametrize("start", [0, 4, -2])
-def test_a_discrete_observation_is_one_hot(start: int) -> None:
+def test_a_discrete_observation_is_a_one_among_minus_ones(start: int) -> None:
     encoded = Observation(spaces.Discrete(3, start=start))(torch.tensor([[start, start + 2]]))
-    assert encoded.tolist() == [[[1, 0, 0], [0, 0, 1]]]
+    assert encoded.tolist() == [[[1, -1, -1], [-1, -1, 1]]]
 
 
 def test_a_bounded_observation_is_scaled_to_one_by_its_bounds() -> None:

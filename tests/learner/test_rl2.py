@@ -87,9 +87,10 @@ def test_policy_inputs_are_the_observation_and_the_step_before(
     x = policy_inputs(model, trajectory).numpy()
     for t in range(len(trajectory.reward)):
         for row in range(trajectory.reward.shape[1]):
-            now, before, action, rest = np.zeros(3), np.zeros(3), np.zeros(2), np.zeros(2)
+            now, before, action, rest = -np.ones(3), np.zeros(3), np.zeros(2), np.zeros(2)
             now[trajectory.observation[t, row]] = 1
             if t > 0:
+                before[:] = -1
                 before[trajectory.observation[t - 1, row]] = 1
                 action[trajectory.action[t - 1, row]] = 1
                 rest[:] = trajectory.reward[t - 1, row], trajectory.done[t - 1, row]
