@@ -11,7 +11,19 @@ SOAK = Path(__file__).parents[2] / "benchmarks" / "soak.py"
 def test_a_minute_of_random_kills(tmp_path: Path) -> None:
     """Half of it on-policy through Redis, whose bits are to be the same; half with replay in shards."""
     works = ["--work", "redis", "--work", "replay"]
-    command = [sys.executable, str(SOAK), "--minutes", "0.7", "--every", "3", *works, "--quiet-seeds", "3", "--out", str(tmp_path)]
+    command = [
+        sys.executable,
+        str(SOAK),
+        "--minutes",
+        "0.7",
+        "--every",
+        "3",
+        *works,
+        "--quiet-seeds",
+        "3",
+        "--out",
+        str(tmp_path),
+    ]
     ended = subprocess.run(command, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
     outcomes = json.loads((tmp_path / "soak.json").read_text())["outcomes"]
