@@ -258,7 +258,7 @@ def test_a_local_run_says_where_its_dashboard_is_which_the_network_does_not_reac
         said = run.stderr.readline()
         processes = psutil.Process(run.pid).children(recursive=True)
         listening = [each.laddr for process in processes for each in process.net_connections() if not each.raddr]
-        rest = run.stderr.read()
+        _, rest = run.communicate(timeout=300)
     assert run.returncode == 0, said + rest
     found = re.fullmatch(r"dashboard: http://127\.0\.0\.1:(\d+) \(asks for the token once: .+auth_token\)\n", said)
     assert found is not None, said
