@@ -31,6 +31,11 @@ class Diverged(RuntimeError):
     """A gradient that is not finite. Raised by an algorithm; the learner then is as it was before the update."""
 
 
+def linear(start: float, end: float, progress: float) -> float:
+    """What moves linearly from `start` to `end`, when a share `progress` of the run is done."""
+    return start + progress * (end - start)
+
+
 class Problem(NamedTuple):
     """What a model must know of its problem before it can be built."""
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ..envs.errors import require
-from .api import Metrics, Optimise, Problem
+from .api import Metrics, Optimise, Problem, linear
 from .memory import constructor
 from .policy import RecurrentAgent, RecurrentPolicy
 from .returns import advantages
@@ -48,6 +48,9 @@ class RL2:
     """PPO: how far the probability ratio may leave 1 before it earns no more."""
     discount: float = 0.99
     """Per step, across the episodes of a trial."""
+    discount_end: float = 0.0
+    """Discount at the end of the run, which it moves to linearly; 0 to keep `discount`. 1 is what evaluation measures;
+    from the start it would learn slowly."""
     trace: float = 0.3
     """Lambda of the generalised advantage estimates."""
     entropy: float = 0.005
@@ -75,7 +78,7 @@ class RL2:
         for field in ("learning_rate", "clip", "max_gradient_norm"):
             given = getattr(self, field)
             require(0 < given < float("inf"), field, given, "a finite number above 0")
-        for field in ("discount", "trace"):
+        for field in ("discount", "discount_end", "trace"):
             require(0 <= getattr(self, field) <= 1, field, getattr(self, field), "a number in [0, 1]")
         require(self.precision in ("float32", "bfloat16"), "precision", self.precision, "float32 or bfloat16")
 
@@ -100,10 +103,11 @@ class RL2:
             kl (nats per step), clipped (share of steps), gradient_norm; explained_variance of the values that played.
         """
         assert isinstance(model, RecurrentPolicy)
-        data, explained_variance = prepare(model, batch, self.discount, self.trace)
+        discount = linear(self.discount, self.discount_end or self.discount, progress)
+        learning_rate = linear(self.learning_rate, self.learning_rate_end, progress)
+        entropy_weight = linear(self.entropy, self.entropy_end, progress)
+        data, explained_variance = prepare(model, batch, discount, self.trace)
         model.follow_targets(data.target[data.valid.bool()])
-        learning_rate = self.learning_rate + progress * (self.learning_rate_end - self.learning_rate)
-        entropy_weight = self.entropy + progress * (self.entropy_end - self.entropy)
         surrogate = torch.compile(ppo_terms) if self.compile else ppo_terms
 
         def loss(rows: np.ndarray, total: Tensor) -> tuple[Tensor, dict[str, Tensor]]:

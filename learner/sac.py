@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..envs.errors import BadInput, require
-from .api import Metrics, Problem
+from .api import Metrics, Problem, linear
 from .heads import Gaussian
 from .policy import Observation
 
@@ -133,7 +133,7 @@ class SoftActorCritic:
 
     def step_size(self, progress: float) -> float:
         """Adam's, when that share of the run is done."""
-        return self.learning_rate + progress * (self.learning_rate_end - self.learning_rate)
+        return linear(self.learning_rate, self.learning_rate_end, progress)
 
     def due(self, played: int, taken: int) -> int:
         """Gradient steps that an update owes, when so many environment steps were played and gradient steps taken."""

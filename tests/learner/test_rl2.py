@@ -218,6 +218,18 @@ def test_the_learning_rate_falls_linearly_to_its_end(
     assert moved == pytest.approx(expected, rel=1e-2, abs=1e-12)
 
 
+@pytest.mark.parametrize(("end", "constant"), [(1.0, 0.95), (0.0, 0.9)])
+def test_the_discount_moves_linearly_to_its_end_where_one_is_given(
+    end: float, constant: float, experiment_on: ExperimentOn, shaken: Made, played: Played
+) -> None:
+    found = []
+    for options in ({"discount": 0.9, "discount_end": end}, {"discount": constant}):
+        experiment = experiment_on(BernoulliBandit(), **options)
+        learner = shaken(experiment)
+        found.append(learner.update(played(experiment, learner), 0.5))
+    assert found[0] == pytest.approx(found[1], rel=1e-5, abs=1e-7)
+
+
 def test_an_update_says_what_happened(experiment_on: ExperimentOn, shaken: Made, played: Played) -> None:
     experiment = experiment_on(BernoulliBandit())
     learner = shaken(experiment)
@@ -298,6 +310,7 @@ def test_a_compiled_loss_has_the_same_terms(
         ("learning_rate_end", -1e-4, r"^learning_rate_end is -0\.0001; expected a finite number of at least 0\.$"),
         ("clip", 0.0, r"^clip is 0\.0; expected a finite number above 0\.$"),
         ("discount", 1.01, r"^discount is 1\.01; expected a number in \[0, 1\]\.$"),
+        ("discount_end", -0.1, r"^discount_end is -0\.1; expected a number in \[0, 1\]\.$"),
         ("trace", -0.1, r"^trace is -0\.1; expected a number in \[0, 1\]\.$"),
         ("entropy", float("inf"), r"^entropy is inf; expected a finite number of at least 0\.$"),
         ("entropy_end", -1.0, r"^entropy_end is -1\.0; expected a finite number of at least 0\.$"),

@@ -1,0 +1,43 @@
+"""A Redis for the tests, and stores in it."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from itertools import count
+
+import pytest
+from redis_server import RedisServer
+from redis_stores import Open
+
+from innerloop.distributed.store.redis import RedisStore
+
+NAMES = (f"run{number}" for number in count())
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[RedisServer]:
+    """One that many runs share."""
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture
+def durable() -> Iterator[RedisServer]:
+    """One that can be killed."""
+    with RedisServer(durable=True) as server:
+        yield server
+
+
+@pytest.fixture
+def open_store() -> Iterator[Open]:
+    """Stores that are closed after the test; of a run of their own, unless it is named."""
+    with ExitStack() as stack:
+
+        def make(
+            server: RedisServer, run: str = "", *, url: str = "", on_policy: bool = True, **options: float
+        ) -> RedisStore:
+            given = {"capacity": 10**7, "episodes": 1} | options
+            store = RedisStore(url or server.url, run or next(NAMES), on_policy=on_policy, **given)
+            stack.callback(store.close)
+            return store
+
+        yield make
