@@ -11,6 +11,7 @@ from ...envs.errors import require
 from ...envs.registry import resolve
 from ..experiment import unknown_option
 from .api import MakeMemory, Memory, State
+from .deepset import DeepSet
 from .gated import GRU, LSTM
 from .memoryless import Memoryless
 from .mingru import MinGRU
@@ -20,6 +21,7 @@ from .transformer import Transformer
 __all__ = ["GRU", "LSTM", "MEMORIES", "MakeMemory", "Memory", "Memoryless", "State", "constructor"]
 
 MEMORIES: dict[str, MakeMemory] = {
+    "deepset": DeepSet,
     "gru": GRU,
     "lstm": LSTM,
     "mingru": MinGRU,

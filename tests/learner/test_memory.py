@@ -29,7 +29,12 @@ from innerloop.learner.trajectory import Trajectory
 
 T, B, INPUT, HIDDEN, WINDOW = 9, 5, 3, 8, 4
 BOUNDED = ["snail,window=4", "transformer,window=4"]
-OTHERWISE = ["mingru,layers=1", "snail,blocks=1,filters=3,keys=5", "transformer,layers=3,heads=3"]
+OTHERWISE = [
+    "deepset,layers=2,features=5",
+    "mingru,layers=1",
+    "snail,blocks=1,filters=3,keys=5",
+    "transformer,layers=3,heads=3",
+]
 every_memory = pytest.mark.parametrize("name", MEMORIES)
 every_kind = pytest.mark.parametrize("name", [*MEMORIES, *BOUNDED, *OTHERWISE])
 remembering = pytest.mark.parametrize("name", [name for name in MEMORIES if name != "none"])
@@ -191,6 +196,29 @@ def test_gradients_through_unroll_are_those_of_steps_one_after_the_other(name: s
         torch.testing.assert_close(one, other, atol=1e-9, rtol=1e-9)
 
 
+@remembering
+def test_a_deep_set_alone_does_not_see_in_which_order_the_past_came(name: str) -> None:
+    memory, x = made(name, dtype=torch.float64), inputs(dtype=torch.float64)
+    other = torch.cat([x[:-1].flip(0), x[-1:]])
+    difference = (memory.unroll(x)[-1] - memory.unroll(other)[-1]).abs().amax(-1)
+    assert (difference < 1e-12).all() if name == "deepset" else (difference > 1e-6).all()
+
+
+def test_a_deep_set_reads_its_sums_as_logarithms() -> None:
+    """Nothing but the sum of positive features is kept, and a step adds to it."""
+    memory, x = made("deepset,features=5"), inputs()
+    assert isinstance(memory, Chain)
+    sums = memory.parts[0].part
+    hidden = torch.randn(T, B, HIDDEN)
+    features = (sums.features.weight @ hidden.unsqueeze(-1)).squeeze(-1) + sums.features.bias
+    expected = (1 + features.exp().log1p().cumsum(0)).log()
+    torch.testing.assert_close(sums.unroll(hidden), expected)
+    state = memory.initial(B)
+    assert [tensor.shape for tensor in state] == [(B, 1), (B, 5)]
+    _, after = memory.step(x[0], state)
+    assert (after[1] > state[1]).all()
+
+
 @pytest.mark.parametrize("name", BOUNDED)
 @pytest.mark.parametrize("by_steps", [False, True])
 def test_attention_sees_its_window_and_nothing_before_it(name: str, by_steps: bool) -> None:
@@ -292,7 +320,7 @@ def test_a_memory_is_named_with_its_options() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ("snale", r"^memory is 'snale'; expected one of gru, .*Did you mean 'snail'\?$"),
+        ("snale", r"^memory is 'snale'; expected one of deepset, gru, .*Did you mean 'snail'\?$"),
         ("snail,filter=3", r"^'filter' is not an option of memory 'snail'; expected .*Did you mean 'filters'\?$"),
         ("gru,layers=2", r"^'layers' is not an option of memory 'gru'; expected one of none\.$"),
         ("snail,steps=2", r"^'steps' is not an option of memory 'snail'"),
