@@ -41,6 +41,8 @@ class Reproduce:
     """rl2-bandits, rl2-mdps, snail-bandits, l2rl-bandits, or a Table of your own as package.module:attribute."""
     cells: tuple[str, ...] = ()
     """Some of its cells, such as 10,5 (pulls and arms); by default all."""
+    columns: tuple[str, ...] = ()
+    """Some of the columns that are trained, such as rl2-deepset; by default all."""
     budget: float = 0.0
     """Minutes of training a cell and column; 0 for what each cell has by default. More than before trains on."""
     out: str = ""
@@ -71,7 +73,7 @@ def reproduce(options: Reproduce) -> int:
         The exit status: 0, or 1 where a cell's own process failed (what it said is in CELL.log).
 
     Raises:
-        BadInput: no such table or cell, or its directory holds runs of other options.
+        BadInput: no such table, cell or column, or its directory holds runs of other options.
         Interrupted: Ctrl-C, or SIGTERM; the state is saved, and the same command goes on.
     """
     table = resolve("table", options.table, TABLES)
@@ -79,17 +81,18 @@ def reproduce(options: Reproduce) -> int:
     for cell in options.cells:
         resolve_cell(cell, table)
     cells = [name for name in table.cells if not options.cells or name in options.cells]
+    part = table._replace(learned=chosen(options.columns, table))
     out = Path(options.out or f"runs/{options.table.replace(':', '.')}")
     for cell in cells:  # refused before anything is trained
-        for column in table.learned:
-            _check(_config(table, cell, column, options, 1), _place(out, cell, column))
+        for column in part.learned:
+            _check(_config(part, cell, column, options, 1), _place(out, cell, column))
     at_once = min(len(cells), options.parallel or capacity(options.address))
     threads = options.learner_threads or max(1, usable_cpus() // at_once)
     if at_once > 1:
         return _side_by_side(table, cells, out, options, at_once, threads)
     with ray_session(options.address, False):
         for cell in cells:
-            _reproduce_cell(table, cell, out, options, threads)
+            _reproduce_cell(part, cell, out, options, threads)
             write(table, options.table, out)
     return 0
 
@@ -103,6 +106,20 @@ def resolve_cell(name: str, table: Table) -> Cell:
     return table.cells[name]
 
 
+def chosen(columns: tuple[str, ...], table: Table) -> dict[str, dict[str, Any]]:
+    """What is trained of a table; a column goes by the name of its directories, too.
+
+    Raises:
+        BadInput: no such column; the message lists them.
+    """
+    names = {_file_name(column): column for column in table.learned}
+    for given in columns:
+        if _file_name(given) not in names:
+            raise BadInput(f"columns is {given!r}; expected some of {' '.join(names)}.")
+    asked = {_file_name(given) for given in columns} or names.keys()
+    return {column: table.learned[column] for name, column in names.items() if name in asked}
+
+
 def capacity(address: str) -> int:
     """Cells for which a cluster has CPUs, at one for each part of a run, and this machine for their learners."""
     if address == "local":
@@ -113,11 +130,11 @@ def capacity(address: str) -> int:
 
 
 def _place(out: Path, cell: str, column: str) -> Path:
-    return out / _file_name(cell) / _file_name(column.replace("²", "2"))
+    return out / _file_name(cell) / _file_name(column)
 
 
 def _file_name(text: str) -> str:
-    return re.sub(r"[^\w.-]", "-", text).lower()
+    return re.sub(r"[^\w.-]", "-", text.replace("²", "2")).lower()
 
 
 def _config(table: Table, cell: str, column: str, options: Reproduce, threads: int) -> Config:
@@ -225,6 +242,7 @@ def _side_by_side(table: Table, cells: list[str], out: Path, options: Reproduce,
 def _process(cell: str, out: Path, options: Reproduce, threads: int) -> "subprocess.Popen[bytes]":
     out.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "innerloop", "reproduce", options.table, "--cells", cell, "--out", str(out)]
+    command += ["--columns", *options.columns] if options.columns else []
     for name in ("budget", "tasks", "seed", "address"):
         command += [f"--{name}", str(getattr(options, name))]
     command += ["--parallel", "1", "--learner-threads", str(threads)]

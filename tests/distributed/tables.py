@@ -6,7 +6,7 @@ SMALL = {"episodes": 5, "hidden": 16, "encoder": 0, "trials": 64, "checkpoint_ev
 TINY = Table(
     "A tiny table.",
     "return",
-    {"RL²": {"memory": "lstm"}},
+    {"RL²": {"memory": "lstm"}, "RL² deepset": {"memory": "deepset"}},
     {
         "5,2": Cell({"family": "bernoulli-bandit", "arms": 2} | SMALL, 0.01, {"Random": 2.5, "RL²": 3.2}),
         "5,3": Cell({"family": "bernoulli-bandit", "arms": 3} | SMALL, 0.01, {"Random": 2.5}),
