@@ -154,7 +154,10 @@ TABLES = {
     "rl2-mdps": Table(
         "Return of a trial on random tabular MDPs, by episodes (Duan et al. 2016, arXiv:1611.02779, table 2).",
         "return",
-        {"RL²": {"memory": "transformer,layers=1,heads=4", "transitions": True}},
+        {
+            "RL²": {"memory": "lstm", "hidden": 128, "encoder": 128},
+            "RL² transformer": {"memory": "transformer,layers=1,heads=4", "transitions": True},
+        },
         _mdps(),
     ),
     "snail-bandits": Table(
