@@ -300,7 +300,7 @@ def test_a_compiled_loss_has_the_same_terms(
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
-        ("memory", "gruu", r"^memory is 'gruu'; expected one of gru, lstm.*Did you mean 'gru'\?$"),
+        ("memory", "gruu", r"^memory is 'gruu'; expected one of deepset, gru, lstm.*Did you mean 'gru'\?$"),
         ("hidden", 0, r"^hidden is 0; expected at least 1\.$"),
         ("epochs", 0, r"^epochs is 0; expected at least 1\.$"),
         ("minibatches", -2, r"^minibatches is -2; expected at least 1\.$"),
