@@ -38,8 +38,8 @@ def _bandit_training(pulls: int) -> dict[str, Any]:
     - with that, lambda 0.8 instead of 0.3 at 76.1; 0.95, or two epochs, have learned nothing in the first minutes;
     - with that, 128 trials an iteration instead of 256 at 76.9, 64 at 76.7, 1,024 (lambda 0.3) at 68.9.
 
-    In 28 minutes 77.9 is reached; Gittins is at 78.5. A deep set, whose entropy fell as the square of what was
-    left and whose discount rose from 0.98 to 1, was at 77.8 and at 76.9 after 13 M steps (4 minutes) in two runs, at 77.7
+    In 28 minutes 77.9 is reached; Gittins is at 78.5. A deep set, whose entropy fell as the square of what was left
+    and whose discount rose from 0.98 to 1, was at 77.8 and at 76.9 after 13 M steps (4 minutes) in two runs, at 77.7
     after 27 M.
     """
     if pulls <= 10:
@@ -112,9 +112,9 @@ DUAN_MDPS = _figures(
 def _mdps() -> dict[str, Cell]:
     """Found at 10 episodes, on one core: an LSTM of 128 is at 121.6 after 11.5 M steps, and no better in its last
     episodes than in its fourth; attention over whole transitions at 129 after 9.6 M, better in every episode than in
-    the one before, and at 149.5 after an hour (86.9 M). With an entropy of 0.02 at the start they end at 117 and 104
-    (after 11.5 M and 9.6 M). The value weighs 0.2: at 1 its gradient is ten times as long as what the norm is cut to,
-    and leaves the policy little of it.
+    the one before, and at 149.5 after an hour (86.9 M). With an entropy of 0.02 at the start they end at 117 and 104.
+    The value weighs 0.2: at 1 its gradient is ten times as long as what the norm is cut to, and leaves the policy
+    little of it.
     """
     return {
         str(episodes): Cell(
