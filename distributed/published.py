@@ -145,13 +145,14 @@ def _two_arms() -> dict[str, Cell]:
     return cells
 
 
-DEEPSET = {"memory": "deepset", "encoder": 0, "precision": "float32"}
-
 TABLES = {
     "rl2-bandits": Table(
         "Return of a trial on Bernoulli bandits, by pulls and arms (Duan et al. 2016, arXiv:1611.02779, table 1).",
         "return",
-        {"RL²": {"memory": "lstm"}, "RL² deepset": DEEPSET},
+        {
+            "RL²": {"memory": "lstm"},
+            "RL² deepset": {"memory": "deepset", "encoder": 0, "precision": "float32"},
+        },
         _bandits(DUAN_BANDITS),
     ),
     "rl2-mdps": Table(

@@ -116,7 +116,7 @@ def chosen(columns: tuple[str, ...], table: Table) -> dict[str, dict[str, Any]]:
     for given in columns:
         if _file_name(given) not in names:
             raise BadInput(f"columns is {given!r}; expected some of {' '.join(names)}.")
-    asked = {_file_name(given) for given in columns} or names.keys()
+    asked = [_file_name(given) for given in columns] or [*names]
     return {column: table.learned[column] for name, column in names.items() if name in asked}
 
 

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from .api import Chain, Residual, State, wide
-from .scan import running_sum
+from .scan import linear_recurrence
 
 
 class DeepSet(Chain):
@@ -14,7 +14,7 @@ class DeepSet(Chain):
     features of all inputs so far.
 
     For tasks whose experience says the same in any order, as bandits do: at 5 arms and 100 pulls it was at 70.9 after
-    2.4 M steps, an LSTM at 52.7 after 3.5 M. From a second layer on, what is summed depends on the order.
+    2.4 M steps, an LSTM at 55.3 after 5.4 M (a run each). From a second layer on, what is summed depends on the order.
     """
 
     def __init__(self, input_size: int, hidden: int, steps: int = 255, *, layers: int = 1, features: int = 64) -> None:
@@ -30,7 +30,7 @@ class Sums(nn.Module):
     """log(1 + sum of softplus(linear(x))), over all inputs so far.
 
     Features are positive and the sums are read as logarithms, so that ratios are differences: with pulls and payments
-    among the features, the posterior mean of an arm is log(1 + paid) - log(2 + pulled).
+    among the sums, the logarithm of an arm's posterior mean is log(1 + paid) - log(2 + pulled).
     """
 
     caches = 1
@@ -43,8 +43,12 @@ class Sums(nn.Module):
         return (self.features.weight.new_zeros(rows, self.features.out_features),)
 
     def step(self, x: Tensor, state: State, position: Tensor) -> tuple[Tensor, State]:
-        total = state[0] + softplus(wide(self.features(x)))
+        total = state[0] + self._of(x)
         return torch.log1p(total), (total,)
 
     def unroll(self, x: Tensor) -> Tensor:
-        return torch.log1p(running_sum(softplus(wide(self.features(x)))))
+        features = self._of(x)
+        return torch.log1p(linear_recurrence(torch.ones_like(features), features))
+
+    def _of(self, x: Tensor) -> Tensor:
+        return softplus(wide(self.features(x)))

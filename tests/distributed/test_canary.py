@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from redis_server import RedisServer, find_server, free_port, saying
+from redis_server import RedisServer, free_port, saying
 from test_killed import wait_for_lines
 
 from innerloop.distributed.cli import main
@@ -23,7 +23,7 @@ from innerloop.distributed.dashboard import ask
 from innerloop.distributed.metrics import read_lines
 from innerloop.envs.errors import BadInput
 
-pytestmark = pytest.mark.skipif(find_server() is None, reason="no redis-server of version 6.2 or newer is installed")
+pytestmark = needs_redis
 
 RUN = (
     "--family point-navigation --algorithm pearl --episodes 2 --horizon 5 --hidden 8 --layers 1 --trials 6 --tasks 5 "

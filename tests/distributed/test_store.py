@@ -1,4 +1,4 @@
-"""One contract for every store; what is Redis's alone is in test_store_redis.py."""
+"""One contract for every store; what is Redis's alone is in test_store_redis*.py."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import ray
 from ray.exceptions import ObjectLostError
-from redis_server import RedisServer, find_server
+from redis_stores import needs_redis
 from scipy.stats import chisquare
 
 from innerloop.actors.actor import Assignment
@@ -23,17 +23,10 @@ pytestmark = pytest.mark.usefixtures("own_ray")
 
 Open = Callable[..., Store]
 NAMES = (f"contract{number}" for number in count())
-NO_SERVER = pytest.mark.skipif(find_server() is None, reason="no redis-server of version 6.2 or newer is installed")
 STORES = ("ray", "redis")
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[RedisServer]:
-    with RedisServer() as server:
-        yield server
-
-
-@pytest.fixture(params=[pytest.param(name, marks=NO_SERVER if name == "redis" else ()) for name in STORES])
+@pytest.fixture(params=[pytest.param(name, marks=needs_redis if name == "redis" else ()) for name in STORES])
 def opened(request: pytest.FixtureRequest) -> Iterator[Open]:
     """Opens the store, begun, and closes it after the test."""
     place = request.getfixturevalue("server").url if request.param == "redis" else "ray"

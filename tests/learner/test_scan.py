@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from innerloop.learner.memory.scan import linear_recurrence, running_sum, solved
+from innerloop.learner.memory.scan import linear_recurrence, solved
 
 
 def one_after_the_other(a: Tensor, b: Tensor) -> Tensor:
@@ -55,15 +55,3 @@ def test_in_single_precision_nothing_overflows_or_loses_its_digits(keep: float) 
     torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=0)
     (gradient,) = torch.autograd.grad(found[-1].sum(), a)
     assert torch.isfinite(gradient).all()
-
-
-@pytest.mark.parametrize("steps", [1, 2, 100])
-def test_running_sums_are_sums_and_so_is_their_gradient(steps: int) -> None:
-    x = random(steps)[1].requires_grad_()
-    found = running_sum(x)
-    assert not found.isnan().any()
-    torch.testing.assert_close(found, torch.stack([x[: t + 1].sum(0) for t in range(steps)]), atol=1e-12, rtol=0)
-    weight = torch.randn_like(x)
-    (gradient,) = torch.autograd.grad((found * weight).sum(), x)
-    expected = torch.stack([weight[t:].sum(0) for t in range(steps)])
-    torch.testing.assert_close(gradient, expected, atol=1e-12, rtol=0)
