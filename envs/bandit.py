@@ -4,6 +4,7 @@ observation  nothing: Discrete(1), always 0
 action       the arm, Discrete(arms)
 reward       the pull's payoff
 terminated   after every pull
+dense        where the family is told to give it: minus the pull's regret, the arm's mean less the best arm's
 """
 
 from collections.abc import Callable
@@ -22,8 +23,9 @@ Pull = Callable[[np.random.Generator, np.ndarray], np.ndarray]
 class Arms:
     """N bandits as one batch: `mean` is [N, arms]; `pull` draws rewards [N] from the means [N] of the arms played."""
 
-    def __init__(self, mean: np.ndarray, pull: Pull, rng: np.random.Generator) -> None:
+    def __init__(self, mean: np.ndarray, pull: Pull, rng: np.random.Generator, *, regret: bool = False) -> None:
         self._mean, self._pull, self._rng = mean, pull, rng
+        self._best = mean.max(axis=1) if regret else None
         self._row = np.arange(len(mean))
         self._nothing = np.zeros(len(mean), np.int64)
         self._yes, self._no = np.ones(len(mean), np.bool_), np.zeros(len(mean), np.bool_)
@@ -32,8 +34,10 @@ class Arms:
         return self._nothing
 
     def step(self, action: np.ndarray) -> Step:
-        reward = self._pull(self._rng, self._mean[self._row, action]).astype(np.float32)
-        return Step(self._nothing, reward, self._yes, self._no)
+        mean = self._mean[self._row, action]
+        reward = self._pull(self._rng, mean).astype(np.float32)
+        dense = None if self._best is None else (mean - self._best).astype(np.float32)
+        return Step(self._nothing, reward, self._yes, self._no, dense=dense)
 
 
 def _bernoulli(rng: np.random.Generator, mean: np.ndarray) -> np.ndarray:
@@ -49,6 +53,8 @@ class BernoulliBandit:
 
     arms: int = 5
     """Number of arms."""
+    regret: bool = False
+    """Give the outer loop minus each pull's expected regret to learn from; the agent sees the payoff alone."""
 
     horizon = 1
     observation_space = spaces.Discrete(1)
@@ -64,7 +70,7 @@ class BernoulliBandit:
         return {"mean": rng.random((n, self.arms))}
 
     def make(self, tasks: Tasks, rng: np.random.Generator) -> Arms:
-        return Arms(tasks["mean"], _bernoulli, rng)
+        return Arms(tasks["mean"], _bernoulli, rng, regret=self.regret)
 
 
 LEVELS = {"easy": 0.1, "medium": 0.25, "hard": 0.4}
@@ -82,6 +88,8 @@ class CorrelatedBandit:
 
     level: Literal["uniform", "easy", "medium", "hard"] = "uniform"
     """How p is drawn: uniform on [0, 1], or from {.1, .9} (easy), {.25, .75} (medium), {.4, .6} (hard)."""
+    regret: bool = False
+    """Give the outer loop minus each pull's expected regret to learn from; the agent sees the payoff alone."""
 
     horizon = 1
     observation_space = spaces.Discrete(1)
@@ -99,7 +107,7 @@ class CorrelatedBandit:
         return {"mean": np.stack([p, 1 - p], axis=1)}
 
     def make(self, tasks: Tasks, rng: np.random.Generator) -> Arms:
-        return Arms(tasks["mean"], _bernoulli, rng)
+        return Arms(tasks["mean"], _bernoulli, rng, regret=self.regret)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +121,8 @@ class GaussianBandit:
     """Number of arms."""
     noise: float = 1.0
     """Standard deviation of one payoff around its arm's mean."""
+    regret: bool = False
+    """Give the outer loop minus each pull's expected regret to learn from; the agent sees the payoff alone."""
 
     horizon = 1
     observation_space = spaces.Discrete(1)
@@ -129,7 +139,7 @@ class GaussianBandit:
         return {"mean": rng.standard_normal((n, self.arms))}
 
     def make(self, tasks: Tasks, rng: np.random.Generator) -> Arms:
-        return Arms(tasks["mean"], self._pull, rng)
+        return Arms(tasks["mean"], self._pull, rng, regret=self.regret)
 
     def _pull(self, rng: np.random.Generator, mean: np.ndarray) -> np.ndarray:
         return mean + self.noise * rng.standard_normal(len(mean))

@@ -6,6 +6,9 @@ reward       drawn from N(mean of the state and action, 1)
 terminated   after `horizon` steps: the horizon belongs to the MDP, so nothing is bootstrapped
 task         transition: float64 [N, S, A, S], each row drawn from Dirichlet(1, ..., 1)
              reward:     float64 [N, S, A], the means, drawn from N(1, 1)
+dense        where the family is told to give it: minus the action's regret, Q*(s, a) - max Q*(s, .) with the steps left
+             in the episode. Over an episode its expectation is the return's, less that of the best policy (Kakade &
+             Langford 2002, lemma 6.1), but the noise of rewards and transitions is not in it, nor how good the MDP is.
 """
 
 from dataclasses import dataclass
@@ -15,12 +18,17 @@ from gymnasium import spaces
 
 from .api import Bools, Split, Step, Tasks
 from .errors import require
+from .planning import action_values, known
 
 
 class TabularEnv:
     """N tabular MDPs as one batch."""
 
-    def __init__(self, tasks: Tasks, horizon: int, rng: np.random.Generator) -> None:
+    def __init__(self, tasks: Tasks, horizon: int, rng: np.random.Generator, *, regret: bool = False) -> None:
+        self._gain: np.ndarray | None = None  # minus regret, [horizon, N, S, A]
+        if regret:
+            values = action_values(tasks["reward"], horizon, known(tasks["transition"]))
+            self._gain = (values - values.max(axis=-1, keepdims=True)).astype(np.float32)
         self._cumulative = np.cumsum(tasks["transition"], axis=-1)[..., :-1]
         self._mean, self._horizon, self._rng = tasks["reward"], horizon, rng
         n = len(self._mean)
@@ -37,9 +45,10 @@ class TabularEnv:
         at = (self._row, self._state, action)
         reward = self._mean[at] + self._rng.standard_normal(len(self._row))
         uniform = self._rng.random(len(self._row))
+        dense = None if self._gain is None else self._gain[np.minimum(self._time, self._horizon - 1), *at]
         self._state = (uniform[:, None] >= self._cumulative[at]).sum(axis=1)
         self._time = self._time + 1
-        return Step(self._state, reward.astype(np.float32), self._time >= self._horizon, self._no)
+        return Step(self._state, reward.astype(np.float32), self._time >= self._horizon, self._no, dense=dense)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +61,8 @@ class TabularMDP:
     """Number of actions."""
     horizon: int = 10
     """Steps in an episode."""
+    regret: bool = False
+    """Give the outer loop minus each action's expected regret to learn from; the agent sees the reward alone."""
 
     def __post_init__(self) -> None:
         for field in ("states", "actions", "horizon"):
@@ -73,4 +84,4 @@ class TabularMDP:
         }
 
     def make(self, tasks: Tasks, rng: np.random.Generator) -> TabularEnv:
-        return TabularEnv(tasks, self.horizon, rng)
+        return TabularEnv(tasks, self.horizon, rng, regret=self.regret)

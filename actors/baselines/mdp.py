@@ -10,8 +10,8 @@ import numpy as np
 
 from ...envs.api import Bools, Tasks
 from ...envs.errors import require
+from ...envs.planning import action_values, known, optimistic
 from .model import ModelBelief
-from .planning import action_values, known, optimistic
 
 
 class ModelAgent:

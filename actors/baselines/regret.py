@@ -4,8 +4,8 @@ import numpy as np
 
 from ...envs.api import TaskFamily, Tasks
 from ...envs.bandit import BernoulliBandit, CorrelatedBandit, GaussianBandit
+from ...envs.planning import action_values, known
 from ...envs.tabular import TabularMDP
-from .planning import action_values, known
 
 
 def best_return(family: TaskFamily, tasks: Tasks) -> np.ndarray | None:

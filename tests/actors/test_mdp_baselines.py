@@ -9,11 +9,11 @@ import pytest
 from innerloop.actors.baselines import BASELINES
 from innerloop.actors.baselines.mdp import BEB, OPSRL, PSRL, UCRL2, EpsilonGreedy, Greedy, KnownMDP, ModelAgent
 from innerloop.actors.baselines.model import ModelBelief
-from innerloop.actors.baselines.planning import action_values, known, optimistic
 from innerloop.actors.baselines.regret import best_return
 from innerloop.actors.evaluate import evaluate, play_tasks
 from innerloop.envs.api import Tasks
 from innerloop.envs.errors import BadInput
+from innerloop.envs.planning import action_values, known, optimistic
 from innerloop.envs.tabular import TabularMDP
 
 # 10 episodes: Duan et al. 2016, table 2 (1,000 tasks), and with the true prior what was simulated apart from this code.

@@ -16,7 +16,7 @@ def test_every_preset_is_a_configuration_that_survives_its_file(name: str) -> No
 
 def test_options_go_where_they_belong() -> None:
     config = configure("first", arms=3, memory="gru", seed=7, episodes=4)
-    assert config.experiment.to_json()["family"] == {"name": "bernoulli-bandit", "arms": 3}
+    assert config.experiment.to_json()["family"] == {"name": "bernoulli-bandit", "arms": 3, "regret": False}
     assert config.experiment.to_json()["algorithm"]["memory"] == "gru"
     assert (config.run.seed, config.experiment.episodes) == (7, 4)
     assert config.run.iterations == configure("first").run.iterations
