@@ -54,7 +54,6 @@ def _bandit_training(pulls: int) -> dict[str, Any]:
         "discount": 0.98,
         "discount_end": 1.0,
         "regret": True,
-        "precision": "bfloat16",
         "checkpoint_every": 10,
     }
 
@@ -161,7 +160,7 @@ TABLES = {
         "return",
         {
             "RL²": {"memory": "lstm"},
-            "RL² deepset": {"memory": "deepset", "encoder": 0, "precision": "float32"},
+            "RL² deepset": {"memory": "deepset", "encoder": 0},
         },
         _bandits(DUAN_BANDITS),
     ),
@@ -170,7 +169,7 @@ TABLES = {
         "return",
         {
             "RL²": {"memory": "lstm", "hidden": 128, "encoder": 128},
-            "RL² transformer": {"memory": "transformer,layers=1,heads=4", "transitions": True},
+            "RL² transformer": {"memory": "transformer,layers=2,heads=4", "transitions": True},
         },
         _mdps(),
     ),
