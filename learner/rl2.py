@@ -63,7 +63,7 @@ class RL2:
     """Gradients longer than this are shortened to it."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Arithmetic of the learner's unrolls; parameters and optimiser stay float32. A CPU that has no instructions for
-    bfloat16 takes ten times as long with it."""
+    bfloat16 is slower with it, and unrolls an LSTM in float32."""
     compile: bool = False
     """Compile the loss with torch.compile: slower to start, faster on a GPU."""
 

@@ -1,5 +1,7 @@
 """Gated recurrent networks, by the library's kernels."""
 
+from functools import cache
+
 import torch
 from torch import Tensor, nn
 
@@ -56,4 +58,13 @@ class LSTM(nn.Module):
         return h, (h, c)
 
     def unroll(self, x: Tensor) -> Tensor:
-        return self.lstm(x)[0]
+        if x.is_cuda or _kernel_takes_bfloat16():
+            return self.lstm(x)[0]
+        with torch.autocast("cpu", enabled=False):
+            return self.lstm(x.to(next(self.lstm.parameters()).dtype))[0]
+
+
+@cache
+def _kernel_takes_bfloat16() -> bool:
+    """On a CPU without instructions for it, the library's LSTM fails in bfloat16, or takes ten times as long."""
+    return not torch.backends.mkldnn.is_available() or torch.ops.mkldnn._is_mkldnn_bf16_supported()
