@@ -4,8 +4,8 @@ python benchmarks/score.py                   # 6.5 on the bandit (10, 5), 78.0 o
 python benchmarks/score.py --cells 10,5 --json
 
 RL² on cells of `innerloop reproduce rl2-bandits`, with their own settings, in runs planned to be short: step sizes fall
-over 2.5 and 10 minutes. The clock runs from before Ray is started
-until the mean return of the newest 10,000 training trials, whose policy still explores, is at the score.
+over 2.5 and 10 minutes. The clock runs from before Ray is started until the mean return of the newest 10,000 training
+trials, whose policy still explores, is at the score.
 """
 
 import argparse
@@ -79,7 +79,7 @@ def measure(config: Config, score: float) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--cells", nargs="+", choices=[*TARGETS], default=[*TARGETS])
-    parser.add_argument("--minutes", type=float, help="of training at most, over which step sizes fall")
+    parser.add_argument("--minutes", type=float, help="of training at most; otherwise each cell's own")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()

@@ -19,7 +19,7 @@ from innerloop.envs.trials import Trials
 from innerloop.learner.api import Problem
 from innerloop.learner.experiment import Experiment
 from innerloop.learner.learner import Learner
-from innerloop.learner.memory import MEMORIES, Memoryless, State, constructor
+from innerloop.learner.memory import MEMORIES, Memoryless, State, constructor, gated
 from innerloop.learner.memory.api import Chain
 from innerloop.learner.memory.attention import MOST
 from innerloop.learner.pearl import PEARL, LatentPolicy
@@ -393,3 +393,12 @@ def test_pearls_encoder_can_be_any_memory(name: str) -> None:
             np.testing.assert_allclose(agent.note["mean"][row], mean[0], atol=1e-5)
             np.testing.assert_allclose(agent.note["variance"][row], variance[0], atol=1e-5)
     assert np.ptp(agent.note["mean"], axis=0).min() > 1e-3
+
+
+def test_an_lstm_is_unrolled_in_float32_where_the_cpu_knows_no_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    memory, x = made("lstm"), inputs(dtype=torch.bfloat16)
+    expected = memory.unroll(x.float())
+    monkeypatch.setattr(gated, "_kernel_takes_bfloat16", lambda: False)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = memory.unroll(x)
+    torch.testing.assert_close(found, expected, atol=0, rtol=0)
