@@ -1,7 +1,8 @@
 """The baselines of Duan et al. 2016, section 3.2, on random tabular MDPs, N at once.
 
 Each keeps a `ModelBelief`, makes action values of it, and plays the best action; they differ in how. The paper plans
-once an episode; with `every_step`, what an episode has shown counts in that episode already.
+once an episode; with `every_step`, what an episode has shown counts in that episode already. Of actions that tie,
+the first is played; with `draw_ties` any of them, so that a state which comes back is met with another.
 """
 
 from collections.abc import Mapping
@@ -13,6 +14,9 @@ from ...envs.errors import require
 from ...envs.planning import action_values, known, optimistic
 from .model import ModelBelief
 
+TIE = 1e-9
+"""Values tie that differ by less: equal ones whose sums were taken in another order."""
+
 
 class ModelAgent:
     """An `InnerLoop` that plans in what it believes of each MDP; `values` is what a baseline defines.
@@ -22,18 +26,19 @@ class ModelAgent:
 
     width = 1
 
-    def __init__(self, belief: ModelBelief, horizon: int, every_step: bool = False) -> None:
+    def __init__(self, belief: ModelBelief, horizon: int, every_step: bool = False, draw_ties: bool = False) -> None:
         """Args:
             belief: the belief to keep; it must not be shared with another agent.
             horizon: steps in an episode, at least 1.
             every_step: plan anew at every step, not only at the beginning of an episode.
+            draw_ties: of the best actions play one that is drawn uniformly, not the first.
 
         Raises:
             BadInput: `horizon` is less than 1.
         """
         require(horizon >= 1, "horizon", horizon, "at least 1")
         self.note: Mapping[str, np.ndarray] = {}
-        self.belief, self.horizon, self.every_step = belief, horizon, every_step
+        self.belief, self.horizon, self.every_step, self.draw_ties = belief, horizon, every_step, draw_ties
         self._own_rng = np.random.default_rng(0)
         self.begin_trial(0)
 
@@ -82,7 +87,10 @@ class ModelAgent:
 
     def choose(self, values: np.ndarray) -> np.ndarray:
         """The actions, int64 [n], from what each is worth, [n, A]."""
-        return values.argmax(axis=1)
+        if not self.draw_ties:
+            return values.argmax(axis=1)
+        best = values >= values.max(axis=1, keepdims=True) - TIE
+        return np.where(best, self.rng.random(values.shape), -1).argmax(axis=1)
 
 
 class Greedy(ModelAgent):
@@ -95,20 +103,18 @@ class Greedy(ModelAgent):
 class EpsilonGreedy(Greedy):
     """Play a uniformly drawn action with probability epsilon, and what `Greedy` plays otherwise."""
 
-    def __init__(
-        self, belief: ModelBelief, horizon: int, every_step: bool = False, *, epsilon: float | np.ndarray
-    ) -> None:
+    def __init__(self, belief: ModelBelief, horizon: int, *, epsilon: float | np.ndarray, **options: bool) -> None:
         """Args:
             belief: the belief to keep.
             horizon: steps in an episode.
-            every_step: plan at every step.
             epsilon: probability in [0, 1]; one number, or [n], one for each trial.
+            options: as `ModelAgent` has them.
 
         Raises:
             BadInput: `epsilon` is no probability.
         """
         require(bool(np.all((np.asarray(epsilon) >= 0) & (np.asarray(epsilon) <= 1))), "epsilon", epsilon, "0 to 1")
-        super().__init__(belief, horizon, every_step)
+        super().__init__(belief, horizon, **options)
         self.epsilon = epsilon
 
     def choose(self, values: np.ndarray) -> np.ndarray:
@@ -151,18 +157,18 @@ class OPSRL(ModelAgent):
 class _Scaled(ModelAgent):
     """An agent whose optimism has a scale."""
 
-    def __init__(self, belief: ModelBelief, horizon: int, every_step: bool = False, *, c: float | np.ndarray) -> None:
+    def __init__(self, belief: ModelBelief, horizon: int, *, c: float | np.ndarray, **options: bool) -> None:
         """Args:
             belief: the belief to keep.
             horizon: steps in an episode.
-            every_step: plan at every step.
             c: scale of the optimism, at least 0; one number, or [n], one for each trial.
+            options: as `ModelAgent` has them.
 
         Raises:
             BadInput: `c` is negative or not finite.
         """
         require(bool(np.all((np.asarray(c) >= 0) & np.isfinite(c))), "c", c, "a finite number of at least 0")
-        super().__init__(belief, horizon, every_step)
+        super().__init__(belief, horizon, **options)
         self.c = np.asarray(c, np.float64).reshape(-1, 1, 1)  # [1 or n, 1, 1]
 
 
