@@ -27,6 +27,14 @@ os.environ.setdefault("RAY_DEDUP_LOGS", "0")
 torch.set_num_threads(1)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The soak keeps all cores busy for minutes: it comes late, beside tests that wait for no process to begin."""
+    late = [item for item in items if item.path.name == "test_soak.py"]
+    others = [item for item in items if item not in late]
+    place = next((at for at, item in enumerate(others) if item.path.parent.name == "envs"), len(others))
+    items[:] = others[:place] + late + others[place:]
+
+
 @pytest.fixture(scope="session")
 def own_ray() -> Iterator[None]:
     """A local Ray with two CPUs in its own directory (short, because of the length that socket paths may have)."""
