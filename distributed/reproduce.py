@@ -42,7 +42,7 @@ class Reproduce:
     cells: tuple[str, ...] = ()
     """Some of its cells, such as 10,5 (pulls and arms); by default all."""
     columns: tuple[str, ...] = ()
-    """Some of the columns that are trained, such as rl2-deepset; by default all."""
+    """Some of the columns that are trained, such as rl2-deepset, or none for the baselines alone; by default all."""
     budget: float = 0.0
     """Minutes of training a cell and column; 0 for what each cell has by default. More than before trains on."""
     out: str = ""
@@ -107,15 +107,17 @@ def resolve_cell(name: str, table: Table) -> Cell:
 
 
 def chosen(columns: tuple[str, ...], table: Table) -> dict[str, dict[str, Any]]:
-    """What is trained of a table; a column goes by the name of its directories, too.
+    """What is trained of a table; a column goes by the name of its directories, too, and none is no column.
 
     Raises:
         BadInput: no such column; the message lists them.
     """
+    if columns == ("none",):
+        return {}
     names = {_file_name(column): column for column in table.learned}
     for given in columns:
         if _file_name(given) not in names:
-            raise BadInput(f"columns is {given!r}; expected some of {' '.join(names)}.")
+            raise BadInput(f"columns is {given!r}; expected some of {' '.join(names)}, or none.")
     asked = [_file_name(given) for given in columns] or [*names]
     return {column: table.learned[column] for name, column in names.items() if name in asked}
 
@@ -176,7 +178,7 @@ def _reproduce_cell(table: Table, cell: str, out: Path, options: Reproduce, thre
     result: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
     if {name: result.get(name) for name in key} != key:
         result = key | {"measured": {}, "trained": {}}
-    experiment = _config(table, cell, next(iter(table.learned)), options, threads).experiment
+    experiment = configure(**table.cells[cell].options).experiment
     family, episodes = experiment.family, experiment.episodes
     for name, make in (BASELINES | dict.fromkeys(table.learned)).items():
         if name in result["measured"] and result["trained"].get(name) == trained.get(name):
@@ -187,6 +189,7 @@ def _reproduce_cell(table: Table, cell: str, out: Path, options: Reproduce, thre
             found = evaluate(agent, family, episodes, tasks=options.tasks, seed=options.seed)
             result["measured"][name] = {measure: found[measure] for measure in ("return", "regret")}
             result["trained"] |= {name: trained[name]} if name in trained else {}
+            file.parent.mkdir(parents=True, exist_ok=True)
             write_whole(str(file), json.dumps(result, indent=1).encode())
 
 

@@ -104,13 +104,14 @@ def test_an_interrupted_cell_goes_on(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 @pytest.mark.usefixtures("own_ray")
 def test_of_the_columns_that_are_trained_some_can_be_chosen(tmp_path: Path) -> None:
-    for columns, trained in (("rl2-deepset", {"RL² deepset"}), ("RL²", {"RL²", "RL² deepset"})):
+    for columns, trained in (("none", set()), ("rl2-deepset", {"RL² deepset"}), ("RL²", {"RL²", "RL² deepset"})):
         assert run(tmp_path, "--cells", "5,2", columns=columns) == 0
         cell = json.loads((tmp_path / "table.json").read_text())["cells"]["5,2"]
         assert cell["trained"].keys() == trained
+        assert "Gittins" in cell["measured"]
         assert {column for column in cell["measured"] if column.startswith("RL²")} == trained
         assert (tmp_path / "5-2" / "rl2").exists() == ("RL²" in trained)
-        assert (tmp_path / "5-2" / "rl2-deepset").exists()
+        assert (tmp_path / "5-2" / "rl2-deepset").exists() == ("RL² deepset" in trained)
 
 
 def test_cells_side_by_side_are_processes_of_their_own(
@@ -153,7 +154,7 @@ def test_progress_is_the_larger_share() -> None:
         (["rl2-bandit"], "Did you mean 'rl2-bandits'?"),
         (["os:path"], "table is 'os:path'; expected a Table."),
         (["rl2-bandits", "--cells", "10,6"], "cells is '10,6'; expected some of 10,5 10,10"),
-        (["rl2-bandits", "--columns", "gittins"], "columns is 'gittins'; expected some of rl2 rl2-deepset."),
+        (["rl2-bandits", "--columns", "gittins"], "columns is 'gittins'; expected some of rl2 rl2-deepset, or none."),
         (["rl2-bandits", "--budget", "-1"], "budget is -1.0; expected a finite number of minutes"),
         (["rl2-bandits", "--tasks", "1"], "tasks is 1; expected at least 2"),
         (["rl2-mdps", "--parallel", "-1"], "parallel is -1"),
