@@ -151,8 +151,8 @@ def _mdps() -> dict[str, Cell]:
 
 def _two_arms() -> dict[str, Cell]:
     """As other bandits of 100 pulls, but for a discount that rises from 0.5, as on MDPs: with 0.98 at the start an LSTM
-    learned nothing at the level easy in 4.9 M steps, with 0.5 all that there is to learn in 0.5 M. While all it knows is
-    noise, what later pulls cost is noise in the advantages; that larger batches did not help, a lambda of 0.3 did.
+    learned nothing at the level easy in 4.9 M steps, with 0.5 all that there is to learn in 0.5 M. Before that,
+    what later pulls cost is noise in the advantages; larger batches did not help against it, a lambda of 0.3 did.
     """
     training = {"episodes": 100, **_bandit_training(100, 2), "discount": 0.5}
     cells = {"independent": Cell({"family": "bernoulli-bandit", "arms": 2} | training, 10, {})}
