@@ -51,15 +51,16 @@ def columns(table: Table, results: Results) -> list[str]:
 
 
 def rows(table: Table, results: Results) -> list[list[str]]:
-    """A header, and for every column of the table a line: published and measured, cell by cell."""
-    header = ["", *(text for cell in results for text in (f"{cell} published", "measured"))]
-    lines = []
-    for column in columns(table, results):
-        line = [column]
-        for cell, result in results.items():
-            figure = table.cells[cell].published.get(column)
-            line += ["" if figure is None else f"{figure:g}", _measured(result["measured"].get(column), table.measure)]
-        lines.append(line)
+    """A header, and for every column of the table a line: cell by cell what was published, if anything was, and what
+    was measured."""
+    names = columns(table, results)
+    header, lines = [""], [[name] for name in names]
+    for cell, result in results.items():
+        published = table.cells[cell].published
+        header += [f"{cell} published", "measured"] if published else [cell]
+        for name, line in zip(names, lines, strict=True):
+            line += [f"{published[name]:g}" if name in published else ""] if published else []
+            line.append(_measured(result["measured"].get(name), table.measure))
     return [header, *lines]
 
 

@@ -14,9 +14,10 @@ import pytest
 from innerloop.actors.baselines import BASELINES
 from innerloop.distributed import reproduce as module
 from innerloop.distributed.cli import main
+from innerloop.distributed.comparison import rows
 from innerloop.distributed.config import Run, configure
 from innerloop.distributed.metrics import read_lines
-from innerloop.distributed.published import TABLES
+from innerloop.distributed.published import TABLES, Cell, Table
 from innerloop.distributed.trainer import train
 from innerloop.learner.checkpoint import Checkpoints
 
@@ -207,6 +208,16 @@ def test_every_cell_of_every_table_can_be_trained_and_its_figures_are_a_papers(t
 
 def figures(table: str, cell: str) -> dict[str, Any]:
     return TABLES[table].cells[cell].published
+
+
+def test_a_cell_of_which_nothing_was_published_has_one_column() -> None:
+    table = Table("", "return", {}, {"a": Cell({}, 1, {"Random": 2.5}), "b": Cell({}, 1, {})})
+    found = {"measured": {name: {"return": {"mean": 2, "low": 1.9, "high": 2.1}} for name in ("Random", "Greedy")}}
+    assert rows(table, {"a": found, "b": found}) == [
+        ["", "a published", "measured", "b"],
+        ["Random", "2.5", "2.00 ± 0.10", "2.00 ± 0.10"],
+        ["Greedy", "", "2.00 ± 0.10", "2.00 ± 0.10"],
+    ]
 
 
 def test_some_figures_are_where_the_papers_have_them() -> None:
