@@ -17,7 +17,7 @@ import psutil
 import pytest
 from redis_server import RedisServer, free_port, saying
 from redis_stores import needs_redis
-from test_killed import wait_for_lines
+from test_cli import wait_for_lines
 
 from innerloop.distributed.cli import main
 from innerloop.distributed.dashboard import ask

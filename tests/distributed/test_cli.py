@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from innerloop.distributed.cli import main
@@ -32,12 +33,14 @@ def begin(*arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
 
-def wait_for_lines(file: Path, count: int) -> None:
-    for _ in range(600):
-        if len(read_lines(file)) >= count:
-            return
-        time.sleep(0.05)
-    raise AssertionError(f"{file} did not get {count} lines within 30 seconds")
+def wait_for_lines(file: Path, count: int, process: psutil.Process) -> None:
+    """Of the run in a process, however busy the machine is."""
+    deadline = time.monotonic() + 180
+    while len(read_lines(file)) < count:
+        assert process.is_running(), f"the run ended before it had written {count} lines"
+        assert process.status() != psutil.STATUS_ZOMBIE, f"the run ended before it had written {count} lines"
+        assert time.monotonic() < deadline, f"{file} did not get {count} lines within 180 seconds"
+        time.sleep(0.02)
 
 
 def final(run: Path) -> dict[str, np.ndarray]:
@@ -114,19 +117,22 @@ def test_help_explains_and_list_names_everything(capsys: pytest.CaptureFixture[s
 def test_a_killed_run_resumed_ends_bit_for_bit_where_the_uninterrupted_one_ends(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    killed = begin("train", *SMALL, "--out", str(tmp_path / "killed"), "--actors", "1")
-    wait_for_lines(tmp_path / "killed" / "metrics.jsonl", 5)
-    os.kill(killed.pid, signal.SIGKILL)
-    killed.wait()
-    assert len(read_lines(tmp_path / "killed" / "metrics.jsonl")) < 12
+    options = [*SMALL, "--iterations", "40"]
+    killed = begin("train", *options, "--out", str(tmp_path / "killed"), "--actors", "1")
+    try:
+        wait_for_lines(tmp_path / "killed" / "metrics.jsonl", 5, psutil.Process(killed.pid))
+    finally:
+        killed.kill()
+        killed.wait()
+    assert len(read_lines(tmp_path / "killed" / "metrics.jsonl")) < 40
     resumed = run("train", "--resume", str(tmp_path / "killed"))
     assert resumed.returncode == 0, resumed.stderr
-    whole = run("train", *SMALL, "--out", str(tmp_path / "whole"))
+    whole = run("train", *options, "--out", str(tmp_path / "whole"))
     assert whole.returncode == 0, whole.stderr
     a, b = final(tmp_path / "whole"), final(tmp_path / "killed")
     assert a.keys() == b.keys()
     assert all(np.array_equal(a[name], b[name]) for name in a)
-    assert [line["iteration"] for line in read_lines(tmp_path / "killed" / "metrics.jsonl")] == [*range(1, 13)]
+    assert [line["iteration"] for line in read_lines(tmp_path / "killed" / "metrics.jsonl")] == [*range(1, 41)]
     evaluations = [(tmp_path / name / "evaluation.json").read_text() for name in ("whole", "killed")]
     assert evaluations[0] == evaluations[1]
 
@@ -162,9 +168,12 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
     out = tmp_path / "run"
     endless = ("--actors", "1", "--iterations", "100000", "--checkpoint-every", "100000")
     process = begin("train", *SMALL, "--out", str(out), *endless)
-    wait_for_lines(out / "metrics.jsonl", 3)
-    os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to Ray's processes too
-    _, said = process.communicate(timeout=60)
+    try:
+        wait_for_lines(out / "metrics.jsonl", 3, psutil.Process(process.pid))
+        os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to Ray's processes too
+        _, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 130
     assert f"go on with: innerloop train --resume {out}" in said
     assert "Traceback" not in said

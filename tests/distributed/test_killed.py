@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
-from test_cli import begin
+from test_cli import begin, wait_for_lines
 from test_trainer import final, same_bits
 
 from innerloop.distributed.cli import main
@@ -27,16 +27,6 @@ OVERLAPPED = (
     "--mode overlapped --max-staleness 2 --trials 64 --parts 4 --episodes 5 --hidden 16 --encoder 0 "
     "--iterations 100000 --checkpoint-every 3 --learner-threads 1 --evaluation-tasks 0"
 )
-
-
-def wait_for_lines(file: Path, count: int, process: psutil.Process) -> None:
-    """Of the run in a process, however busy the machine is."""
-    deadline = time.monotonic() + 180
-    while len(read_lines(file)) < count:
-        assert process.is_running(), f"the run ended before it had written {count} lines"
-        assert process.status() != psutil.STATUS_ZOMBIE, f"the run ended before it had written {count} lines"
-        assert time.monotonic() < deadline, f"{file} did not get {count} lines within 180 seconds"
-        time.sleep(0.02)
 
 
 def kill_at_random(out: Path, seed: int, *arguments: str) -> int:
