@@ -28,11 +28,8 @@ torch.set_num_threads(1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The soak keeps all cores busy for minutes: it comes late, beside tests that wait for no process to begin."""
-    late = [item for item in items if item.path.name == "test_soak.py"]
-    others = [item for item in items if item not in late]
-    place = next((at for at, item in enumerate(others) if item.path.parent.name == "envs"), len(others))
-    items[:] = others[:place] + late + others[place:]
+    """The soak comes last: it keeps all cores busy for minutes, and others wait for processes to begin."""
+    items.sort(key=lambda item: item.path.name == "test_soak.py")
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,7 @@
 
 Each keeps a `ModelBelief`, makes action values of it, and plays the best action; they differ in how. The paper plans
 once an episode; with `every_step`, what an episode has shown counts in that episode already. Of actions that tie,
-the first is played; with `draw_ties` any of them, so that a state which comes back is met with another.
+the first is played; with `draw_ties` any of them, so that a state which comes back can be met with another.
 """
 
 from collections.abc import Mapping

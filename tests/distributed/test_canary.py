@@ -124,7 +124,7 @@ def test_no_secret_is_in_anything_that_runs_write(server: RedisServer, home: Pat
     options = [*RUN.split(), "--store", server.url, "--name", marker, "--out", str(out), "--dashboard"]
     run = begin(said / "first", home, "train", *options, INNERLOOP_REDIS_PASSWORD=idle, RAY_AUTH_TOKEN=token)
     try:
-        wait_for_lines(out / "metrics.jsonl", 2, run)
+        wait_for_lines(out / "metrics.jsonl", 2, run, 180)
         [dashboard] = re.findall(r"^dashboard: (http://\S+)", (said / "first.err").read_text(), re.M)
         written |= shown_by(dashboard, token)
         written |= arguments_of(run)

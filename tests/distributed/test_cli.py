@@ -33,13 +33,13 @@ def begin(*arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
 
-def wait_for_lines(file: Path, count: int, process: psutil.Process) -> None:
-    """Of the run in a process, however busy the machine is."""
-    deadline = time.monotonic() + 180
+def wait_for_lines(file: Path, count: int, process: psutil.Process, seconds: float = 30) -> None:
+    """Of the run in a process; where that has ended, the wait has, too."""
+    deadline = time.monotonic() + seconds
     while len(read_lines(file)) < count:
         assert process.is_running(), f"the run ended before it had written {count} lines"
         assert process.status() != psutil.STATUS_ZOMBIE, f"the run ended before it had written {count} lines"
-        assert time.monotonic() < deadline, f"{file} did not get {count} lines within 180 seconds"
+        assert time.monotonic() < deadline, f"{file} did not get {count} lines within {seconds} seconds"
         time.sleep(0.02)
 
 

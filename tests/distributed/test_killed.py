@@ -35,7 +35,7 @@ def kill_at_random(out: Path, seed: int, *arguments: str) -> int:
     process = begin("train", *arguments, "--out", str(out))
     driver = psutil.Process(process.pid)
     try:
-        wait_for_lines(out / "metrics.jsonl", 4 + int(rng.integers(8)), driver)
+        wait_for_lines(out / "metrics.jsonl", 4 + int(rng.integers(8)), driver, 180)
         time.sleep(rng.uniform(0, 0.2))
     finally:
         started = driver.children(recursive=True)
