@@ -22,6 +22,8 @@ class Assignment(NamedTuple):
     trials: int
     tasks: tuple[int, ...] = ()
     """Of the run's fixed training tasks, one index per trial; empty where every trial is of a new task."""
+    episodes: int = 0
+    """Of each trial; 0 for as many as the experiment's."""
 
 
 class Actor:
@@ -62,5 +64,6 @@ class Actor:
             tasks = {name: array[list(assignment.tasks)] for name, array in self._tasks.items()}
         else:
             tasks = family.sample(rng.tasks, assignment.trials, "train")
-        trials = Trials(family, tasks, self._experiment.episodes, rng.env, self._agent.width)
+        episodes = assignment.episodes or self._experiment.episodes
+        trials = Trials(family, tasks, episodes, rng.env, self._agent.width)
         return play(self._agent, trials, rng.agent, self.version)

@@ -24,6 +24,9 @@ class Run:
     end first; 0 for no such bound. Such a run does not repeat bit for bit."""
     trials: int = 1_000
     """Trials played for one meta-update, each of a task of its own."""
+    episodes_start: int = 0
+    """Episodes of a trial at the start of the run; they grow to `episodes` by its middle, by the same factor in equal
+    times. There are more trials as long as they are shorter, with as many episodes in all. 0: no such curriculum."""
     parts: int = 2
     """Batches in which an iteration's trials are played, each by one actor. Results depend on it, not on the actors."""
     tasks: int = 0
@@ -78,7 +81,7 @@ class Run:
         for field in ("iterations", "trials", "parts", "checkpoint_every", "keep", "replay_mb", "replay_shards"):
             require(getattr(self, field) >= 1, field, getattr(self, field), "at least 1")
         require(0 <= self.minutes < float("inf"), "minutes", self.minutes, "a finite number of at least 0")
-        counts = "tasks seed max_staleness actors max_restarts learner_threads evaluation_episodes"
+        counts = "episodes_start tasks seed max_staleness actors max_restarts learner_threads evaluation_episodes"
         for field in counts.split():
             require(getattr(self, field) >= 0, field, getattr(self, field), "at least 0")
         for field in ("actor_cpus", "patience"):
@@ -111,6 +114,16 @@ class Config:
 
     experiment: Experiment
     run: Run
+
+    def __post_init__(self) -> None:
+        start, end = self.run.episodes_start, self.experiment.episodes
+        require(start <= end, "episodes_start", start, f"at most as many as episodes, {end}")
+
+    def episodes(self, iteration: int, seconds: float) -> int:
+        """Of a trial, after so many meta-updates and so many seconds of training; see `Run.episodes_start`."""
+        end = self.experiment.episodes
+        start = self.run.episodes_start or end
+        return round(start * (end / start) ** min(1.0, 2 * self.run.progress(iteration, seconds)))
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, nested as {family, algorithm, episodes, run}; without the store's password."""

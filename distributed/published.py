@@ -58,6 +58,7 @@ def _bandit_training(pulls: int, arms: int) -> dict[str, Any]:
         "discount_end": 1.0,
         "regret": True,
         "checkpoint_every": 10,
+        "episodes_start": 50 if pulls > 100 else 0,
     }
 
 
@@ -130,6 +131,7 @@ def _mdps() -> dict[str, Cell]:
             {
                 "family": "tabular-mdp",
                 "episodes": episodes,
+                "episodes_start": 10 if episodes > 10 else 0,
                 "trials": max(16, 640 // episodes),
                 "hidden": 64,
                 "encoder": 64,

@@ -38,7 +38,7 @@ class Remote:
                 f"a node of the cluster has innerloop {__version__}; expected {self._version}, as the driver has."
             )
         experiment, seed, tasks, self._writer = ray.get(self._arguments[0])
-        self._actor, self._episodes = Actor(experiment, seed, tasks), experiment.episodes
+        self._actor = Actor(experiment, seed, tasks)
         return ray.get_runtime_context().get_node_id()
 
     @ray.method(num_returns=2)
@@ -48,7 +48,7 @@ class Remote:
             self._actor.load(ray.get(weights[0]), version)
         start = time.perf_counter()
         trajectory = self._actor.collect(assignment)
-        summary = summarise(trajectory, self._episodes, time.perf_counter() - start)
+        summary = summarise(trajectory, time.perf_counter() - start)
         if self._writer is None:
             return summary, trajectory
         self._writer.write(assignment, trajectory)

@@ -32,6 +32,9 @@ from .published import TABLES, Cell, Table
 from .session import ray_session, stop_signals
 from .trainer import Interrupted, resume, train
 
+DECISIVE = ("trials", "episodes_start", "seed")
+"""What of a `Run` makes it another one."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Reproduce:
@@ -163,7 +166,7 @@ def _check(config: Config, place: Path) -> None:
         return
     saved = saved_config(place)
     same = saved.experiment.to_json() == config.experiment.to_json()
-    same = same and (saved.run.trials, saved.run.seed) == (config.run.trials, config.run.seed)
+    same = same and all(getattr(saved.run, name) == getattr(config.run, name) for name in DECISIVE)
     require(same, "out", str(place), "a directory without runs of other options; delete it, or name another")
 
 

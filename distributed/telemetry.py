@@ -78,7 +78,7 @@ GAUGES = (
     Metric("learner_gpu_bytes", "The most GPU memory that the learner held; 0 without a GPU.", "gpu_bytes"),
 )
 
-OTHERS = frozenset({"first_episode", "last_episode", "seconds", "env_steps_per_s"})
+OTHERS = frozenset({"first_episode", "last_episode", "episodes", "seconds", "env_steps_per_s"})
 """Entries of a metrics line that follow from others."""
 KNOWN = OTHERS | {metric.entry for metric in COUNTERS + GAUGES}
 

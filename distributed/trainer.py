@@ -139,7 +139,6 @@ def _run(config: Config, out: Path, watch: Watch, *, fresh: bool, overwrite: boo
             capacity=run.replay_mb * MEGABYTE,
             shards=run.replay_shards,
             on_policy=algorithm.on_policy,
-            episodes=config.experiment.episodes,
             patience=run.patience,
         )
         stack.callback(store.close)
@@ -226,13 +225,15 @@ class _Loop:
         on_policy, on_gpu = self._config.experiment.algorithm.on_policy, learner.device.type == "cuda"
         ahead = run.max_staleness if run.mode == "overlapped" else 0
         requested = learner.version
-        already = {(assignment.iteration, assignment.part) for assignment in self._store.begin(learner.version)}
+        already = {(each.iteration, each.part): each.episodes for each in self._store.begin(learner.version)}
         self._publish()
         while (progress := run.progress(learner.version, self.counts["seconds"])) < 1:
             start = time.perf_counter()
             while requested <= min(learner.version + ahead, run.iterations - 1):
-                tasks = self._order.choose(requested, run.trials)
-                wanted = assignments(requested, run.trials, run.parts, tasks)
+                begun = [episodes for (iteration, _), episodes in already.items() if iteration == requested]
+                episodes = begun[0] if begun else self._config.episodes(requested, self.counts["seconds"])
+                trials = run.trials * self._config.experiment.episodes // episodes
+                wanted = assignments(requested, trials, run.parts, self._order.choose(requested, trials), episodes)
                 self._pool.submit([each for each in wanted if (requested, each.part) not in already])
                 requested += 1
             played: dict[Assignment, Played] = {}
@@ -255,7 +256,7 @@ class _Loop:
             end = time.perf_counter()
             steps = sum(each.summary.steps for each in taken)
             self.counts["env_steps"] += steps
-            self.counts["trials"] += run.trials
+            self.counts["trials"] += sum(each.trials for each in played)
             self.counts["seconds"] += end - start
             self.counts["diverged"] += sum(each.summary.diverged for each in taken)
             self.counts["restarts"] = self._before["restarts"] + self._pool.restarts
@@ -268,6 +269,7 @@ class _Loop:
                 "return": float(returns.sum(1).mean()),
                 "first_episode": float(returns[:, 0].mean()),
                 "last_episode": float(returns[:, -1].mean()),
+                "episodes": returns.shape[1],
                 **episode_entries(returns.mean(0)),
                 **metrics,
                 "staleness": float(np.mean(staleness)),
@@ -309,9 +311,7 @@ class _Loop:
         oldest = self._learner.version - (self._run.max_staleness if self._run.mode == "overlapped" else 0)
         taken = self._store.take(count, oldest)
         self._again(taken.lost, taken.stale)
-        episodes = self._config.experiment.episodes
-        played = {a: Played(summarise(t, episodes), t) for a, t in taken.trajectories.items()}
-        return self._went(played)
+        return self._went({a: Played(summarise(t), t) for a, t in taken.trajectories.items()})
 
     def _keep(self, count: int) -> dict[Assignment, Played]:
         """Wait until that many trajectories are there, then put them into replay."""
@@ -334,8 +334,10 @@ class _Loop:
         return played
 
 
-def assignments(iteration: int, trials: int, parts: int, tasks: tuple[int, ...] = ()) -> list[Assignment]:
+def assignments(
+    iteration: int, trials: int, parts: int, tasks: tuple[int, ...] = (), episodes: int = 0
+) -> list[Assignment]:
     """An iteration's trials in `parts` batches as equal as possible, of these fixed tasks or of new ones."""
     sizes = [trials // parts + (part < trials % parts) for part in range(parts)]
     starts = [0, *itertools.accumulate(sizes)]
-    return [Assignment(iteration, p, size, tasks[starts[p] : starts[p + 1]]) for p, size in enumerate(sizes)]
+    return [Assignment(iteration, p, size, tasks[starts[p] : starts[p + 1]], episodes) for p, size in enumerate(sizes)]

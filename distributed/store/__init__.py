@@ -17,9 +17,7 @@ __all__ = [
 ]
 
 
-def open_store(
-    place: str, run: str, *, capacity: int, shards: int, on_policy: bool, episodes: int, patience: float = 300.0
-) -> Store:
+def open_store(place: str, run: str, *, capacity: int, shards: int, on_policy: bool, patience: float = 300.0) -> Store:
     """The store at a place.
 
     Args:
@@ -28,7 +26,6 @@ def open_store(
         capacity: bytes of replay.
         shards: Ray actors that share the replay.
         on_policy: whether trajectories are learned from once, or from replay.
-        episodes: of a trial.
         patience: seconds without an answer after which a shard is replaced.
 
     Raises:
@@ -36,4 +33,4 @@ def open_store(
     """
     if place == "ray":
         return RayStore(0 if on_policy else shards, capacity, patience)
-    return RedisStore(place, run, capacity=capacity, on_policy=on_policy, episodes=episodes)
+    return RedisStore(place, run, capacity=capacity, on_policy=on_policy)

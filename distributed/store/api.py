@@ -25,8 +25,9 @@ class Summary(NamedTuple):
     """That the actor spent playing."""
 
 
-def summarise(trajectory: Trajectory, episodes: int, seconds: float = 0.0) -> Summary:
-    """The summary of a trajectory whose trials have so many episodes."""
+def summarise(trajectory: Trajectory, seconds: float = 0.0) -> Summary:
+    """The summary of a trajectory of whole trials, which took an actor so many seconds."""
+    episodes = int((trajectory.done & trajectory.valid).sum(0).max())
     returns = trajectory.episode_returns(episodes)
     return Summary(trajectory.version, trajectory.steps, returns, trajectory.diverged, seconds)
 

@@ -80,15 +80,12 @@ class _Held(NamedTuple):
 class RedisStore:
     """The learner's end."""
 
-    def __init__(
-        self, url: str, run: str, *, capacity: int, on_policy: bool, episodes: int, lost_after: float = 30.0
-    ) -> None:
+    def __init__(self, url: str, run: str, *, capacity: int, on_policy: bool, lost_after: float = 30.0) -> None:
         """Args:
         url: see `Address.parse`.
         run: its name; runs with different names can share a server.
         capacity: bytes of replay, in memory and, at most, on the server.
         on_policy: trajectories are taken, and learned from once; otherwise they are kept.
-        episodes: of a trial.
         lost_after: seconds in contact with the server after which what an actor has announced counts as lost.
 
         Raises:
@@ -96,7 +93,7 @@ class RedisStore:
         """
         keys, link = keys_of(run), Link(Address.parse(url))
         examine(link, 0 if on_policy else capacity)
-        self._on_policy, self._capacity, self._episodes, self._lost_after = on_policy, capacity, episodes, lost_after
+        self._on_policy, self._capacity, self._lost_after = on_policy, capacity, lost_after
         self._session = secrets.token_hex(8).encode()
         self.writer = RedisWriter(
             Link(link.address, "the actor"), keys, self._session, None if on_policy else POSTERIOR
@@ -252,7 +249,7 @@ class RedisStore:
         self._again.discard(place)
         if announced is None:
             assert entry is not None
-            announced = _Announced(entry.assignment, summarise(entry.trajectory, self._episodes), 0.0)
+            announced = _Announced(entry.assignment, summarise(entry.trajectory), 0.0)
         return entry, announced
 
     def _settle(self, entry: Entry) -> None:

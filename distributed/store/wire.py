@@ -16,7 +16,7 @@ from safetensors.numpy import load, save
 from ...actors.actor import Assignment
 from ...learner.trajectory import Trajectory
 
-FORMAT = 1
+FORMAT = 2
 
 _MAGIC = b"innrloop"
 _HEADER = struct.Struct("<8sIIQ")
@@ -88,10 +88,11 @@ def _numbers(numbers: Any) -> tuple[Assignment, int, int]:
     names = {"assignment", "version", "diverged"}
     _require(isinstance(numbers, dict) and set(numbers) == names, "its numbers are not those of a trajectory")
     given = numbers["assignment"]
-    listed = isinstance(given, list) and len(given) == len(Assignment._fields) and isinstance(given[-1], list)
-    _require(listed and all(map(_is_count, [*given[:-1], *given[-1]])), "its assignment is none")
-    iteration, part, trials, tasks = given
-    assignment = Assignment(iteration, part, trials, tuple(tasks))
+    _require(isinstance(given, list) and len(given) == len(Assignment._fields), "its assignment is none")
+    iteration, part, trials, tasks, episodes = given
+    listed = isinstance(tasks, list) and all(map(_is_count, [iteration, part, trials, *tasks, episodes]))
+    _require(listed, "its assignment is none")
+    assignment = Assignment(iteration, part, trials, tuple(tasks), episodes)
     _require(len(assignment.tasks) in (0, assignment.trials), "its assignment has not one task per trial")
     _require(_is_count(numbers["version"]) and _is_count(numbers["diverged"]), "its version or diverged is no count")
     return assignment, numbers["version"], numbers["diverged"]

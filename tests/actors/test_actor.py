@@ -98,6 +98,17 @@ def test_training_tasks_are_played_and_as_many_as_assigned(
     assert found.trial_end.sum() == 5
 
 
+@families
+def test_trials_of_a_curriculum_have_the_episodes_of_the_assignment(
+    family: TaskFamily, any_on: ExperimentOn, shaken: Made
+) -> None:
+    experiment = any_on(family, episodes=3)
+    one = actor(experiment, shaken(experiment).weights())
+    for episodes in (1, 2, 3):
+        found = one.collect(HERE._replace(episodes=episodes))
+        assert ((found.done & found.valid).sum(0) == episodes).all()
+
+
 def test_each_task_is_played_by_as_many_rows_as_adapt_together(adapting_on: ExperimentOn, shaken: Made) -> None:
     experiment = adapting_on(rollouts=3, episodes=2)
     found = actor(experiment, shaken(experiment).weights()).collect(HERE)

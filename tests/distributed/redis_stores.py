@@ -44,7 +44,7 @@ def play(store: RedisStore, assignment: Assignment, played: Trajectory | None = 
     """What an actor does, and what the pool then says of it."""
     played = played or trajectory(assignment.part)
     store.writer.write(assignment, played)
-    store.append(assignment, summarise(played, 1), None)
+    store.append(assignment, summarise(played), None)
 
 
 def wait_until(condition: Callable[[], object], seconds: float = 20) -> None:

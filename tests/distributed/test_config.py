@@ -46,6 +46,8 @@ def test_algorithms_that_adapt_by_gradient_survive_the_file_with_all_their_optio
         ({"arms": "3"}, "arms is '3'; expected a value of type int"),
         ({"arms": True}, "arms is True; expected a value of type int"),
         ({"episodes": 2.5}, "episodes is 2.5"),
+        ({"episodes": 4, "episodes_start": 5}, "episodes_start is 5; expected at most as many as episodes, 4"),
+        ({"episodes_start": -1}, "episodes_start is -1; expected at least 0"),
         ({"family": "tabular-mdp", "arms": 3}, "'arms' is not an option of family 'tabular-mdp'"),
         ({"algorithm": "maml", "memory": "gru"}, "'memory' is not an option of family 'bernoulli-bandit' with alg"),
         ({"algorithm": "maml", "rollouts": 1}, "rollouts is 1; expected at least 2"),
@@ -58,6 +60,22 @@ def test_unusable_options_are_named(options: dict[str, object], sentence: str) -
     with pytest.raises(BadInput, match="expected") as refused:
         configure(**options)
     assert sentence in str(refused.value)
+
+
+def test_a_curriculum_multiplies_by_the_same_factor_in_equal_times_until_the_middle_of_the_run() -> None:
+    config = configure(episodes=40, episodes_start=10, iterations=80)
+    assert [config.episodes(iteration, 0.0) for iteration in (0, 10, 20, 30, 40, 60, 80)] == [
+        10,
+        14,
+        20,
+        28,
+        40,
+        40,
+        40,
+    ]
+    config = configure(episodes=40, episodes_start=10, iterations=80, minutes=2.0)
+    assert [config.episodes(0, seconds) for seconds in (0, 30, 60, 100)] == [10, 20, 40, 40]
+    assert configure(episodes=40, iterations=80).episodes(0, 0.0) == 40
 
 
 def test_two_options_of_one_name_are_refused() -> None:

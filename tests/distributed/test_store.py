@@ -33,7 +33,7 @@ def opened(request: pytest.FixtureRequest) -> Iterator[Open]:
     with ExitStack() as stack:
 
         def make(on_policy: bool = True, capacity: int = 2**20) -> Store:
-            store = open_store(place, next(NAMES), capacity=capacity, shards=2, on_policy=on_policy, episodes=2)
+            store = open_store(place, next(NAMES), capacity=capacity, shards=2, on_policy=on_policy)
             stack.callback(store.close)
             assert store.begin(0) == []
             return store
@@ -66,7 +66,7 @@ def deliver(store: Store, assignment: Assignment, played: Trajectory) -> None:
         store.writer.write(assignment, played)
     else:
         reference = ray.put(played)
-    store.append(assignment, summarise(played, 2), reference)
+    store.append(assignment, summarise(played), reference)
 
 
 def wait_for(store: Store, trajectories: int) -> None:
@@ -268,8 +268,8 @@ def lost_reference() -> ray.ObjectRef:
 @pytest.mark.parametrize("on_policy", [True, False])
 def test_what_is_lost_with_its_machine_is_named_and_the_rest_is_delivered(on_policy: bool) -> None:
     """In Ray; what is lost on the way to Redis is in test_store_redis.py."""
-    store = open_store("ray", "", capacity=2**20, shards=2, on_policy=on_policy, episodes=2)
-    summary = summarise(trajectory(7, 1), 2)
+    store = open_store("ray", "", capacity=2**20, shards=2, on_policy=on_policy)
+    summary = summarise(trajectory(7, 1))
     store.append(Assignment(0, 1, 1, (1,)), summary, lost_reference())
     deliver(store, Assignment(0, 0, 1, (0,)), trajectory(0, 1))
     done = store.take(2, oldest_version=1) if on_policy else store.keep(2)
@@ -279,7 +279,7 @@ def test_what_is_lost_with_its_machine_is_named_and_the_rest_is_delivered(on_pol
 
 
 def test_a_shard_that_dies_is_replaced_while_batches_are_asked_for(caplog: pytest.LogCaptureFixture) -> None:
-    store = open_store("ray", "", capacity=2**20, shards=2, on_policy=False, episodes=2)
+    store = open_store("ray", "", capacity=2**20, shards=2, on_policy=False)
     keep(store, trials=8, tasks=4)
     batches = store.replay.batches(Request(tasks=4, steps=2), 20, np.random.default_rng(0))
     next(batches)

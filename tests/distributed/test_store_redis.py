@@ -60,7 +60,7 @@ def test_what_was_announced_and_never_comes_is_lost_and_the_rest_is_delivered(
     server: RedisServer, open_store: Open
 ) -> None:
     store = begun(open_store(server, lost_after=0.3))
-    store.append(Assignment(0, 1, 1), summarise(trajectory(1), 1), None)
+    store.append(Assignment(0, 1, 1), summarise(trajectory(1)), None)
     assert len(store) == 0
     play(store, Assignment(0, 0, 1))
     wait_for(store, 2)
@@ -133,7 +133,7 @@ def test_the_writer_travels_to_its_actor(server: RedisServer, open_store: Open) 
     writer = pickle.loads(pickle.dumps(store.writer))
     assert isinstance(writer, RedisWriter)
     writer.write(Assignment(0, 0, 1), trajectory(4))
-    store.append(Assignment(0, 0, 1), summarise(trajectory(4), 1), None)
+    store.append(Assignment(0, 0, 1), summarise(trajectory(4)), None)
     wait_for(store, 1)
 
 

@@ -38,7 +38,7 @@ def test_nothing_that_was_acknowledged_is_lost_when_the_server_is_killed(
     def take() -> bool:
         nonlocal announced
         for assignment in written[announced:]:
-            store.append(assignment, summarise(trajectory(0), 1), None)
+            store.append(assignment, summarise(trajectory(0)), None)
             announced += 1
         taken = store.take(10, 0)
         assert not taken.lost
@@ -155,7 +155,7 @@ def test_nothing_counts_as_lost_while_the_server_is_away(durable: RedisServer, o
     store = begun(open_store(durable, lost_after=0.8))
     durable.kill()
     for part in range(2):
-        store.append(Assignment(0, part, 1), summarise(trajectory(part), 1), None)
+        store.append(Assignment(0, part, 1), summarise(trajectory(part)), None)
     wait_until(lambda: store._stream._link.away.on)
     time.sleep(1)
     assert len(store) == 0
@@ -178,7 +178,7 @@ def test_a_server_that_comes_back_empty_is_no_end(open_store: Open, caplog: pyte
         wait_for(store, 1)
         forgetful.kill()
         forgetful.start()
-        store.append(Assignment(0, 1, 1), summarise(trajectory(1), 1), None)  # what is gone
+        store.append(Assignment(0, 1, 1), summarise(trajectory(1)), None)  # what is gone
         wait_for(store, 2)
         taken = store.take(2, 0)
         assert (numbers(taken.trajectories), taken.lost) == ([0], [Assignment(0, 1, 1)])
@@ -210,7 +210,7 @@ def test_a_full_server_is_waited_for(
         time.sleep(0.3)
         assert not done.is_set()
         for iteration in range(20):
-            store.append(Assignment(iteration, 0, 2, (0, 1)), summarise(large, 1), None)
+            store.append(Assignment(iteration, 0, 2, (0, 1)), summarise(large), None)
         over = 0
 
         def learn() -> bool:

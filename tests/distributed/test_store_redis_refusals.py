@@ -166,7 +166,7 @@ def test_the_password_is_in_no_message_log_or_repr(
         said.append(str(caught.value))
 
         monkeypatch.setenv("INNERLOOP_REDIS_PASSWORD", CANARY)
-        store = RedisStore(locked.bare_url, "secret", capacity=1000, on_policy=True, episodes=1)
+        store = RedisStore(locked.bare_url, "secret", capacity=1000, on_policy=True)
         begun(store)
         play(store, Assignment(0, 0, 1))
         wait_for(store, 1)
@@ -202,9 +202,7 @@ def test_with_tls_the_certificate_is_checked(server: RedisServer, tmp_path: Path
         assert "certificate verify failed" in said
         assert "expected a file" in refusal(f"rediss://127.0.0.1:{port}?ssl_ca_certs=/nowhere.pem")
         refusal(f"redis://127.0.0.1:{port}")  # in the clear
-        store = RedisStore(
-            f"rediss://127.0.0.1:{port}?ssl_ca_certs={files[0]}", "tls", capacity=1000, on_policy=True, episodes=1
-        )
+        store = RedisStore(f"rediss://127.0.0.1:{port}?ssl_ca_certs={files[0]}", "tls", capacity=1000, on_policy=True)
         begun(store)
         play(store, Assignment(0, 0, 1), trajectory(6, steps=100_000))
         wait_for(store, 1)

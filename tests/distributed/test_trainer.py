@@ -76,6 +76,23 @@ def test_an_interrupted_run_ends_where_the_uninterrupted_one_ends(tmp_path: Path
         assert {k: v for k, v in a.items() if k not in clocks} == {k: v for k, v in b.items() if k not in clocks}
 
 
+def test_a_curriculum_lengthens_trials_and_goes_on_where_it_was_interrupted(tmp_path: Path) -> None:
+    def interrupt(line: dict[str, Any]) -> None:
+        if line["iteration"] == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    train(small(episodes_start=1), tmp_path / "whole")
+    with pytest.raises(Interrupted, match="iteration 1"):
+        train(small(episodes_start=1), tmp_path / "cut", watch=interrupt)
+    resume(tmp_path / "cut")
+    assert same_bits(final(tmp_path / "whole"), final(tmp_path / "cut"))
+    for name in ("whole", "cut"):
+        lines = read_lines(tmp_path / name / "metrics.jsonl")
+        assert [line["episodes"] for line in lines] == [1, 2, 5, 5]
+        assert [line["trials"] for line in lines] == [320, 480, 544, 608]
+        assert [line["env_steps"] for line in lines] == [320, 640, 960, 1280]
+
+
 def adapting(algorithm: str, **options: Any) -> Config:
     """A run of a second, with two inner steps."""
     given: dict[str, Any] = {
