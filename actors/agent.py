@@ -21,7 +21,7 @@ from ..envs.trials import check_rows
 from ..learner.api import InnerLoop
 from ..learner.checkpoint import Checkpoint, Checkpoints
 from ..learner.experiment import Experiment
-from ..learner.learner import load_weights
+from ..learner.learner import load_weights, weights_of
 
 
 class Agent:
@@ -51,8 +51,7 @@ class Agent:
         # Built as it was trained: how far a memory reaches may depend on how long a trial was.
         model = experiment.algorithm.build(experiment.problem).requires_grad_(False)
         experiment = dataclasses.replace(experiment, episodes=episodes or experiment.episodes)
-        weights = {name[6:]: array for name, array in checkpoint.arrays.items() if name.startswith("model/")}
-        load_weights(model, weights)
+        load_weights(model, weights_of(checkpoint.arrays))
         agent = cls(experiment, experiment.algorithm.inner_loop(model, experiment.problem, greedy))
         agent.skipped = checkpoint.skipped
         return agent

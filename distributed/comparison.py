@@ -83,10 +83,11 @@ def markdown(table: Table, name: str, results: Results) -> str:
     text += ["| " + " | ".join(line) + " |" for line in (header, ["---", *["---:"] * (len(header) - 1)], *lines)]
     text += ["", "| trained | minutes | iterations | environment steps |", "| --- | ---: | ---: | ---: |"]
     for cell, result in results.items():
+        after = table.cells[cell].after
+        begun = f", from that of {after} on" if after else ""
         for column, run in result["trained"].items():
-            text.append(
-                f"| {cell}: {column} | {run['minutes']:.1f} | {run['iterations']:,.0f} | {run['env_steps']:,.0f} |"
-            )
+            figures = f"{run['minutes']:.1f} | {run['iterations']:,.0f} | {run['env_steps']:,.0f}"
+            text.append(f"| {cell}: {column}{begun} | {figures} |")
     return "\n".join([*text, ""])
 
 

@@ -22,6 +22,8 @@ class Run:
     minutes: float = 0.0
     """Stop after the meta-update in which training has taken so many minutes, which schedules then follow where they
     end first; 0 for no such bound. Such a run does not repeat bit for bit."""
+    start_from: str = ""
+    """Run (or place of checkpoints) whose newest weights this one starts from; empty for new ones."""
     trials: int = 1_000
     """Trials played for one meta-update, each of a task of its own."""
     episodes_start: int = 0

@@ -16,6 +16,8 @@ class Cell(NamedTuple):
     """Of training, where the command says nothing else."""
     published: dict[str, float]
     """Column to figure; a column may be missing."""
+    after: str = ""
+    """The cell whose agents this one's start from, column by column; empty where they start anew."""
 
 
 class Table(NamedTuple):
@@ -126,29 +128,24 @@ def _mdps() -> dict[str, Cell]:
     episode can be learned without any credit for the future; the discount then adds what exploring is worth. With
     regret and 0.99 from the start, nothing was learned in the first 4 M.
     """
-    return {
-        str(episodes): Cell(
-            {
-                "family": "tabular-mdp",
-                "episodes": episodes,
-                "episodes_start": 10 if episodes > 10 else 0,
-                "trials": max(16, 640 // episodes),
-                "hidden": 64,
-                "encoder": 64,
-                "learning_rate": 1e-3,
-                "entropy": 0.1,
-                "trace": 0.5,
-                "value_weight": 0.2,
-                "discount": 0.5,
-                "discount_end": 1.0,
-                "regret": True,
-                "checkpoint_every": 10,
-            },
-            60,
-            figures,
-        )
-        for episodes, figures in DUAN_MDPS.items()
+    training = {
+        "family": "tabular-mdp",
+        "hidden": 64,
+        "encoder": 64,
+        "trace": 0.5,
+        "value_weight": 0.2,
+        "discount_end": 1.0,
+        "regret": True,
+        "checkpoint_every": 10,
     }
+    anew = {"learning_rate": 1e-3, "entropy": 0.1, "discount": 0.5}
+    further = {"learning_rate": 5e-4, "entropy": 0.02, "discount": 0.95}
+    cells = {}
+    for episodes, after in {10: "", 25: "", 50: "25", 75: "50", 100: "75"}.items():
+        options = {"episodes": episodes, "trials": max(16, 640 // episodes)} | training | (further if after else anew)
+        cells[str(episodes)] = Cell(options, 60, DUAN_MDPS[episodes], after)
+    cells["25"].options["episodes_start"] = 10
+    return cells
 
 
 def _two_arms() -> dict[str, Cell]:

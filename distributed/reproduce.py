@@ -83,12 +83,12 @@ def reproduce(options: Reproduce) -> int:
     require(isinstance(table, Table), "table", options.table, "a Table")
     for cell in options.cells:
         resolve_cell(cell, table)
-    cells = [name for name in table.cells if not options.cells or name in options.cells]
     part = table._replace(learned=chosen(options.columns, table))
+    cells = in_order(options.cells or (*table.cells,), part)
     out = Path(options.out or f"runs/{options.table.replace(':', '.')}")
     for cell in cells:  # refused before anything is trained
         for column in part.learned:
-            _check(_config(part, cell, column, options, 1), _place(out, cell, column))
+            _check(_config(part, cell, column, options, 1, out), _place(out, cell, column))
     at_once = min(len(cells), options.parallel or capacity(options.address))
     threads = options.learner_threads or max(1, usable_cpus() // at_once)
     if at_once > 1:
@@ -107,6 +107,14 @@ def resolve_cell(name: str, table: Table) -> Cell:
     if name not in table.cells:
         raise BadInput(f"cells is {name!r}; expected some of {' '.join(table.cells)}.")
     return table.cells[name]
+
+
+def in_order(cells: tuple[str, ...], table: Table) -> list[str]:
+    """These cells and, where something is trained, those that they start from, in the table's order."""
+    needed = {*cells}
+    for name in reversed(table.cells if table.learned else ()):
+        needed |= {table.cells[name].after} if name in needed else set()
+    return [name for name in table.cells if name in needed]
 
 
 def chosen(columns: tuple[str, ...], table: Table) -> dict[str, dict[str, Any]]:
@@ -142,7 +150,8 @@ def _file_name(text: str) -> str:
     return re.sub(r"[^\w.-]", "-", text.replace("²", "2")).lower()
 
 
-def _config(table: Table, cell: str, column: str, options: Reproduce, threads: int) -> Config:
+def _config(table: Table, cell: str, column: str, options: Reproduce, threads: int, out: Path) -> Config:
+    after = table.cells[cell].after
     given: dict[str, Any] = {
         "iterations": 1_000_000,
         **table.cells[cell].options,
@@ -152,6 +161,7 @@ def _config(table: Table, cell: str, column: str, options: Reproduce, threads: i
         "address": options.address,
         "learner_threads": threads,
         "evaluation_tasks": 0,
+        "start_from": str(_place(out, after, column)) if after else "",
     }
     return configure(**given)
 
@@ -175,7 +185,7 @@ def _reproduce_cell(table: Table, cell: str, out: Path, options: Reproduce, thre
     trained: dict[str, dict[str, float]] = {}
     for column in table.learned:
         print(f"{cell}: {column}", file=sys.stderr, flush=True)
-        trained[column] = _trained(_config(table, cell, column, options, threads), _place(out, cell, column))
+        trained[column] = _trained(_config(table, cell, column, options, threads, out), _place(out, cell, column))
     file = out / _file_name(cell) / "result.json"
     key = {"cell": cell, "tasks": options.tasks, "seed": options.seed}
     result: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
@@ -224,8 +234,13 @@ def _side_by_side(table: Table, cells: list[str], out: Path, options: Reproduce,
     waiting, running, failed = [*cells], {}, []
     with stop_signals() as stopping:
         while running or (waiting and not stopping.is_set()):
-            while waiting and len(running) < at_once and not stopping.is_set():
-                cell = waiting.pop(0)
+            while len(running) < at_once and not stopping.is_set():
+                unfinished = {*waiting, *running}
+                ready = [cell for cell in waiting if table.cells[cell].after not in unfinished]
+                if not ready:
+                    break
+                cell = ready[0]
+                waiting.remove(cell)
                 running[cell] = _process(cell, out, options, threads)
                 print(f"{cell}: begun, its log is {_log(out, cell)}", file=sys.stderr, flush=True)
             for cell, process in [*running.items()]:

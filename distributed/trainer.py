@@ -17,11 +17,11 @@ import numpy as np
 import torch
 
 from ..actors.actor import Assignment
-from ..actors.agent import checkpoint_place
+from ..actors.agent import checkpoint_place, find_checkpoint
 from ..envs.errors import BadInput, require
 from ..learner.api import Metrics
 from ..learner.checkpoint import Checkpoints, Pieces, write_whole
-from ..learner.learner import Learner, usable_cpus
+from ..learner.learner import Learner, load_weights, usable_cpus, weights_of
 from ..learner.trajectory import Trajectory, concatenate
 from .broadcast import Broadcast
 from .config import MEGABYTE, Config
@@ -124,6 +124,9 @@ def _run(config: Config, out: Path, watch: Watch, *, fresh: bool, overwrite: boo
         "diverged": 0,
         "checkpoints_failed": 0,
     }
+    if fresh and run.start_from:
+        require(algorithm.on_policy, "start_from", run.start_from, "none with an algorithm that learns from replay")
+        load_weights(learner.model, weights_of(find_checkpoint(run.start_from).arrays))
     if not fresh:
         saved = Checkpoints(checkpoint_place(str(out))).newest()
         for reason in saved.skipped:

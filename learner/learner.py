@@ -16,6 +16,8 @@ from .replay import Sampler
 from .trajectory import Trajectory
 
 Arrays = dict[str, np.ndarray]
+MODEL = "model/"
+"""Before the names of weights in a learner's state."""
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -160,7 +162,7 @@ class Learner:
 
     def state(self) -> tuple[Arrays, dict[str, float]]:
         """All that `load` needs to go on bit for bit: arrays by name, and numbers by name."""
-        arrays = {f"model/{name}": array for name, array in self.weights().items()}
+        arrays = {MODEL + name: array for name, array in self.weights().items()}
         for index, entry in self._optimiser.state_dict()["state"].items():
             for name, tensor in entry.items():
                 arrays[f"optimiser/{index}/{name}"] = tensor.cpu().numpy().copy()
@@ -174,9 +176,14 @@ class Learner:
         """
         state = self._optimiser.state_dict()
         state["state"] = self._optimiser_entries(arrays, int(numbers["optimiser_arrays"]))
-        load_weights(self.model, {name[6:]: a for name, a in arrays.items() if name.startswith("model/")})
+        load_weights(self.model, weights_of(arrays))
         self._optimiser.load_state_dict(state)
         self.version = int(numbers["version"])
+
+
+def weights_of(state: Arrays) -> Arrays:
+    """The weights among the arrays that `Learner.state` gave."""
+    return {name.removeprefix(MODEL): array for name, array in state.items() if name.startswith(MODEL)}
 
 
 def load_weights(model: nn.Module, weights: Arrays) -> None:

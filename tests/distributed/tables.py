@@ -1,4 +1,4 @@
-"""A table of two cells that take seconds."""
+"""A table of cells that take seconds."""
 
 from innerloop.distributed.published import Cell, Table
 
@@ -10,5 +10,6 @@ TINY = Table(
     {
         "5,2": Cell({"family": "bernoulli-bandit", "arms": 2} | SMALL, 0.01, {"Random": 2.5, "RL²": 3.2}),
         "5,3": Cell({"family": "bernoulli-bandit", "arms": 3} | SMALL, 0.01, {"Random": 2.5}),
+        "7,2": Cell({"family": "bernoulli-bandit", "arms": 2} | SMALL | {"episodes": 7}, 0.01, {}, after="5,2"),
     },
 )

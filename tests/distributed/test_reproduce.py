@@ -16,6 +16,7 @@ from innerloop.distributed import reproduce as module
 from innerloop.distributed.cli import main
 from innerloop.distributed.comparison import rows
 from innerloop.distributed.config import Run, configure
+from innerloop.distributed.directory import saved_config
 from innerloop.distributed.metrics import read_lines
 from innerloop.distributed.published import TABLES, Cell, Table
 from innerloop.distributed.trainer import train
@@ -115,15 +116,24 @@ def test_of_the_columns_that_are_trained_some_can_be_chosen(tmp_path: Path) -> N
         assert (tmp_path / "5-2" / "rl2-deepset").exists() == ("RL² deepset" in trained)
 
 
+@pytest.mark.usefixtures("own_ray")
+def test_baselines_alone_need_no_other_cell(tmp_path: Path) -> None:
+    assert run(tmp_path, "--cells", "7,2", columns="none") == 0
+    assert {each.name for each in tmp_path.iterdir()} == {"7-2", "table.json", "table.md", "table.png"}
+
+
 def test_cells_side_by_side_are_processes_of_their_own(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
-    assert run(tmp_path, "--parallel", "2") == 0
+    assert run(tmp_path, "--cells", "5,3", "7,2", "--parallel", "2") == 0  # and 5,2, from which 7,2 starts
     document = json.loads((tmp_path / "table.json").read_text())
-    assert document["cells"].keys() == {"5,2", "5,3"}
+    assert document["cells"].keys() == {"5,2", "5,3", "7,2"}
     said = capsys.readouterr().err
     assert said.index("5,3: begun") < said.index(": done")
+    assert said.index("5,2: done") < said.index("7,2: begun")
+    assert saved_config(tmp_path / "7-2" / "rl2").run.start_from == str(tmp_path / "5-2" / "rl2")
+    assert "| 7,2: RL², from that of 5,2 on | " in (tmp_path / "table.md").read_text()
     assert "RL²" in (tmp_path / "5-3.log").read_text()
 
 
@@ -193,6 +203,8 @@ def test_every_cell_of_every_table_can_be_trained_and_its_figures_are_a_papers(t
     for options in paper.learned.values():
         config = configure(**paper.cells[cell].options | options)
         assert config.experiment.episodes * config.experiment.family.horizon >= 10
+    after = paper.cells[cell].after
+    assert not after or [*paper.cells].index(after) < [*paper.cells].index(cell)
     published = paper.cells[cell].published
     assert published.keys() <= BASELINES.keys() | paper.learned.keys()
     if table == "l2rl-bandits":

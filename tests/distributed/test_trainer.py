@@ -24,6 +24,7 @@ from innerloop.distributed.store import RayStore
 from innerloop.distributed.trainer import Interrupted, assignments, resume, train
 from innerloop.envs.errors import BadInput
 from innerloop.learner.checkpoint import Checkpoints
+from innerloop.learner.learner import weights_of
 
 pytestmark = pytest.mark.usefixtures("own_ray")
 
@@ -328,6 +329,28 @@ def test_checkpoints_go_to_any_url_and_resume_finds_them(tmp_path: Path) -> None
     resume(tmp_path / "run")
     with pytest.raises(BadInput, match="another run"):
         train(small(iterations=2, checkpoints=place), tmp_path / "other")
+
+
+def test_a_run_can_start_from_the_weights_of_another(tmp_path: Path) -> None:
+    train(small(iterations=1), tmp_path / "first")
+    still = {"learning_rate": 1e-12, "learning_rate_end": 1e-12, "iterations": 1, "episodes": 7}
+    train(small(start_from=str(tmp_path / "first"), **still), tmp_path / "second")
+    train(small(**still), tmp_path / "anew")
+    memories = []
+    for name in ("first", "second", "anew"):  # the value's head follows the scale of returns, whatever the step size
+        weights = weights_of(final(tmp_path / name))
+        memories.append(np.concatenate([weights[key].ravel() for key in sorted(weights) if key.startswith("memory.")]))
+    np.testing.assert_allclose(memories[0], memories[1], atol=1e-6)
+    assert np.abs(memories[0] - memories[2]).max() > 1e-3
+    assert Checkpoints(str(tmp_path / "second" / "checkpoints")).newest().numbers["version"] == 1
+    for config, sentence in (
+        (small(start_from=str(tmp_path / "nowhere")), "expected the directory of a run"),
+        (small(start_from=str(tmp_path / "first"), hidden=8), "of another family, memory or width"),
+        (replaying(start_from=str(tmp_path / "first")), "expected none with an algorithm that learns from replay"),
+    ):
+        with pytest.raises(BadInput, match=sentence):
+            train(config, tmp_path / "refused")
+        assert not (tmp_path / "refused").exists()
 
 
 def test_a_checkpoint_of_another_shape_is_refused_in_one_sentence(tmp_path: Path) -> None:
