@@ -141,10 +141,9 @@ def _mdps() -> dict[str, Cell]:
     anew = {"learning_rate": 1e-3, "entropy": 0.1, "discount": 0.5}
     further = {"learning_rate": 5e-4, "entropy": 0.02, "discount": 0.95}
     cells = {}
-    for episodes, after in {10: "", 25: "", 50: "25", 75: "50", 100: "75"}.items():
+    for episodes, after in {10: "", 25: "10", 50: "25", 75: "50", 100: "75"}.items():
         options = {"episodes": episodes, "trials": max(16, 640 // episodes)} | training | (further if after else anew)
         cells[str(episodes)] = Cell(options, 60, DUAN_MDPS[episodes], after)
-    cells["25"].options["episodes_start"] = 10
     return cells
 
 
