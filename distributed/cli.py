@@ -27,14 +27,12 @@ from .access import without_passwords
 from .config import PRESETS, Config, Run, configure, option_fields, resolve_preset
 from .directory import saved_config
 from .display import Display
-from .plot import plot
 from .pool import ActorsDied
 from .published import TABLES
 from .report import evaluation, table
 from .reproduce import Reproduce, reproduce
 from .saving import FULL, Unsaved
 from .status import show
-from .submit import Submit, submit
 from .trainer import Interrupted, resume, train
 
 USAGE = """\
@@ -148,6 +146,8 @@ def _train(rest: list[str]) -> None:
         result = evaluation(agent, tasks=config.run.evaluation_tasks, seed=config.run.seed)
         write_whole(str(out / "evaluation.json"), json.dumps(result, indent=1).encode())
         Console().print(table(result, out.name))
+    from .plot import plot  # not above: matplotlib takes a second
+
     for file in plot([out], out):
         print(f"plot: {file}")
     print(f"agent: innerloop.actors.agent.Agent.load({str(out)!r})")
@@ -221,6 +221,8 @@ def first_sentence(box: str) -> str:
 
 def _submit(rest: list[str]) -> None:
     at = rest.index("--") if "--" in rest else len(rest)
+    from .submit import Submit, submit  # not above: Ray's job client takes half a second
+
     options = parse(Submit, rest[:at], "innerloop submit")
     training = rest[at + 1 :]
     if "--help" in training or "-h" in training:
@@ -303,6 +305,8 @@ class Plot:
 
 
 def _plot(rest: list[str]) -> None:
+    from .plot import plot
+
     options = parse(Plot, rest, "innerloop plot")
     require(len(options.runs) > 0, "runs", [], "at least one directory of a run")
     for file in plot([Path(run) for run in options.runs], Path(options.out or options.runs[0])):

@@ -5,10 +5,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-from matplotlib import pyplot
 from rich import box
 from rich.console import Console
 from rich.table import Table as Drawing
@@ -106,6 +102,8 @@ def document(table: Table, name: str, results: Results) -> dict[str, Any]:
 
 def picture(table: Table, results: Results, file: Path) -> None:
     """A panel for every cell: rings are published, dots with intervals measured."""
+    from .plot import pyplot  # not above: matplotlib takes a second
+
     names = columns(table, results)
     across = min(3, len(results))
     down = -(-len(results) // across)
