@@ -45,6 +45,9 @@ def _bandit_training(pulls: int, arms: int) -> dict[str, Any]:
       (Gittins: 78.6). How good a bandit's best arm is then no longer noise in the advantages, nor is what a pull
       happened to pay.
 
+    With 500 pulls of 5 arms the deep set is at 399.0 after 20 minutes and 13.6 M steps, and at 404.9 (OTS: 405.0) where
+    trials grow from 50 pulls in the first half of them: it has found what to do after 3 M steps instead of 5.
+
     With 50 arms an entropy of 0.1 is worth as much as all that can be learned: after 6 M steps the return is at 55.
     """
     if pulls <= 10:
