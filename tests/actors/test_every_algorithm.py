@@ -48,3 +48,19 @@ def test_one_iteration(family: str, algorithm: str) -> None:
     assert learner.version == 1
     if np.ptp(trajectory.reward) > 0 or not on_policy:  # four steps do not reach a sparse reward
         assert any(not np.array_equal(array, before[name]) for name, array in learner.weights().items())
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_the_shorter_trials_of_a_curriculum(algorithm: str) -> None:
+    config = configure(
+        family="point-navigation", horizon=4, algorithm=algorithm, episodes=3, hidden=8, **SMALL[algorithm]
+    )
+    learner = Learner(config.experiment.algorithm, config.experiment.problem, seed=0, device="cpu", threads=1)
+    actor, replay = Actor(config.experiment, seed=0), Replay(2**20)
+    for iteration, episodes in enumerate((1, 2, 3)):
+        actor.load(learner.weights(), iteration)
+        trajectory = actor.collect(Assignment(iteration, part=0, trials=3, episodes=episodes))
+        replay.append([0, 1, 2], trajectory)
+        metrics = learner.update(trajectory if config.experiment.algorithm.on_policy else replay, 0.0)
+        assert all(np.isfinite(value) for value in metrics.values()), metrics
+    assert learner.version == 3
