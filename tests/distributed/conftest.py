@@ -35,7 +35,7 @@ def open_store() -> Iterator[Open]:
         def make(
             server: RedisServer, run: str = "", *, url: str = "", on_policy: bool = True, **options: float
         ) -> RedisStore:
-            given = {"capacity": 10**7, "episodes": 1} | options
+            given = {"capacity": 10**7} | options
             store = RedisStore(url or server.url, run or next(NAMES), on_policy=on_policy, **given)
             stack.callback(store.close)
             return store

@@ -22,7 +22,7 @@ CANARY = "c4n/ary:p@ss#w?rd"
 def refusal(url: str, **options: object) -> str:
     """What is said to a user who gives this address."""
     with pytest.raises(BadInput) as caught:
-        RedisStore(url, **({"run": "any", "capacity": 1000, "on_policy": False, "episodes": 1} | options))  # pyright: ignore[reportArgumentType]
+        RedisStore(url, **({"run": "any", "capacity": 1000, "on_policy": False} | options))  # pyright: ignore[reportArgumentType]
     return str(caught.value)
 
 
