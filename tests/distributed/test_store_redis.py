@@ -306,7 +306,7 @@ def test_what_does_not_decode_is_put_aside_named_and_counted(
         assert store.counts["quarantined"] == 4
         said = [line for line in warnings(caplog) if "put aside" in line]
         assert [entry.decode() in line for entry, line in zip(bad, said, strict=True)] == [True] * 4
-        assert "it is of format 2; expected 1." in said[1]
+        assert f"it is of format {wire.FORMAT + 1}; expected {wire.FORMAT}." in said[1]
         aside = client.xrange(keys.quarantine)
         assert [fields[b"entry"] for _, fields in aside] == bad
         assert aside[1][1][b"data"] == bytes(other)

@@ -10,7 +10,7 @@ from redis_server import RedisServer, certificate, free_port, saying, tls_before
 from redis_stores import Open, begun, needs_redis, numbers, play, trajectory, wait_for, wait_until, warnings
 
 from innerloop.actors.actor import Assignment
-from innerloop.distributed.store import connection
+from innerloop.distributed.store import connection, wire
 from innerloop.distributed.store.connection import Address, split_secret
 from innerloop.distributed.store.redis import RedisStore
 from innerloop.envs.errors import BadInput
@@ -90,9 +90,8 @@ def test_entries_of_another_format_are_refused_and_can_be_deleted(server: RedisS
     with server.client() as client:
         client.set("innerloop:other-format:format", 99)
     store = open_store(server, "other-format")
-    with pytest.raises(
-        BadInput, match=r"^the format of innerloop:other-format:format in Redis is '99'; expected 1.*\.$"
-    ):
+    said = rf"^the format of innerloop:other-format:format in Redis is '99'; expected {wire.FORMAT}, or --overwrite\.$"
+    with pytest.raises(BadInput, match=said):
         store.begin(0)
     store = open_store(server, "other-format")
     store.delete()
