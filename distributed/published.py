@@ -48,7 +48,9 @@ def _bandit_training(pulls: int, arms: int) -> dict[str, Any]:
     With 500 pulls of 5 arms the deep set is at 399.0 after 20 minutes and 13.6 M steps, and at 404.9 (OTS: 405.0) where
     trials grow from 50 pulls in the first half of them: it has found what to do after 3 M steps instead of 5.
 
-    With 50 arms an entropy of 0.1 is worth as much as all that can be learned: after 6 M steps the return is at 55.
+    With 50 arms an entropy of 0.1 is worth as much as all that can be learned: after 6 M steps the return is at 55. A
+    deep set of twice the width is at 73.5 after 3.3 M instead of 67, but as fast a minute, and at 80.5 after 20.7 M (15
+    minutes): it is not width that is missing there.
     """
     if pulls <= 10:
         return {"trials": 1_000, "learning_rate": 7e-3, "entropy": 0.005}
