@@ -53,9 +53,6 @@ class RL2:
     from the start it would learn slowly."""
     trace: float = 0.3
     """Lambda of the generalised advantage estimates."""
-    trace_end: float = 0.0
-    """Lambda at the end of the run, which it moves to linearly; 0 to keep `trace`. What exploring is worth reaches no
-    further back than lambda and the discount let it; while nothing is known, long traces are noise."""
     entropy: float = 0.005
     """Weight of the entropy bonus at the start; falls linearly to `entropy_end`."""
     entropy_end: float = 0.0
@@ -82,7 +79,7 @@ class RL2:
         for field in ("learning_rate", "clip", "max_gradient_norm"):
             given = getattr(self, field)
             require(0 < given < float("inf"), field, given, "a finite number above 0")
-        for field in ("discount", "discount_end", "trace", "trace_end"):
+        for field in ("discount", "discount_end", "trace"):
             require(0 <= getattr(self, field) <= 1, field, getattr(self, field), "a number in [0, 1]")
         require(self.precision in ("float32", "bfloat16"), "precision", self.precision, "float32 or bfloat16")
 
@@ -108,10 +105,9 @@ class RL2:
         """
         assert isinstance(model, RecurrentPolicy)
         discount = linear(self.discount, self.discount_end or self.discount, progress)
-        trace = linear(self.trace, self.trace_end or self.trace, progress)
         learning_rate = linear(self.learning_rate, self.learning_rate_end, progress)
         entropy_weight = linear(self.entropy, self.entropy_end, progress)
-        data, explained_variance = prepare(model, batch, discount, trace)
+        data, explained_variance = prepare(model, batch, discount, self.trace)
         model.follow_targets(data.target[data.valid.bool()])
         surrogate = torch.compile(ppo_terms) if self.compile else ppo_terms
 

@@ -218,13 +218,12 @@ def test_the_learning_rate_falls_linearly_to_its_end(
     assert moved == pytest.approx(expected, rel=1e-2, abs=1e-12)
 
 
-@pytest.mark.parametrize("field", ["discount", "trace"])
 @pytest.mark.parametrize(("end", "constant"), [(1.0, 0.95), (0.0, 0.9)])
-def test_discount_and_trace_move_linearly_to_their_ends_where_one_is_given(
-    field: str, end: float, constant: float, experiment_on: ExperimentOn, shaken: Made, played: Played
+def test_the_discount_moves_linearly_to_its_end_where_one_is_given(
+    end: float, constant: float, experiment_on: ExperimentOn, shaken: Made, played: Played
 ) -> None:
     found = []
-    for options in ({field: 0.9, f"{field}_end": end}, {field: constant}):
+    for options in ({"discount": 0.9, "discount_end": end}, {"discount": constant}):
         experiment = experiment_on(BernoulliBandit(), **options)
         learner = shaken(experiment)
         found.append(learner.update(played(experiment, learner), 0.5))
@@ -313,7 +312,6 @@ def test_a_compiled_loss_has_the_same_terms(
         ("discount", 1.01, r"^discount is 1\.01; expected a number in \[0, 1\]\.$"),
         ("discount_end", -0.1, r"^discount_end is -0\.1; expected a number in \[0, 1\]\.$"),
         ("trace", -0.1, r"^trace is -0\.1; expected a number in \[0, 1\]\.$"),
-        ("trace_end", 1.5, r"^trace_end is 1\.5; expected a number in \[0, 1\]\.$"),
         ("entropy", float("inf"), r"^entropy is inf; expected a finite number of at least 0\.$"),
         ("entropy_end", -1.0, r"^entropy_end is -1\.0; expected a finite number of at least 0\.$"),
         ("value_weight", -1.0, r"^value_weight is -1\.0; expected a finite number of at least 0\.$"),
