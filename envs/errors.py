@@ -1,5 +1,9 @@
 """The one exception for input that cannot be used: one sentence, no traceback at the command line."""
 
+import sysconfig
+import traceback
+from pathlib import Path
+
 LONGEST = 300
 """Characters of a given value that a sentence repeats, at most."""
 
@@ -22,6 +26,26 @@ def require(condition: bool, field: str, given: object, expected: str) -> None:
     """
     if not condition:
         raise BadInput(f"{field} is {_shortened(given)}; expected {expected}.")
+
+
+def raised_by(error: BaseException) -> str:
+    """What an error in somebody's code says, and the file and line of it: `ValueError: no such arm, at bandit.py:7`.
+
+    The line is the innermost one outside of this package, the standard library and installed packages.
+    """
+    said = (str(error).strip().splitlines() or [""])[0].rstrip(".")
+    text = f"{type(error).__name__}: {said}" if said else type(error).__name__
+    frames = [each for each in traceback.extract_tb(error.__traceback__) if _is_theirs(Path(each.filename))]
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{text.partition(' (')[0]}, at {error.filename}:{error.lineno}"
+    return f"{text}, at {frames[-1].filename}:{frames[-1].lineno}" if frames else text
+
+
+def _is_theirs(file: Path) -> bool:
+    return file.is_file() and not any(file.is_relative_to(place) for place in _OTHERS)
+
+
+_OTHERS = [Path(__file__).parents[1], *(Path(sysconfig.get_path(name)) for name in ("stdlib", "purelib", "platlib"))]
 
 
 def _shortened(given: object) -> str:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..envs.errors import BadInput, require
 from .api import Algorithm, Diverged, Loss, Metrics, Problem
+from .model import build
 from .replay import Sampler
 from .trajectory import Trajectory
 
@@ -98,7 +99,7 @@ class Learner:
         self.threads = (threads or usable_cpus()) if self.device.type == "cpu" else 1
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            self.model: nn.Module = algorithm.build(problem)
+            self.model: nn.Module = build(algorithm, problem)
         self.model.to(self.device)
         self._optimiser = algorithm.optimiser(self.model)
         self._optimise = _Optimise(self.model, self._optimiser, self.threads)
