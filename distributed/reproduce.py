@@ -17,12 +17,12 @@ from typing import Any
 import ray
 import tyro
 
-from ..actors.agent import Agent, checkpoint_place
+from ..actors.agent import Agent, locate
 from ..actors.baselines import BASELINES
 from ..actors.evaluate import evaluate
 from ..envs.errors import BadInput, require
 from ..envs.registry import resolve
-from ..learner.checkpoint import Checkpoints, write_whole
+from ..learner.checkpoint import write_whole
 from ..learner.learner import usable_cpus
 from .comparison import write
 from .config import Config, Run, configure
@@ -225,7 +225,7 @@ def _trained(config: Config, place: Path) -> dict[str, float]:
 
 def _numbers(place: Path) -> dict[str, float]:
     """Of a run's newest checkpoint; empty before the first."""
-    checkpoints = Checkpoints(checkpoint_place(str(place)))
+    checkpoints = locate(place).checkpoints()
     return checkpoints.newest().numbers if checkpoints.names() else {}
 
 

@@ -98,7 +98,9 @@ def _imported(kind: str, name: str, module: str, forbidden: Path | None) -> Any:
     for end, _ in enumerate(parts := module.split("."), 1):
         path = ".".join(parts[:end])
         spec = None if path in sys.modules else importlib.util.find_spec(path)
-        places = [*(spec.submodule_search_locations or ()), *([spec.origin] if spec.has_location else [])] if spec else []
+        places = (
+            [*(spec.submodule_search_locations or ()), *([spec.origin] if spec.has_location else [])] if spec else []
+        )
         if any(_inside(Path(place), forbidden) for place in places if place):
             raise BadInput(
                 f"{kind} is {name!r}, which lies in the run's own directory; expected a plug-in outside of it."

@@ -110,7 +110,10 @@ class Checkpoints:
                     self._fs.rm(f"{self._root}/{name}.safetensors")
             raise error if isinstance(error, OSError) else OSError(f"{type(error).__name__}: {error}") from error
         self._of[name] = config.get("id", "")
-        self.delete(self.own()[: -self._keep])
+        try:
+            self.delete(self.own()[: -self._keep])
+        except BadInput as error:
+            raise OSError(str(error)) from error
 
     def names(self) -> list[str]:
         """Of the run's checkpoints, and of those of which it cannot be told whose they are; oldest first.
@@ -200,7 +203,9 @@ class Checkpoints:
         try:
             arrays = decode(data)
         except Exception as error:  # whatever a parser makes of input that somebody else wrote
-            raise BadInput(f"the arrays of {where} cannot be parsed ({reason(error)}); expected safetensors.") from error
+            raise BadInput(
+                f"the arrays of {where} cannot be parsed ({reason(error)}); expected safetensors."
+            ) from error
         return Checkpoint(arrays, about["numbers"], about["config"], skipped)
 
     def size(self, name: str) -> int:

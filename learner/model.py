@@ -2,7 +2,6 @@
 
 import os
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -74,7 +73,9 @@ def refuse_beyond_memory(what: str, size: int) -> None:
     BadInput: `what` would take more bytes than this machine has.
     """
     if size > (most := usable_memory()):
-        raise BadInput(f"{what} would take {_readable(size)}; expected at most {_readable(most)}, this machine's memory.")
+        raise BadInput(
+            f"{what} would take {_readable(size)}; expected at most {_readable(most)}, this machine's memory."
+        )
 
 
 def usable_memory() -> int:
@@ -89,11 +90,7 @@ def usable_memory() -> int:
     return min(limits)
 
 
-def _readable(size: Any) -> str:
-    for unit in ("bytes", "KB", "MB", "GB", "TB", "PB"):
-        if size < 1000:
-            break
-        size /= 1000
-    else:
-        unit = "EB"
-    return f"{size:,.3g} {unit}" if size < 1e6 else f"over a million {unit}"
+def _readable(size: int) -> str:
+    units = ("bytes", "KB", "MB", "GB", "TB", "PB", "EB")
+    power = min(len(units) - 1, (len(str(size)) - 1) // 3)
+    return f"{size / 1000**power:.3g} {units[power]}"

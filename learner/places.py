@@ -72,10 +72,13 @@ def resolve_path(field: str, given: str | Path) -> Path:
     require(not path.startswith("~"), field, text, "a path; there is no such user")
     try:
         found = Path(os.path.realpath(path))
+    except (OSError, ValueError) as error:  # a NUL
+        raise BadInput(f"{field} is {text!r}; expected a path that can be used ({reason(error)}).") from None
+    try:
         found.stat()
     except FileNotFoundError:
         pass
-    except (OSError, ValueError) as error:  # a loop of links, a name that is too long, a NUL
+    except OSError as error:  # a loop of links, a name that is too long
         raise BadInput(f"{field} is {text!r}; expected a path that can be used ({reason(error)}).") from None
     return found
 
