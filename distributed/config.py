@@ -1,6 +1,7 @@
 """Everything that decides a run: what is learned (`Experiment`), how it is carried out (`Run`), and named presets."""
 
 import dataclasses
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -92,6 +93,8 @@ class Run:
             require(0 < getattr(self, field) < float("inf"), field, getattr(self, field), "a finite number above 0")
         if self.store != "ray":
             split_secret(self.store)
+        expected = "local, auto, or the host:port (ray://host:port) of a running Ray cluster"
+        require(self.address in ("local", "auto") or is_address(self.address), "address", self.address, expected)
         require(self.parts <= self.trials, "parts", self.parts, f"at most as many as trials, {self.trials}")
         orders = ("balanced", "prioritised")
         require(self.task_order in orders, "task_order", self.task_order, "balanced or prioritised")
@@ -110,6 +113,12 @@ class Run:
         """Share of the run that is done, in [0, 1], after so many meta-updates and so many seconds of training."""
         spent = seconds / (60 * self.minutes) if self.minutes else 0.0
         return min(1.0, max(iteration / self.iterations, spent))
+
+
+def is_address(text: str) -> bool:
+    """Whether a text is host:port, with or without ray:// before it."""
+    found = re.fullmatch(r"(?:ray://)?[^\s:/@]+:(\d{1,5})|(?:ray://)?\[[0-9a-fA-F:.]+\]:(\d{1,5})", text)
+    return found is not None and 1 <= int(found[1] or found[2]) < 2**16
 
 
 MOST = {

@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import dataclasses
 import io
+import re
 from collections.abc import Callable
 from dataclasses import field
 from typing import Annotated, Any
@@ -37,8 +38,8 @@ def refuse_odd(words: list[str]) -> None:
             seen.add(option)
         if word == "" or (word.startswith("--") and word.endswith("=")):
             raise BadInput(f"{option} is ''; expected a value.")
-        if any("\ud800" <= letter <= "\udfff" for letter in word):
-            raise BadInput(f"{option} is {word!a}; expected text in UTF-8.")
+        if not word.isprintable():  # control characters, and bytes that are not UTF-8
+            raise BadInput(f"{option} is {word.partition('=')[2] or word!a}; expected printable text in UTF-8.")
 
 
 def options_in(words: list[str]) -> set[str]:
@@ -145,23 +146,25 @@ def parse(options: Callable[..., Any], rest: list[str], name: str) -> Any:
     Raises:
         BadInput: an option that is not known, or a value that its type or range does not allow.
     """
-    said = io.StringIO()
+    said = io.TextIOWrapper(io.BytesIO(), "utf-8")  # the boxes look different in other encodings
     try:
         with contextlib.redirect_stderr(said):
             return tyro.cli(options, args=rest, prog=name, config=(tyro.conf.FlagCreatePairsOff,))
     except SystemExit as stop:
         if not stop.code:
             raise
-        fault = without_passwords(first_sentence(said.getvalue()), rest).rstrip(".")
-        raise BadInput(f"{fault}; expected what {name} --help lists.") from None
+        said.seek(0)
+        fault = without_passwords(first_sentence(said.read()), rest).rstrip(".")
+    own = re.fullmatch(r"Error parsing \w+: (.* is .*; expected .*)", fault)
+    raise BadInput(f"{own[1]}." if own else f"{fault}; expected what {name} --help lists.")
 
 
 def first_sentence(box: str) -> str:
-    """What a box of tyro's says before its first rule, on one line."""
-    lines = []
-    for line in (line.strip().strip("│").strip() for line in box.splitlines()):
-        if line and set(line) == {"─"}:
+    """What a box of tyro's says before its first rule, on one line; the title, or its frame, is the box's first line."""
+    lines: list[str] = []
+    for line in (line.strip("│ ") for line in box.strip().splitlines()[1:]):
+        if lines and re.fullmatch("[─-]{3,}", line):
             break
-        if not line.startswith(("╭", "╰")):
+        if not re.fullmatch("[─╰╯-]*", line):
             lines.append(line)
-    return " ".join(lines) or box
+    return " ".join(lines) or " ".join(box.split())
