@@ -164,7 +164,7 @@ def reason(error: BaseException) -> str:
     return plain(f"{type(error).__name__}: {said}" if said else type(error).__name__)
 
 
-def plain(text: object) -> str:
+def plain(text: object, most: int = LONGEST) -> str:
     """A text of others as one short line for a terminal: no control characters, which could move its cursor."""
-    shown = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in str(text)[: LONGEST + 1])
-    return shown if len(shown) <= LONGEST else f"{shown[:LONGEST]}…"
+    shown = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in str(text)[: most + 1])
+    return shown if len(shown) <= most else f"{shown[:most]}…"
