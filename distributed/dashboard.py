@@ -40,8 +40,8 @@ class Node(TypedDict):
 
     node_id: str
     state: str
-    labels: NotRequired[dict[str, str]]
-    resources_total: NotRequired[dict[str, Finite]]
+    labels: NotRequired[dict[str, str] | None]
+    resources_total: NotRequired[dict[str, Finite] | None]
 
 
 class Versions(TypedDict):

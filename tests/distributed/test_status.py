@@ -4,7 +4,7 @@ import io
 import json
 import math
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,19 +23,6 @@ from innerloop.envs.errors import BadInput
 KEPT = Path(__file__).parents[2] / "benchmarks" / "results" / "point-pearl"
 SAVED = json.loads((KEPT / "config.json").read_text())
 LINE = json.loads((KEPT / "metrics.jsonl").read_text().splitlines()[-1])
-
-
-@pytest.fixture
-def serve() -> Iterator[Callable[[Answers], Dashboard]]:
-    open_ones: list[Dashboard] = []
-
-    def make(answers: Answers) -> Dashboard:
-        open_ones.append(Dashboard(answers))
-        return open_ones[-1]
-
-    yield make
-    for each in open_ones:
-        each.close()
 
 
 def drawn(table: Any) -> str:
