@@ -3,7 +3,7 @@
 import io
 import os
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ METADATA = f"Metadata-Version: 2.1\nName: innerloop\nVersion: {__version__}\n"
 OURS = {"innerloop/__init__.py": "", "innerloop/envs/api.py": "1", ABOUT: METADATA}
 
 
-def packed(files: dict[str, str], method: int = zipfile.ZIP_DEFLATED) -> bytes:
+def packed(files: Mapping[str, str | bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
     data = io.BytesIO()
     with zipfile.ZipFile(data, "w", method) as archive:
         for name, text in files.items():
@@ -68,12 +68,7 @@ WRONG: dict[str, tuple[Callable[[], bytes], str]] = {
     "a bomb": (lambda: packed(OURS | {"innerloop/x": "0" * 2**21}), "it unpacks to more than 1048576 bytes"),
     "too many files": (lambda: packed(OURS | {f"innerloop/{i}": "" for i in range(200)}), "or 100 files"),
     "a damaged file": (lambda: flipped(b"abcdefgh"), "is damaged"),
-    "METADATA that is not UTF-8": (
-        lambda: packed(
-            OURS | {ABOUT: "Name: innerloop-\N{LATIN SMALL LETTER E WITH ACUTE}"}, zipfile.ZIP_STORED
-        ).replace(b"\xc3\xa9", b"\xff\xff"),
-        "expected innerloop",
-    ),
+    "METADATA that is not UTF-8": (lambda: packed(OURS | {ABOUT: b"\xff"}), "can't decode byte 0xff"),
 }
 
 
