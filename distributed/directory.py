@@ -6,35 +6,17 @@ import re
 import socket
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any, NotRequired
-
-from pydantic import TypeAdapter
-from typing_extensions import TypedDict
 
 from ..envs.errors import BadInput
 from ..envs.registry import reading_saved
-from ..learner.files import parse, read
 from ..learner.places import resolve_path
 from .config import Config
+from .saved import SavedConfig, read_config
 
 CONFIG = "config.json"
 WRITTEN = (CONFIG, "metrics.jsonl", "evaluation.json", "tensorboard")
 """What a run writes into its directory, beside checkpoints and plots."""
 _EVENTS = "events.out.tfevents.*"
-
-
-class SavedConfig(TypedDict):
-    """A run's configuration, as plain values."""
-
-    id: NotRequired[str]
-    """Of the run."""
-    family: dict[str, Any]
-    algorithm: dict[str, Any]
-    episodes: int
-    run: dict[str, Any]
-
-
-_SAVED = TypeAdapter(SavedConfig)
 
 
 def saved_json(out: str | Path) -> SavedConfig:
@@ -43,12 +25,10 @@ def saved_json(out: str | Path) -> SavedConfig:
     Raises:
         BadInput: there is none, or it cannot be used.
     """
-    directory = resolve_path("run", out)
-    what, expected = repr(f"{out}/{CONFIG}"), "the configuration of a run"
-    try:
-        return parse(_SAVED, read(directory / CONFIG, what, expected), what, expected)
-    except FileNotFoundError:
-        raise BadInput(f"{what} is not there; expected the directory of a run.") from None
+    found = read_config(resolve_path("run", out))
+    if found is None:
+        raise BadInput(f"{f'{out}/{CONFIG}'!r} is not there; expected the directory of a run.")
+    return found
 
 
 def saved_config(out: str | Path, trust_plugins: bool | Collection[str] = False) -> Config:

@@ -22,8 +22,9 @@ from ..learner.files import reason
 from ..learner.learner import Learner, load_weights, usable_cpus, weights_of
 from ..learner.places import Place, resolve_path, resolve_place
 from .config import MEGABYTE, Config, Run
-from .directory import CONFIG, SavedConfig, name_of, refuse_foreign, remove, saved_config, saved_json
+from .directory import CONFIG, name_of, refuse_foreign, remove, saved_config, saved_json
 from .locking import DirectoryLock
+from .saved import SavedConfig
 from .sizes import refuse_too_large
 from .tasks import TaskOrder
 

@@ -24,7 +24,7 @@ from safetensors.numpy import save as encode
 from typing_extensions import TypedDict
 
 from ..envs.errors import BadInput, require
-from .files import parse, read, reason
+from .files import Count, Finite, parse, read, reason
 from .model import refuse_beyond_memory
 from .places import Place, resolve_place
 
@@ -34,17 +34,16 @@ LARGEST_JSON = 2**24
 
 _NAME = re.compile(r"(\d{8,})\.json")
 _PART = re.compile(r"\d{8,}\.(json|safetensors)\.[0-9a-f]{16}\.part")
-_Whole = Annotated[int, Field(ge=0, lt=2**63)]
-_Number = _Whole | Annotated[float, Field(ge=0, allow_inf_nan=False)]
+_Counter = Annotated[Finite, Field(ge=0)]
 
 
 class _About(TypedDict):
     """A checkpoint's JSON."""
 
     format: int
-    bytes: _Whole
+    bytes: Count
     sha256: str
-    numbers: dict[str, _Number]
+    numbers: dict[str, _Counter]
     config: dict[str, Any]
     seal: str
 

@@ -9,6 +9,7 @@ from torch import nn
 
 from ..envs.errors import BadInput, raised_by
 from .api import Algorithm, Problem
+from .files import plain
 
 COPIES = 4
 """Of every parameter, that training holds at least: itself, its gradient and two moments of the optimiser."""
@@ -63,8 +64,8 @@ def compare_shapes(weights: dict[str, np.ndarray], expected: dict[str, tuple[int
     for name in [*expected, *given]:
         if given.get(name) != expected.get(name):
             raise BadInput(
-                f"the weights of {name} have shape {given.get(name, 'none')}; expected {expected.get(name, 'none')}: "
-                "these weights are of another family, memory or width."
+                f"the weights of {plain(name)} have shape {given.get(name, 'none')}; expected "
+                f"{expected.get(name, 'none')}: these weights are of another family, memory or width."
             )
 
 
