@@ -9,7 +9,8 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from ..envs.api import Bools
-from ..envs.errors import BadInput, require
+from ..envs.errors import require
+from ..envs.spaces import check_space
 from .api import Problem
 from .heads import Categorical, Gaussian, head
 from .memory import MakeMemory, Memory, Memoryless, State
@@ -31,25 +32,33 @@ class Observation(nn.Module):
 
     def __init__(self, space: gymnasium.Space) -> None:
         super().__init__()
-        self._discrete = isinstance(space, spaces.Discrete)
+        self._discrete, self._whole = isinstance(space, spaces.Discrete), False
+        check_space("the observation space", space)
         if isinstance(space, spaces.Discrete):
             self.width, self._start, self._dims = int(space.n), int(space.start), 0
             self.register_buffer("_rows", 2 * torch.eye(self.width) - 1, persistent=False)
         elif isinstance(space, spaces.Box):
             self.width, self._dims = math.prod(space.shape), len(space.shape)
-            bounded = (space.low > -1e6) & (space.high < 1e6)  # 3.4e38 stands for "no bound" in Gymnasium's own tasks
-            low, high = (np.where(bounded, b, s).astype(np.float32) for b, s in ((space.low, -1), (space.high, 1)))
-            self.register_buffer("_centre", torch.from_numpy((high + low) / 2), persistent=False)
-            self.register_buffer("_scale", torch.from_numpy(np.maximum((high - low) / 2, 1e-6)), persistent=False)
-        else:
-            raise BadInput(f"the observation space is {space}; expected Discrete or Box.")
+            low, high = space.low.astype(np.float64), space.high.astype(np.float64)
+            bounded = (low > -1e6) & (high < 1e6)  # 3.4e38 stands for "no bound" in Gymnasium's own tasks
+            if space.dtype.kind in "iu" and space.dtype.itemsize >= 4:  # there it is the last number of the dtype
+                limits = np.iinfo(space.dtype)
+                bounded = (space.high < limits.max) & ((space.low > limits.min) | (limits.min == 0))
+                self._whole = True
+            low, high = np.where(bounded, low, -1), np.where(bounded, high, 1)
+            centre, half = low / 2 + high / 2, high / 2 - low / 2
+            scale = np.where(half > 1e-30, half, 1)  # of one value alone, what is off it comes in its own units
+            self.register_buffer("_centre", torch.from_numpy(centre).float(), persistent=False)
+            self.register_buffer("_scale", torch.from_numpy(scale).float(), persistent=False)
 
     def forward(self, observation: Tensor) -> Tensor:
         """[..., *] to [..., width]."""
         if self._discrete:
-            return self._rows[observation - self._start]
+            return self._rows[observation.long() - self._start]
+        if not observation.is_floating_point():
+            observation = observation.double() if self._whole else observation.float()
         scaled = (observation - self._centre) / self._scale
-        return scaled.flatten(observation.ndim - self._dims).float()
+        return scaled.reshape(*observation.shape[: observation.ndim - self._dims], self.width).float()
 
 
 class RecurrentPolicy(nn.Module):
