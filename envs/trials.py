@@ -70,7 +70,9 @@ class Trials:
         self._space = family.observation_space
         self._n = len(next(iter(tasks.values())))
         self._episodes, self._wait = episodes, width > 1
-        self._horizon, self._time = int(horizon), np.zeros(self._n, np.int64)
+        self._horizon, self._clock = int(horizon), 0
+        self._began = np.zeros(self._n, np.int64)  # by the clock: each row's episode
+        self._due = self._horizon  # by the clock: no episode must have ended before
         self.steps = episodes * self._horizon
         """Steps after which every trial is over."""
         self.episode = np.zeros(self._n, np.int64)
@@ -99,12 +101,10 @@ class Trials:
         step = ask(self._name, "step", self._env.step, action.copy())
         step = parse_step(self._name, step, self._space, self._n)
         done = (step.terminated | step.truncated) & self.playing
-        self._time += 1
-        if ((self._time >= self._horizon) & self.playing & ~done).any():
-            raise BadInput(
-                f"an episode of {self._name} goes on after {self._horizon} steps; expected terminated or truncated "
-                "by its horizon."
-            )
+        going = self.playing & ~done
+        self._clock += 1
+        if self._clock >= self._due and going.any():
+            self._check_horizon(self._began[going])
         if step.diverged is not np.False_:
             self.diverged += int((step.diverged & self.playing).sum())
         self.episode += done
@@ -112,13 +112,21 @@ class Trials:
         again = ended & (self.episode < self._episodes)
         if self._wait and not ended.all():
             again[:] = False
-        self.playing = (self.playing & ~done) | again
+        self.playing = going | again
         observation = step.observation
         if again.any():
-            self._time[again] = 0
+            self._began[again] = self._clock
             fresh = self._reset(again)
             observation = np.where(again.reshape(-1, *[1] * (observation.ndim - 1)), fresh, observation)
         return Input(observation, step.reward, done), step
+
+    def _check_horizon(self, began: np.ndarray) -> None:
+        self._due = int(began.min()) + self._horizon
+        if self._due <= self._clock:
+            raise BadInput(
+                f"an episode of {self._name} goes on after {self._horizon} steps, its horizon; expected terminated or "
+                "truncated by then."
+            )
 
     def _reset(self, rows: Bools) -> np.ndarray:
         observation = ask(self._name, "reset", self._env.reset, rows.copy())
