@@ -94,7 +94,7 @@ class Agent:
         """
         require(self._rows > 0, "the number of trials", 0, "begin_trial(n) before act")
         n = self._rows
-        # Copies, both ways: neither what the caller writes over, nor what an environment does to its action, is learned.
+        # Copies, both ways: the caller may write over what it gives, and an environment change its action in place.
         observation = parse_rows("the observation", observation, self.experiment.problem.observation_space, n)
         reward, done = np.array(reward, np.float32), np.array(done, np.bool_)
         for field, array in (("reward", reward), ("done", done)):

@@ -3,16 +3,16 @@
 import contextlib
 import csv
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from numbers import Integral
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from ..envs.api import TaskFamily, Tasks
-from ..envs.boundary import name_of
+from ..envs.boundary import name_of, parse_count
 from ..envs.errors import BadInput, require
 from ..envs.seeding import Streams, streams
 from ..envs.trials import Trials, sample_tasks
@@ -78,10 +78,7 @@ def rows_of(family: TaskFamily) -> int:
     Raises:
         BadInput: it says something else than a number of rows.
     """
-    rows = getattr(family, "rows", CHUNK)
-    whole = isinstance(rows, Integral) and not isinstance(rows, bool)
-    require(whole and rows >= 1, f"the rows of {name_of(family)}", rows, "a whole number of at least 1")
-    return min(int(rows), CHUNK)
+    return min(parse_count(f"the rows of {name_of(family)}", getattr(family, "rows", CHUNK)), CHUNK)
 
 
 def held_out(family: TaskFamily, *, tasks: int, seed: int) -> Iterator[tuple[Streams, Tasks]]:
@@ -105,12 +102,16 @@ class ReturnsFile:
         self._file = file
         with self._refusing():
             whole = Path(os.path.realpath(file))
-            # Something like /dev/stdout is written as it is, a file beside its place first.
-            self._place = None if whole.exists() and not whole.is_file() else whole
+            try:
+                is_file = stat.S_ISREG(whole.stat().st_mode)
+            except FileNotFoundError:
+                is_file = True
+            # A file is written beside its place first, something like /dev/stdout as it is.
+            self._place = whole if is_file else None
             self._partial = whole if self._place is None else whole.with_name(f".{whole.name}.{os.getpid()}.partial")
             self._out = self._partial.open("w", newline="", encoding="utf-8")
         self._writer = csv.writer(self._out)
-        self._header: list[str] = []
+        self._begun = False
 
     def write(self, tasks: Tasks, returns: np.ndarray) -> None:
         """Some more lines.
@@ -119,17 +120,18 @@ class ReturnsFile:
             tasks: as the family drew them.
             returns: [tasks, episodes].
         """
-        columns: dict[str, np.ndarray] = {}
+        names: list[str] = []
+        columns: list[np.ndarray] = []
         for name, array in (*tasks.items(), ("episode", returns)):
             flat = array.reshape(len(array), -1)
             start = 1 if name == "episode" else 0
-            names = [name] if array.ndim == 1 else [f"{name}.{index + start}" for index in range(flat.shape[1])]
-            columns |= dict(zip(names, flat.T, strict=True))
+            names += [name] if array.ndim == 1 else [f"{name}.{index + start}" for index in range(flat.shape[1])]
+            columns += [*flat.T]
         with self._refusing():
-            if not self._header:
-                self._header = [*columns]
-                self._writer.writerow(columns)
-            self._writer.writerows(zip(*columns.values(), strict=True))
+            if not self._begun:
+                self._writer.writerow(names)
+                self._begun = True
+            self._writer.writerows(zip(*columns, strict=True))
 
     def __enter__(self) -> "ReturnsFile":
         return self

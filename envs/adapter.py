@@ -10,7 +10,6 @@ environment gave what. What its own code raises is `EnvironmentRaised`, with the
 import logging
 import weakref
 from collections.abc import Callable, Iterable, Mapping
-from numbers import Integral
 from typing import Any
 
 import gymnasium
@@ -18,8 +17,8 @@ import numpy as np
 from gymnasium import spaces
 
 from .api import Bools, Split, Step, Tasks
-from .boundary import parse_flag, parse_number, parse_rows
-from .errors import BadInput, ask, brief, require
+from .boundary import parse_count, parse_flag, parse_number, parse_rows
+from .errors import BadInput, ask, require
 from .instances import Instances, running_statistics
 from .task_source import Drawn, Listed, TaskSource
 
@@ -66,7 +65,7 @@ class GymnasiumFamily:
                 test share a task; or the environment, its spaces or its tasks cannot be used.
             EnvironmentRaised: `make` or `tasks` raised.
         """
-        self.rows = _count("rows", rows, "at least 1")
+        self.rows = parse_count("rows", rows)
         self._instances, self._set_task, self._seed_from = Instances(make), set_task, seed_from
         try:
             [env] = self._instances.take(1)
@@ -76,7 +75,9 @@ class GymnasiumFamily:
             self.action_space = self._instances.action_space
             limit = env.spec.max_episode_steps if env.spec else None
             given = horizon if horizon is not None else limit
-            self.horizon = _count("horizon", given, "at least 1; the environment has no time limit of its own")
+            missing = "at least 1; the environment has no time limit of its own"
+            require(given is not None, "horizon", given, missing)
+            self.horizon = parse_count("horizon", given)
             self._source: TaskSource = (
                 Drawn(self.name, tasks) if callable(tasks) else Listed(self.name, tasks, test_share)
             )
@@ -115,12 +116,7 @@ class GymnasiumFamily:
     def _seed(self, task: Any) -> int:
         assert self._seed_from is not None
         seed = task.get(self._seed_from) if isinstance(task, Mapping) else task
-        if not isinstance(seed, Integral) or isinstance(seed, bool) or seed < 0:
-            raise BadInput(
-                f"{self._seed_from!r} of a task of {self.name} is {brief(seed)}; expected a whole number of at least 0, "
-                "as it is the seed."
-            )
-        return int(seed)
+        return parse_count(f"the seed ({self._seed_from}) of a task of {self.name}", seed, least=0)
 
 
 class GymnasiumEnvs:
@@ -143,7 +139,7 @@ class GymnasiumEnvs:
         """
         self._instances, self._envs, self._horizon, self._rng, self._seeds = instances, envs, horizon, rng, seeds
         self._name, self._space, self._actions = instances.name, instances.observation_space, instances.action_space
-        self._scalar = isinstance(self._actions, spaces.Discrete)
+        self._scalar = isinstance(self._actions, spaces.Discrete)  # which environments index with
         self._observation = np.zeros((len(envs), *(self._space.shape or ())), self._space.dtype)
         self._time = np.zeros(len(envs), np.int64)
         self._over = np.ones(len(envs), np.bool_)
@@ -151,7 +147,7 @@ class GymnasiumEnvs:
 
     def reset(self, rows: Bools) -> np.ndarray:
         drawn = self._rng.integers(2**31, size=len(self._envs)).tolist() if self._seeds is None else self._seeds
-        for row in np.flatnonzero(rows):
+        for row in np.flatnonzero(rows).tolist():
             answer = self._ask(row, "reset", seed=drawn[row])
             if not (isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[1], dict)):
                 raise self._unexpected("reset", answer, "a tuple (observation, info), info a dict")
@@ -163,7 +159,7 @@ class GymnasiumEnvs:
         n = len(self._envs)
         reward, terminated, truncated = np.zeros(n, np.float32), np.zeros(n, np.bool_), np.zeros(n, np.bool_)
         action = np.asarray(action, self._actions.dtype)
-        for row in np.flatnonzero(~self._over):
+        for row in np.flatnonzero(~self._over).tolist():
             answer = self._ask(row, "step", action[row] if self._scalar else action[row, ...])
             if not (isinstance(answer, tuple) and len(answer) == 5 and isinstance(answer[4], dict)):
                 expected = "a tuple (observation, reward, terminated, truncated, info), info a dict"
@@ -190,16 +186,10 @@ class GymnasiumEnvs:
         fits = type(given) is np.ndarray and given.dtype == mine.dtype and given.shape == mine.shape[1:]
         if not fits or mine.dtype.kind != "f":
             given = parse_rows(f"{self._name}'s observation", given, self._space, None)
-        mine[row] = given
+        mine[row] = given  # pyright: ignore[reportArgumentType,reportCallIssue]
 
     def _unexpected(self, method: str, answer: object, expected: str) -> BadInput:
         size = f" of {len(answer)}" if isinstance(answer, tuple) else ""
         return BadInput(
             f"what {method} of {self._name} returned is a {type(answer).__name__}{size}; expected {expected}."
         )
-
-
-def _count(field: str, given: Any, expected: str) -> int:
-    whole = isinstance(given, Integral) and not isinstance(given, bool)
-    require(whole and given >= 1, field, given, expected if whole or given is None else "a whole number of at least 1")
-    return int(given)

@@ -39,8 +39,8 @@ class Step(NamedTuple):
 class VectorEnv(Protocol):
     """N MDPs of one family, stepped as one batch.
 
-    What it returns is checked and copied (`boundary`): it may use its arrays again. The actions that it is given are its
-    own, to change as it likes.
+    What it returns is checked and copied (`boundary`): it may use its arrays again. The actions that it is given are
+    its own, to change as it likes.
 
     A row whose episode has ended and which was not reset may be stepped on: it must not fail; what it returns must be
     finite, and is not used.

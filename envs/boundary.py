@@ -1,5 +1,5 @@
-"""Where what a family and its environments give is parsed: into arrays that are ours and are what the space says, or into
-one sentence that says who gave what in which field. Behind it nothing is checked again.
+"""Where what a family and its environments give is parsed: into arrays that are ours and are what the space says, or
+into one sentence that says who gave what in which field. Behind it nothing is checked again.
 
 Numbers may come in any type that holds them without loss; rounding to fewer digits is none. A finite number outside a
 box's bounds is taken as it is: many environments leave theirs by a little, and nothing here depends on them.
@@ -205,6 +205,17 @@ def parse_task_array(field: str, given: object) -> np.ndarray:
     if array.dtype.kind not in "fiubcUS":
         raise BadInput(f"{field} is {brief(given)}; expected numbers or text.")
     return array
+
+
+def parse_count(field: str, given: object, least: int = 1) -> int:
+    """A whole number, of any type but bool.
+
+    Raises:
+        BadInput: it is none, or less than `least`.
+    """
+    if not isinstance(given, int | np.integer) or isinstance(given, bool) or given < least:
+        raise BadInput(f"{field} is {brief(given)}; expected at least {least}, a whole number.")
+    return int(given)
 
 
 def name_of(family: object) -> str:

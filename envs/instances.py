@@ -84,7 +84,7 @@ class Instances:
             ("observation", self.observation_space, same_structure),
             ("action", self.action_space, lambda a, b: a == b),
         ):
-            given = getattr(env, f"{what}_space", None)
+            given: Any = getattr(env, f"{what}_space", None)
             if given is not mine and not fits(given, mine):
                 raise BadInput(
                     f"the {what} space of {self.name} is {brief(given)}; expected {mine}, as the first one has."
@@ -95,10 +95,10 @@ class Instances:
             env = ask(self.name, "make", self._make)
         except EnvironmentRaised as error:
             if _is_full(error):
+                made = f"there is room for {len(self._open)} ({describe(error.__cause__ or error)})"
                 raise BadInput(
-                    f"the number of environments ({self.name}) at once is {n}; expected fewer, as number {len(self._open) + 1} "
-                    f"could not be made ({describe(error.__cause__ or error)}): lower trials in training, the family's "
-                    "rows in evaluation."
+                    f"the number of environments ({self.name}) at once is {n}; expected fewer, as {made}: lower trials "
+                    "in training, the family's rows in evaluation."
                 ) from error
             raise
         if not isinstance(env, gymnasium.Env):

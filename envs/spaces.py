@@ -32,7 +32,8 @@ def check_space(what: str, space: object, expected: str = "Discrete or Box") -> 
 
 def bounded(space: spaces.Box) -> Bools:
     """Where a box has both bounds, with its shape."""
-    return (np.float64(space.low) > -NO_BOUND) & (np.float64(space.high) < NO_BOUND)
+    low, high = space.low.astype(np.float64), space.high.astype(np.float64)
+    return np.asarray((low > -NO_BOUND) & (high < NO_BOUND))
 
 
 def scale_of(space: spaces.Box) -> tuple[np.ndarray, np.ndarray]:

@@ -56,8 +56,8 @@ class Drawn:
         task = ask(self._who, "tasks", self._draw, rng)
         if not isinstance(task, Mapping) or not task or not all(isinstance(name, str) for name in task):
             raise BadInput(
-                f"a task of {self._who} is {brief(task)}; expected a dict of names to numbers or arrays (tasks that are "
-                "something else can be given as a list)."
+                f"a task of {self._who} is {brief(task)}; expected a dict of names to numbers or arrays (tasks of "
+                "another kind can be given as a list)."
             )
         return task
 
@@ -99,9 +99,7 @@ class Listed:
             split = {"test": order[:held_out], "train": order[held_out:]}
         self._split: dict[Split, np.ndarray] = split  # pyright: ignore[reportAttributeAccessIssue]
         for name, members in self._split.items():
-            require(
-                len(members) > 0, f"the number of {name} tasks", 0, f"at least 1 of the {len(self.members)} given"
-            )
+            require(len(members) > 0, f"the number of {name} tasks", 0, f"at least 1 of the {len(self.members)} given")
         self._check_distinct(who)
         self._columns = _columns(self.members)
 

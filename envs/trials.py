@@ -5,13 +5,12 @@ the first observation of the next episode. An agent that is not shown the reward
 where the goal was.
 """
 
-from numbers import Integral
 from typing import NamedTuple
 
 import numpy as np
 
 from .api import Bools, Split, Step, TaskFamily, Tasks
-from .boundary import name_of, parse_rows, parse_step, parse_tasks
+from .boundary import name_of, parse_count, parse_rows, parse_step, parse_tasks
 from .errors import BadInput, ask, require
 
 
@@ -56,21 +55,19 @@ class Trials:
         width: rows of one task, at least 1; they lie next to each other.
 
         Raises:
-            BadInput: `episodes` or `width` is less than 1, or the family's horizon or the tasks are not what they must be.
+            BadInput: `episodes` or `width` is less than 1, or the horizon or the tasks are not what they must be.
             EnvironmentRaised: the family's own code raised.
         """
         require(episodes >= 1, "episodes", episodes, "at least 1")
         require(width >= 1, "width", width, "at least 1")
-        self._name, horizon = name_of(family), family.horizon
-        whole = isinstance(horizon, Integral) and not isinstance(horizon, bool)
-        require(whole and horizon >= 1, f"the horizon of {self._name}", horizon, "a whole number of at least 1")
+        self._name = name_of(family)
         # Copies, also for a width of 1: what the environment does to its tasks is not done to the caller's.
         tasks = {name: np.repeat(array, width, axis=0) for name, array in parse_tasks(self._name, tasks).items()}
         self._env = ask(self._name, "make", family.make, tasks, rng)
         self._space = family.observation_space
         self._n = len(next(iter(tasks.values())))
         self._episodes, self._wait = episodes, width > 1
-        self._horizon, self._clock = int(horizon), 0
+        self._horizon, self._clock = parse_count(f"the horizon of {self._name}", family.horizon), 0
         self._began = np.zeros(self._n, np.int64)  # by the clock: each row's episode
         self._due = self._horizon  # by the clock: no episode must have ended before
         self.steps = episodes * self._horizon

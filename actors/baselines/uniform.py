@@ -13,8 +13,8 @@ from ...envs.spaces import bounded, check_space, scale_of
 class Random:
     """An `InnerLoop` that draws every action uniformly from the action space.
 
-    Where a Box has no bounds, uniform means nothing: there it draws N(0, 1); with one bound, around what lies 1 inside of
-    it, clipped to it.
+    Where a Box has no bounds, uniform means nothing: there it draws N(0, 1); with one bound, around what lies 1 inside
+    of it, clipped to it.
     """
 
     width = 1

@@ -27,7 +27,10 @@ ZEROS = np.zeros(2, np.float32)
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"step": (ZEROS, 1.0, False, {})}, "what step of Given returned is a tuple of 4; expected a tuple .observation"),
+        (
+            {"step": (ZEROS, 1.0, False, {})},
+            "what step of Given returned is a tuple of 4; expected a tuple .observation",
+        ),
         ({"step": (ZEROS, 1.0, False, False, {}, 0)}, "what step of Given returned is a tuple of 6; expected a tuple"),
         ({"step": [ZEROS, 1.0, False, False, {}]}, "what step of Given returned is a list; expected a tuple"),
         ({"step": None}, "what step of Given returned is a NoneType; expected a tuple"),
@@ -175,7 +178,7 @@ def test_a_reward_may_be_any_number(given: Any) -> None:
 def test_a_flag_of_another_type_plays_as_many_steps_as_a_bool(kind: Any, flag: str) -> None:
     class Flags(Given):
         def step(self, action: Any) -> Any:
-            observation, reward, end, no, info = super().step(action)
+            observation, reward, end, _, info = super().step(action)
             flags = {"terminated": kind(False), "truncated": kind(False), flag: kind(end)}
             return observation, reward, flags["terminated"], flags["truncated"], info
 

@@ -59,7 +59,9 @@ def alternating() -> Callable[[], gymnasium.Env]:
 )
 def test_an_instance_that_is_given_twice_is_refused_in_one_sentence(make: Callable[[], gymnasium.Env]) -> None:
     some = family(make)
-    with pytest.raises(BadInput, match=r"^what make returned is .*Given.* again; expected a new Given at every call.*\.$"):
+    with pytest.raises(
+        BadInput, match=r"^what make returned is .*Given.* again; expected a new Given at every call.*\.$"
+    ):
         played(some, n=3)
 
 
@@ -69,7 +71,9 @@ def test_one_environment_is_enough_for_one_row() -> None:
         assert len(played(some, n=1)[1]) == 6
 
 
-@pytest.mark.parametrize("given", [None, 3, Given, gymnasium.vector.SyncVectorEnv([Given])], ids=lambda g: type(g).__name__)
+@pytest.mark.parametrize(
+    "given", [None, 3, Given, gymnasium.vector.SyncVectorEnv([Given])], ids=lambda g: type(g).__name__
+)
 def test_what_is_no_environment_is_refused_in_one_sentence(given: Any) -> None:
     with pytest.raises(BadInput, match=r"^what make returned is .*; expected a gymnasium\.Env\.$"):
         family(lambda: given)
@@ -169,7 +173,9 @@ batch = some.make(some.sample(np.random.default_rng(0), 3, "train"), np.random.d
     assert ended.stderr == ""
 
 
-def test_an_environment_that_does_not_close_is_named_and_the_others_are_closed(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_environment_that_does_not_close_is_named_and_the_others_are_closed(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     class Stuck(Given):
         def close(self) -> None:
             super().close()
@@ -181,7 +187,9 @@ def test_an_environment_that_does_not_close_is_named_and_the_others_are_closed(c
     del some
     gc.collect()
     assert [env.closed for env in made] == [1] * 3
-    assert [r.message for r in caplog.records] == ["An environment could not be closed: OSError: the display is gone."] * 3
+    assert [r.message for r in caplog.records] == [
+        "An environment could not be closed: OSError: the display is gone."
+    ] * 3
 
 
 def test_a_copy_that_travelled_makes_its_own_and_expects_the_same_spaces() -> None:
@@ -189,7 +197,9 @@ def test_a_copy_that_travelled_makes_its_own_and_expects_the_same_spaces() -> No
     assert len(played(some)[1]) == 6
     other = pickle.loads(pickle.dumps(family(Given)))
     other._instances._make = lambda: Given(action_space=spaces.Discrete(3))
-    with pytest.raises(BadInput, match=r"^the action space of Given is Discrete\(3\); expected Discrete\(2\), as the first"):
+    with pytest.raises(
+        BadInput, match=r"^the action space of Given is Discrete\(3\); expected Discrete\(2\), as the first"
+    ):
         played(other)
 
 
@@ -204,7 +214,10 @@ class Custom(gymnasium.Wrapper):
     [
         (NormalizeObservation, ["NormalizeObservation"]),
         (NormalizeReward, ["NormalizeReward"]),
-        (lambda env: TimeLimit(NormalizeReward(NormalizeObservation(env)), 9), ["NormalizeReward", "NormalizeObservation"]),
+        (
+            lambda env: TimeLimit(NormalizeReward(NormalizeObservation(env)), 9),
+            ["NormalizeReward", "NormalizeObservation"],
+        ),
         (Custom, ["Custom"]),
         (RecordEpisodeStatistics, []),
         (lambda env: TimeLimit(env, 9), []),
@@ -259,7 +272,9 @@ class Broken(Given):
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
 )
-def test_what_an_environment_raises_is_one_sentence_with_its_line(method: str, error: BaseException, shown: str) -> None:
+def test_what_an_environment_raises_is_one_sentence_with_its_line(
+    method: str, error: BaseException, shown: str
+) -> None:
     some = family(lambda: Broken(method, error), set_task=lambda env, task: env.set_task())
     with pytest.raises(EnvironmentRaised) as raised:
         played(some)
@@ -296,7 +311,9 @@ def test_a_make_that_raises_is_one_sentence() -> None:
     def make() -> gymnasium.Env:
         raise ImportError("no licence")
 
-    with pytest.raises(EnvironmentRaised, match=r"^the environment's make raised ImportError: no licence, at .* in make\.$"):
+    with pytest.raises(
+        EnvironmentRaised, match=r"^the environment's make raised ImportError: no licence, at .* in make\.$"
+    ):
         family(make)
 
 
@@ -320,7 +337,9 @@ def test_no_room_for_so_many_environments_is_one_sentence_that_says_what_to_lowe
         return made[-1]
 
     some = family(make)
-    message = r"^the number of environments \(Given\) at once is 9; expected fewer, as number 4 could not .*trials.*rows.*\.$"
+    message = (
+        r"^the number of environments \(Given\) at once is 9; expected fewer, as there is room for 3 .*trials.*rows"
+    )
     with pytest.raises(BadInput, match=message):
         played(some, n=9)
     assert len(played(some, n=3)[1]) == 6

@@ -123,7 +123,10 @@ def test_what_a_function_draws_is_handed_over_as_it_was_drawn(draw: Callable[[np
 @pytest.mark.parametrize(
     ("draw", "message"),
     [
-        (lambda rng: {"a": 1} if rng.random() < 0.6 else {"a": 1, "b": 2}, r"a task of Given is {.*}; expected the names a"),
+        (
+            lambda rng: {"a": 1} if rng.random() < 0.6 else {"a": 1, "b": 2},
+            r"a task of Given is {.*}; expected the names a",
+        ),
         (lambda rng: {"a": b"x" + rng.integers(3) * b"\0"}, "'a' of a task of Given is b'x.*; expected a value that"),
         (lambda rng: {"a": "x" + rng.integers(3) * "\0"}, "'a' of a task of Given is 'x.*; expected a value that"),
         (lambda rng: {"a": rng.random(rng.integers(1, 4))}, r"the shape of 'a' of a task of Given is .*; expected \("),
@@ -135,8 +138,14 @@ def test_what_a_function_draws_is_handed_over_as_it_was_drawn(draw: Callable[[np
         (lambda rng: {"a": Opaque()}, "the type of 'a' of a task of Given is 'Opaque'; expected"),
         (lambda rng: {"a": {"b": 1}}, "the type of 'a' of a task of Given is 'dict'; expected"),
         (lambda rng: {"a": np.array([None])}, "'a' of a task of Given is .*; expected numbers or text"),
-        (lambda rng: {"a": 1 if rng.random() > 0.6 else 1.5}, "'a' of a task of Given is 1.5; expected a value of type int"),
-        (lambda rng: {"a": True if rng.random() > 0.6 else 1}, "'a' of a task of Given is 1; expected a value of type bool"),
+        (
+            lambda rng: {"a": 1 if rng.random() > 0.6 else 1.5},
+            "'a' of a task of Given is 1.5; expected a value of type int",
+        ),
+        (
+            lambda rng: {"a": True if rng.random() > 0.6 else 1},
+            "'a' of a task of Given is 1; expected a value of type bool",
+        ),
         (lambda rng: {}, "a task of Given is {}; expected a dict"),
         (lambda rng: None, "a task of Given is None; expected a dict"),
         (lambda rng: 3.0, r"a task of Given is 3\.0; expected a dict"),
@@ -182,7 +191,9 @@ def test_a_split_that_is_given_needs_no_share() -> None:
 
 
 def test_a_given_split_is_kept_and_its_numbers_are_seen_beside_the_members() -> None:
-    some = family(tasks={"train": [{"goal": [i, 0.5], "name": "x"} for i in range(4)], "test": [{"goal": [9, 9], "name": "y"}]})
+    some = family(
+        tasks={"train": [{"goal": [i, 0.5], "name": "x"} for i in range(4)], "test": [{"goal": [9, 9], "name": "y"}]}
+    )
     rng = np.random.default_rng(0)
     train, test = some.sample(rng, 4, "train"), some.sample(rng, 3, "test")
     assert sorted(train["goal"][:, 0].tolist()) == [0, 1, 2, 3]
@@ -292,7 +303,9 @@ def test_where_the_seed_is_the_task_every_episode_of_a_trial_has_it(tasks: Any, 
 @pytest.mark.parametrize("seed", [-1, 1.5, True, "7", None, np.float64(3)])
 def test_a_seed_that_is_none_is_refused_in_one_sentence(seed: Any) -> None:
     some = family(tasks=[{"seed": seed, "number": i} for i in range(5)], seed_from="seed")
-    with pytest.raises(BadInput, match=r"^'seed' of a task of Given is .*; expected a whole number of at least 0.*\.$"):
+    with pytest.raises(
+        BadInput, match=r"^the seed \(seed\) of a task of Given is .*; expected at least 0, a whole number\.$"
+    ):
         played(some)
 
 
@@ -300,7 +313,10 @@ def test_a_function_that_raises_is_named_with_its_line() -> None:
     def tasks(rng: np.random.Generator) -> Any:
         raise KeyError("gravity")
 
-    with pytest.raises(EnvironmentRaised, match=r"^Given's tasks raised KeyError: 'gravity', at .*test_adapter_tasks.py:\d+ in tasks\.$"):
+    with pytest.raises(
+        EnvironmentRaised,
+        match=r"^Given's tasks raised KeyError: 'gravity', at .*test_adapter_tasks.py:\d+ in tasks\.$",
+    ):
         family(tasks=tasks)
 
 
