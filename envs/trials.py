@@ -30,10 +30,8 @@ def sample_tasks(family: TaskFamily, rng: np.random.Generator, n: int, split: Sp
 
     Raises:
         BadInput: what it sampled is not a dict of arrays with n rows each.
-        EnvironmentRaised: its own code raised.
     """
-    name = name_of(family)
-    return parse_tasks(name, ask(name, "sample", family.sample, rng, n, split), n)
+    return parse_tasks(name_of(family), family.sample(rng, n, split), n)
 
 
 class Trials:

@@ -161,7 +161,7 @@ def test_actions_are_members_of_the_space(space: gymnasium.Space) -> None:
     actions = made.action(draw.numpy())
     assert len(actions) == 500
     for action in actions:
-        assert space.contains(action), action
+        assert space.contains(np.asarray(action)), action
 
 
 @pytest.mark.parametrize("start", [0, 3, -2])
