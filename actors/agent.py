@@ -18,9 +18,9 @@ from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
 from ..envs.api import Bools
+from ..envs.boundary import parse_rows
 from ..envs.errors import require
 from ..envs.registry import reading_saved
-from ..envs.trials import check_rows
 from ..learner.api import InnerLoop
 from ..learner.checkpoint import Checkpoint, Checkpoints
 from ..learner.experiment import Experiment
@@ -114,12 +114,13 @@ class Agent:
         """
         require(self._rows > 0, "the number of trials", 0, "begin_trial(n) before act")
         n = self._rows
-        observation, reward, done = np.asarray(observation), np.asarray(reward, np.float32), np.asarray(done, np.bool_)
-        check_rows("the observation", observation, self.experiment.problem.observation_space, n)
+        # Copies, both ways: the caller may write over what it gives, and an environment change its action in place.
+        observation = parse_rows("the observation", observation, self.experiment.problem.observation_space, n)
+        reward, done = np.array(reward, np.float32), np.array(done, np.bool_)
         for field, array in (("reward", reward), ("done", done)):
             require(array.shape == (n,), f"the shape of {field}", array.shape, f"({n},), one per trial")
         require(bool(np.isfinite(reward).all()), "reward", reward.tolist(), "finite numbers")
-        return self._inner_loop.act(observation, reward, done)
+        return self._inner_loop.act(observation, reward, done).copy()
 
 
 class _Where(TypedDict, total=False):

@@ -212,10 +212,12 @@ def _refuse_changes(config: Config, saved_as: SavedConfig) -> None:
     """
     new = config.to_json()
     run, saved_run = new["run"], saved_as["run"]
-    fixed = [("algorithm", new["algorithm"]["name"], saved_as["algorithm"].get("name"))]
+    fixed: list[tuple[str, object, object]] = [
+        ("algorithm", new["algorithm"]["name"], saved_as["algorithm"]["name"]),
+        ("episodes", new["episodes"], saved_as["episodes"]),
+    ]
     options = [name for name in new["family"] if name in saved_as["family"]]
     fixed += [("family" if name == "name" else name, new["family"][name], saved_as["family"][name]) for name in options]
-    fixed.append(("episodes", new["episodes"], saved_as["episodes"]))
     names = [*FIXED, *(["name"] if run["store"] != "ray" else [])]
     fixed += [(name, run[name], saved_run[name]) for name in names if name in saved_run]
     for field, given, before in fixed:

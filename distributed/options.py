@@ -160,7 +160,7 @@ def parse(options: Callable[..., Any], rest: list[str], name: str) -> Any:
 
 
 def first_sentence(box: str) -> str:
-    """What a box of tyro's says before its first rule, on one line; the title, or its frame, is the box's first line."""
+    """What a box of tyro's says before its first rule, on one line; its own first line is the title, or the frame."""
     lines: list[str] = []
     for line in (line.strip("│ ") for line in box.strip().splitlines()[1:]):
         if lines and re.fullmatch("[─-]{3,}", line):

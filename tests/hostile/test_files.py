@@ -1,4 +1,4 @@
-"""Every file of a run that decides what is played or learned, damaged in every way: one sentence, and nothing changed."""
+"""Every file that decides what is played or learned, damaged in every way: one sentence, and nothing changed."""
 
 import hashlib
 import json
