@@ -6,7 +6,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
@@ -255,6 +255,7 @@ class _Loop:
             metrics = self._meanwhile(update) if ahead else update.result()
             updated = time.perf_counter()
             self._store.learned(sorted(played))
+            self._order.over(learner.version)
             self._publish()
             end = time.perf_counter()
             steps = sum(each.summary.steps for each in taken)
@@ -264,16 +265,16 @@ class _Loop:
             self.counts["diverged"] += sum(each.summary.diverged for each in taken)
             self.counts["restarts"] = self._before["restarts"] + self._pool.restarts
             self.counts["lost_trials"] = self._before["lost_trials"] + self._pool.lost_trials
-            returns = np.concatenate([each.summary.returns for each in taken])
+            returns = [each.summary.returns for each in taken]  # [B, episodes] each; trials may have become longer
             reports, self._reports = self._reports, []
             playing = sum(report.seconds for report in reports)
             yield {
                 "iteration": learner.version,
-                "return": float(returns.sum(1).mean()),
-                "first_episode": float(returns[:, 0].mean()),
-                "last_episode": float(returns[:, -1].mean()),
-                "episodes": returns.shape[1],
-                **episode_entries(returns.mean(0)),
+                "return": float(np.concatenate([each.sum(1) for each in returns]).mean()),
+                "first_episode": float(np.concatenate([each[:, 0] for each in returns]).mean()),
+                "last_episode": float(np.concatenate([each[:, -1] for each in returns]).mean()),
+                "episodes": max(each.shape[1] for each in returns),
+                **episode_entries(mean_by_episode(returns)),
                 **metrics,
                 "staleness": float(np.mean(staleness)),
                 "staleness_max": max(staleness),
@@ -344,3 +345,17 @@ def assignments(
     sizes = [trials // parts + (part < trials % parts) for part in range(parts)]
     starts = [0, *itertools.accumulate(sizes)]
     return [Assignment(iteration, p, size, tasks[starts[p] : starts[p + 1]], episodes) for p, size in enumerate(sizes)]
+
+
+def mean_by_episode(returns: Sequence[np.ndarray]) -> np.ndarray:
+    """The mean return of each episode of a trial, over the trials that have it.
+
+    Args:
+        returns: [B, episodes] each, of as many trials and episodes as may be.
+
+    Returns:
+        [the most episodes].
+    """
+    widest = max(each.shape[1] for each in returns)
+    padded = [np.pad(each, [(0, 0), (0, widest - each.shape[1])], constant_values=np.nan) for each in returns]
+    return np.nanmean(np.concatenate(padded), 0)
