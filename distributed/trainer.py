@@ -32,7 +32,7 @@ from .pool import Pool
 from .saving import Saver
 from .session import ray_session, stop_signals
 from .status import Notice
-from .store import Store, Summary, open_store, summarise
+from .store import Schema, Store, Summary, open_store, summarise
 from .tasks import TaskOrder
 from .telemetry import Telemetry, episode_entries
 
@@ -228,7 +228,8 @@ class _Loop:
         on_policy, on_gpu = self._config.experiment.algorithm.on_policy, learner.device.type == "cuda"
         ahead = run.max_staleness if run.mode == "overlapped" else 0
         requested = learner.version
-        already = {(each.iteration, each.part): each.episodes for each in self._store.begin(learner.version)}
+        waiting = self._store.begin(learner.version, self._schema() if self._store.writer else None)
+        already = {(each.iteration, each.part): each.episodes for each in waiting}
         self._publish()
         while (progress := run.progress(learner.version, self.counts["seconds"])) < 1:
             start = time.perf_counter()
@@ -295,8 +296,16 @@ class _Loop:
     def _publish(self) -> None:
         self._broadcast.publish(self._learner.weights(), self._learner.version)
 
+    def _schema(self) -> Schema:
+        """What comes back from a store that others can write to is compared with it."""
+        run, experiment, learner = self._run, self._config.experiment, self._learner
+        iterations = max(run.iterations, learner.version + 1)
+        return Schema.of(
+            experiment, learner.model, version=learner.version, iterations=iterations, parts=run.parts, tasks=run.tasks
+        )
+
     def _pump(self, timeout: float) -> None:
-        for assignment, summary, reference in self._pool.pump(self._broadcast, timeout):
+        for assignment, summary, reference in self._pool.pump(self._broadcast, timeout, self._store.clock):
             self._reports.append(summary)
             self._store.append(assignment, summary, None if self._store.writer else reference)
 
