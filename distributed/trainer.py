@@ -300,9 +300,7 @@ class _Loop:
         """What comes back from a store that others can write to is compared with it."""
         run, experiment, learner = self._run, self._config.experiment, self._learner
         iterations = max(run.iterations, learner.version + 1)
-        return Schema.of(
-            experiment, learner.model, version=learner.version, iterations=iterations, parts=run.parts, tasks=run.tasks
-        )
+        return Schema.of(experiment, learner.model, iterations=iterations, parts=run.parts, tasks=run.tasks)
 
     def _pump(self, timeout: float) -> None:
         for assignment, summary, reference in self._pool.pump(self._broadcast, timeout, self._store.clock):

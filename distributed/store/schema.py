@@ -22,11 +22,9 @@ ROUNDING = 1e-5
 
 @dataclass(frozen=True, kw_only=True)
 class Schema:
-    """Of one run, from a version of its weights on."""
+    """Of one run."""
 
     experiment: Experiment
-    version: int
-    """Iterations from this one on are still to be learned from."""
     iterations: int
     """That the run has, at most."""
     parts: int
@@ -37,13 +35,11 @@ class Schema:
     """The first step of a trial, in as many columns as a task has."""
 
     @classmethod
-    def of(
-        cls, experiment: Experiment, model: nn.Module, *, version: int, iterations: int, parts: int, tasks: int
-    ) -> "Schema":
+    def of(cls, experiment: Experiment, model: nn.Module, *, iterations: int, parts: int, tasks: int) -> "Schema":
         """Args:
         experiment: what is played; here for one step.
         model: of the learner.
-        version: see above, as all others.
+        iterations: see above, as all others.
 
         Raises:
             BadInput: the environment raised, or misbehaved.
@@ -57,17 +53,21 @@ class Schema:
             raise EnvironmentRaised(
                 f"the first step of a trial raised {describe(error)}, at {origin(error)}."
             ) from error
-        return cls(
-            experiment=experiment, version=version, iterations=iterations, parts=parts, tasks=tasks, example=example
-        )
+        return cls(experiment=experiment, iterations=iterations, parts=parts, tasks=tasks, example=example)
 
-    def check(self, assignment: Assignment, trajectory: Trajectory) -> None:
+    def check(self, assignment: Assignment, trajectory: Trajectory, *, kept: bool = False) -> None:
         """Compare a trajectory, whose arrays have one T and one B, and what it was played for, with the run.
+
+        Args:
+            assignment: what it was played for.
+            trajectory: it.
+            kept: it was in replay already; into how many parts its iteration was divided does not matter any more.
 
         Raises:
             Undecodable: it is none of this run's; in one sentence, why.
         """
         self._check_assignment(assignment, trajectory)
+        _within("part", assignment.part, 0, 2**63 if kept else self.parts - 1)
         problem, example = self.experiment.problem, self.example
         steps, columns = trajectory.reward.shape
         width = example.reward.shape[1]
@@ -84,10 +84,8 @@ class Schema:
         _check_episodes(trajectory, assignment.episodes, waits=width > 1)
 
     def _check_assignment(self, assignment: Assignment, trajectory: Trajectory) -> None:
-        iteration, part, trials, tasks, episodes = assignment
+        iteration, _, trials, tasks, episodes = assignment
         _within("iteration", iteration, 0, self.iterations - 1)
-        if iteration >= self.version:  # how replay was divided does not matter any more
-            _within("part", part, 0, self.parts - 1)
         _within("trials", trials, 1, trajectory.reward.shape[1])
         _expect("tasks", len(tasks), trials if self.tasks else 0)
         for task in tasks:

@@ -194,9 +194,9 @@ class Stream:
         return [*records.values()]
 
     def read(self, id: str) -> Entry | None:
-        """An entry, if it is still there."""
+        """An entry in replay, if it is still there."""
         found: Any = self._ask(lambda client: client.xrange(self._keys.trajectories, id, id))
-        return self._ask(lambda client: self._decoded(client, *found[0])) if found else None
+        return self._ask(lambda client: self._decoded(client, *found[0], kept=True)) if found else None
 
     def back(self, record: Record) -> None:
         """An entry is not in replay any more; it will be among the `unread`."""
@@ -313,7 +313,9 @@ class Stream:
         reply: Any = client.xreadgroup(_GROUP, _CONSUMER, streams, count=AT_ONCE, block=block)
         return reply[0][1] if reply else []
 
-    def _decoded(self, client: redis.Redis, id: bytes, fields: dict[bytes, bytes]) -> Entry | None:
+    def _decoded(
+        self, client: redis.Redis, id: bytes, fields: dict[bytes, bytes], *, kept: bool = False
+    ) -> Entry | None:
         """An entry; None, and it goes into quarantine, if it is none."""
         if not fields:  # deleted meanwhile
             self.drop(id)
@@ -323,7 +325,7 @@ class Stream:
         try:
             assignment, trajectory = wire.decode(data)
             if self._schema:
-                self._schema.check(assignment, trajectory)
+                self._schema.check(assignment, trajectory, kept=kept)
             return Entry(id, session, len(data), assignment, trajectory)
         except wire.Undecodable as error:
             reason, assignment = str(error), error.assignment or assignment

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import psutil
 import pytest
 from redis_server import RedisServer
 from redis_stores import Open, begun, entries, needs_redis, play, trajectory, wait_for, wait_until, warnings
@@ -98,7 +99,7 @@ def test_a_run_that_was_killed_on_this_machine_is_followed_at_once(server: Redis
     with drivers(server, "killed", 1) as [holder]:
         assert holder.stdout.readline() == "taken\n"
         holder.kill()
-        wait_until(lambda: open(f"/proc/{holder.pid}/stat").read().split()[2] == "Z")  # nobody has waited for it yet
+        wait_until(lambda: psutil.Process(holder.pid).status() == psutil.STATUS_ZOMBIE)
         clock = time.monotonic()
         begun(open_store(server, "killed"))
         assert time.monotonic() - clock < lock.LAPSE / 2

@@ -1,0 +1,116 @@
+"""A server that is away or full for longer than actors are waited for: the run waits, and a hang is still found."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+from redis_server import RedisServer
+from redis_stores import Open, begun, needs_redis, trajectory, wait_until
+from test_trainer import replaying, small
+
+from innerloop.actors.actor import Assignment
+from innerloop.distributed.config import Config
+from innerloop.distributed.metrics import read_lines
+from innerloop.distributed.pool import Pool
+from innerloop.distributed.store import stream
+from innerloop.distributed.trainer import train
+
+pytestmark = needs_redis
+
+PATIENCE = 1.5
+
+Trouble = Callable[[RedisServer], Any]
+
+
+def fill(server: RedisServer) -> None:
+    with server.client() as client:
+        client.config_set("maxmemory", 1)
+
+
+def empty(server: RedisServer) -> None:
+    with server.client() as client:
+        client.config_set("maxmemory", 0)
+
+
+TROUBLES: dict[str, tuple[Trouble, Trouble]] = {
+    "stopped": (RedisServer.pause, RedisServer.resume),
+    "killed": (RedisServer.kill, RedisServer.start),
+    "full": (fill, empty),
+}
+
+
+@pytest.mark.usefixtures("own_ray")
+@pytest.mark.parametrize(
+    ("make", "trouble"),
+    [(small, "stopped"), (replaying, "killed"), (small, "full"), (replaying, "stopped")],
+    ids=["rl2-stopped", "pearl-killed", "rl2-full", "pearl-stopped"],
+)
+def test_a_server_that_is_away_for_long_costs_no_actor_and_a_hang_after_it_is_found(
+    make: Callable[..., Config], trouble: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pools: list[Pool] = []
+    begin = Pool.__init__
+
+    def remembered(self: Pool, *args: Any, **options: Any) -> None:
+        begin(self, *args, **options)
+        pools.append(self)
+
+    monkeypatch.setattr(Pool, "__init__", remembered)
+    before, after = TROUBLES[trouble]
+    timers: list[threading.Timer] = []
+
+    def watch(line: dict[str, Any]) -> None:
+        if line["iteration"] == 2:
+            before(server)
+            timers.append(threading.Timer(4.5 * PATIENCE, after, [server]))
+            timers[0].start()
+        elif line["iteration"] == 3:
+            member = next(member for member in pools[0]._members.values() if member.node)
+            os.kill(ray.get(member.actor.__ray_call__.remote(lambda self: os.getpid())), signal.SIGSTOP)
+
+    with RedisServer(durable=True, maxmemory_policy="noeviction") as server:
+        try:
+            config = make(store=server.url, patience=PATIENCE, max_restarts=1, actors=1, checkpoint_every=9)
+            train(config, tmp_path / "run", watch=watch)
+        finally:
+            for timer in timers:
+                timer.join()
+    lines = read_lines(tmp_path / "run" / "metrics.jsonl")
+    assert [line["iteration"] for line in lines] == [1, 2, 3, 4]
+    assert lines[2]["seconds_waiting"] > 4 * PATIENCE
+    assert [line["restarts"] for line in lines] == [lines[0]["restarts"]] * 3 + [lines[0]["restarts"] + 1]
+
+
+@pytest.mark.parametrize("trouble", TROUBLES)
+def test_patience_does_not_run_while_nothing_can_be_written(
+    trouble: str, open_store: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream, "LOOK", 0.2)
+    before, after = TROUBLES[trouble]
+    with RedisServer(durable=True, maxmemory_policy="noeviction") as server:
+        store = begun(open_store(server))
+        clock = store.clock
+        wait_until(lambda: store.clock > clock + 0.5)
+        before(server)
+        written = threading.Event()
+
+        def write() -> None:
+            store.writer.write(Assignment(0, 0, 1), trajectory(0))
+            written.set()
+
+        threading.Thread(target=write, daemon=True).start()
+        wait_until(lambda: trouble != "full" or store._stream._link.refusing)
+        clock, begin = store.clock, time.monotonic()
+        wait_until(lambda: time.monotonic() > begin + 3)
+        assert store.clock < clock + 0.3
+        assert not written.is_set()
+        after(server)
+        assert written.wait(20)
+        clock = store.clock
+        wait_until(lambda: store.clock > clock + 0.5)
