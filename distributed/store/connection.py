@@ -33,8 +33,8 @@ NEARLY_FULL = 0.95
 """Share of the server's memory in use."""
 CALM = 10.0
 """Seconds that a server must have room before that is said."""
-REFUSING = 3.0
-"""Seconds for which a server that has refused a write counts as refusing: whoever waits tries again in less."""
+REFUSING = 10.0
+"""Seconds for which a server that has refused a write counts as refusing: whoever waits has tried again by then."""
 
 _USERNAME, _PASSWORD = "INNERLOOP_REDIS_USERNAME", "INNERLOOP_REDIS_PASSWORD"
 _CERTIFICATES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")

@@ -11,15 +11,16 @@ from typing import Any
 import pytest
 import ray
 from redis_server import RedisServer
-from redis_stores import Open, begun, needs_redis, trajectory, wait_until
+from redis_stores import Open, begun, needs_redis, trajectory, wait_until, warnings
 from test_trainer import replaying, small
 
 from innerloop.actors.actor import Assignment
 from innerloop.distributed.config import Config
 from innerloop.distributed.metrics import read_lines
 from innerloop.distributed.pool import Pool
-from innerloop.distributed.store import stream
+from innerloop.distributed.store import connection, stream
 from innerloop.distributed.trainer import train
+from innerloop.envs.errors import BadInput
 
 pytestmark = needs_redis
 
@@ -62,6 +63,7 @@ def test_a_server_that_is_away_for_long_costs_no_actor_and_a_hang_after_it_is_fo
         pools.append(self)
 
     monkeypatch.setattr(Pool, "__init__", remembered)
+    monkeypatch.setattr(connection, "REFUSING", 3.0)
     before, after = TROUBLES[trouble]
     timers: list[threading.Timer] = []
 
@@ -92,6 +94,7 @@ def test_patience_does_not_run_while_nothing_can_be_written(
     trouble: str, open_store: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stream, "LOOK", 0.2)
+    monkeypatch.setattr(connection, "REFUSING", 3.0)
     before, after = TROUBLES[trouble]
     with RedisServer(durable=True, maxmemory_policy="noeviction") as server:
         store = begun(open_store(server))
@@ -114,3 +117,42 @@ def test_patience_does_not_run_while_nothing_can_be_written(
         assert written.wait(20)
         clock = store.clock
         wait_until(lambda: store.clock > clock + 0.5)
+
+
+@pytest.mark.parametrize("trouble", ["stopped", "killed"])
+@pytest.mark.parametrize("on_policy", [True, False])
+def test_a_run_that_goes_on_waits_for_the_server_and_one_that_ends_does_not(
+    trouble: str, on_policy: bool, open_store: Open, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(connection, "TIMEOUT", 0.3)
+    before, after = TROUBLES[trouble]
+    with RedisServer(durable=True) as server:
+        store = begun(open_store(server, "waits", on_policy=on_policy))
+        store.writer.write(Assignment(0, 0, 1, (0,)), trajectory(0))
+        store.close()
+        store = open_store(server, "waits", on_policy=on_policy)
+        before(server)
+        back: list[list[Assignment]] = []
+        thread = threading.Thread(target=lambda: back.append(store.begin(0)))
+        thread.start()
+        wait_until(lambda: store._link.away.on)
+        assert not back
+        after(server)
+        thread.join(20)
+        assert back == [[Assignment(0, 0, 1, (0,))]]
+        assert store.export() == {}
+        before(server)
+        wait_until(lambda: store._link.away.on)
+        clock = time.monotonic()
+        store.close()
+        assert time.monotonic() - clock < 5
+        after(server)
+    assert sum("the run waits" in line for line in warnings(caplog)) == 2
+
+
+def test_what_the_server_refuses_an_actor_for_good_ends_the_run_in_a_sentence(open_store: Open) -> None:
+    with RedisServer() as server, server.client() as client:
+        store = begun(open_store(server))
+        client.acl_setuser("default", enabled=True, nopass=True, commands=["+@all", "-xadd"], keys=["*"])
+        with pytest.raises(BadInput, match=r"^store is .*, which refuses a command \(.*xadd.*\); expected a user who "):
+            store.writer.write(Assignment(0, 0, 1), trajectory(0))

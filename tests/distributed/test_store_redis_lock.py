@@ -8,16 +8,20 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 from redis_server import RedisServer
 from redis_stores import Open, begun, entries, needs_redis, play, trajectory, wait_for, wait_until, warnings
+from test_trainer import small
 
 from innerloop.actors.actor import Assignment
+from innerloop.distributed.metrics import read_lines
 from innerloop.distributed.store import lock
 from innerloop.distributed.store.lock import Owner
+from innerloop.distributed.trainer import train
 from innerloop.envs.errors import BadInput
 
 pytestmark = needs_redis
@@ -234,3 +238,23 @@ def test_nothing_is_done_for_a_run_without_its_name(server: RedisServer, open_st
     writer.write(Assignment(0, 0, 1), trajectory(0))
     wait_until(lambda: other.counts["discarded"] == 1)
     wait_until(lambda: entries(server, other) == 0)
+
+
+@pytest.mark.usefixtures("own_ray")
+def test_a_training_under_the_name_of_one_that_runs_is_refused_and_that_one_goes_on(
+    server: RedisServer, tmp_path: Path
+) -> None:
+    refused: list[str] = []
+
+    def watch(line: dict[str, Any]) -> None:
+        if line["iteration"] == 2:
+            with pytest.raises(BadInput) as caught:
+                train(small(store=server.url, name="mine"), tmp_path / "second", overwrite=True)
+            refused.append(str(caught.value))
+
+    train(small(store=server.url, name="mine"), tmp_path / "first", watch=watch)
+    assert refused[0].startswith("name is 'mine', in use on Redis at ")
+    assert not (tmp_path / "second").exists()
+    assert [line["iteration"] for line in read_lines(tmp_path / "first" / "metrics.jsonl")] == [1, 2, 3, 4]
+    with server.client() as client:
+        assert not client.exists(KEY.format("mine"))
