@@ -3,7 +3,7 @@
 import itertools
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent import futures
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
@@ -29,7 +29,7 @@ from .pool import Pool
 from .saving import Saver
 from .session import ray_session, stop_signals
 from .status import Notice
-from .store import Store, Summary, open_store, summarise
+from .store import Schema, Store, Summary, open_store, summarise
 from .tasks import TaskOrder
 from .telemetry import Telemetry, episode_entries
 
@@ -190,7 +190,8 @@ class _Loop:
         on_policy, on_gpu = self._config.experiment.algorithm.on_policy, learner.device.type == "cuda"
         ahead = run.max_staleness if run.mode == "overlapped" else 0
         requested = learner.version
-        already = {(each.iteration, each.part): each.episodes for each in self._store.begin(learner.version)}
+        waiting = self._store.begin(learner.version, self._schema() if self._store.writer else None)
+        already = {(each.iteration, each.part): each.episodes for each in waiting}
         self._publish()
         while (progress := run.progress(learner.version, self.counts["seconds"])) < 1:
             start = time.perf_counter()
@@ -217,6 +218,7 @@ class _Loop:
             metrics = self._meanwhile(update) if ahead else update.result()
             updated = time.perf_counter()
             self._store.learned(sorted(played))
+            self._order.over(learner.version)
             self._publish()
             end = time.perf_counter()
             steps = sum(each.summary.steps for each in taken)
@@ -226,16 +228,16 @@ class _Loop:
             self.counts["diverged"] += sum(each.summary.diverged for each in taken)
             self.counts["restarts"] = self._before["restarts"] + self._pool.restarts
             self.counts["lost_trials"] = self._before["lost_trials"] + self._pool.lost_trials
-            returns = np.concatenate([each.summary.returns for each in taken])
+            returns = [each.summary.returns for each in taken]  # [B, episodes] each; trials may have become longer
             reports, self._reports = self._reports, []
             playing = sum(report.seconds for report in reports)
             yield {
                 "iteration": learner.version,
-                "return": float(returns.sum(1).mean()),
-                "first_episode": float(returns[:, 0].mean()),
-                "last_episode": float(returns[:, -1].mean()),
-                "episodes": returns.shape[1],
-                **episode_entries(returns.mean(0)),
+                "return": float(np.concatenate([each.sum(1) for each in returns]).mean()),
+                "first_episode": float(np.concatenate([each[:, 0] for each in returns]).mean()),
+                "last_episode": float(np.concatenate([each[:, -1] for each in returns]).mean()),
+                "episodes": max(each.shape[1] for each in returns),
+                **episode_entries(mean_by_episode(returns)),
                 **metrics,
                 "staleness": float(np.mean(staleness)),
                 "staleness_max": max(staleness),
@@ -260,8 +262,14 @@ class _Loop:
     def _publish(self) -> None:
         self._broadcast.publish(self._learner.weights(), self._learner.version)
 
+    def _schema(self) -> Schema:
+        """What comes back from a store that others can write to is compared with it."""
+        run, experiment, learner = self._run, self._config.experiment, self._learner
+        iterations = max(run.iterations, learner.version + 1)
+        return Schema.of(experiment, learner.model, iterations=iterations, parts=run.parts, tasks=run.tasks)
+
     def _pump(self, timeout: float) -> None:
-        for assignment, summary, reference in self._pool.pump(self._broadcast, timeout):
+        for assignment, summary, reference in self._pool.pump(self._broadcast, timeout, self._store.clock):
             self._reports.append(summary)
             self._store.append(assignment, summary, None if self._store.writer else reference)
 
@@ -310,3 +318,17 @@ def assignments(
     sizes = [trials // parts + (part < trials % parts) for part in range(parts)]
     starts = [0, *itertools.accumulate(sizes)]
     return [Assignment(iteration, p, size, tasks[starts[p] : starts[p + 1]], episodes) for p, size in enumerate(sizes)]
+
+
+def mean_by_episode(returns: Sequence[np.ndarray]) -> np.ndarray:
+    """The mean return of each episode of a trial, over the trials that have it.
+
+    Args:
+        returns: [B, episodes] each, of as many trials and episodes as may be.
+
+    Returns:
+        [the most episodes].
+    """
+    widest = max(each.shape[1] for each in returns)
+    padded = [np.pad(each, [(0, 0), (0, widest - each.shape[1])], constant_values=np.nan) for each in returns]
+    return np.nanmean(np.concatenate(padded), 0)
