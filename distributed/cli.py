@@ -27,6 +27,7 @@ from .access import without_passwords
 from .config import PRESETS, Config, Run, configure, option_fields, resolve_preset
 from .directory import saved_config
 from .display import Display
+from .local import ClusterFailed
 from .pool import ActorsDied
 from .published import TABLES
 from .report import evaluation, table
@@ -67,7 +68,7 @@ def main(arguments: list[str] | None = None) -> None:
         COMMANDS[command](rest)
     except BadInput as error:
         _refuse(str(error))
-    except (Diverged, ActorsDied, Unsaved) as error:
+    except (Diverged, ActorsDied, Unsaved, ClusterFailed) as error:
         print(f"innerloop: {error}", file=sys.stderr)
         sys.exit(1)
     except BrokenPipeError:

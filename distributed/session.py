@@ -13,6 +13,7 @@ import ray
 from ..envs.errors import BadInput, require
 from ..learner.learner import usable_cpus
 from .access import hide_passwords, make_token, token_file, warn_if_open
+from .local import own_cluster
 from .versions import check_nodes, other_cluster, said_by_ray
 
 REACH_SECONDS = 5.0
@@ -31,19 +32,28 @@ def ray_session(address: str, dashboard: bool, actor_cpus: float = 1.0) -> Itera
     Raises:
         BadInput: nothing answers at the address, or a cluster of other versions does; this machine is too small for an
             actor.
+        ClusterFailed: Ray does not start.
     """
     if address not in ("local", "auto"):
         _reach(address)
-    already = ray.is_initialized()  # a process that is in a cluster stays there
-    if not already:
-        if address == "local":
-            expected = f"at most {usable_cpus()}, the CPUs of this machine, or the --address of a cluster with more"
-            require(actor_cpus <= usable_cpus(), "actor_cpus", actor_cpus, expected)
-        _connect(address, dashboard)
-    try:
+    if ray.is_initialized():  # a process that is in a cluster stays there
         yield
-    finally:
-        if not already:
+    elif address == "local":
+        expected = f"at most {usable_cpus()}, the CPUs of this machine, or the --address of a cluster with more"
+        require(actor_cpus <= usable_cpus(), "actor_cpus", actor_cpus, expected)
+        hide_passwords()
+        make_token()
+        with own_cluster(usable_cpus(), dashboard=dashboard) as context:
+            if dashboard:
+                asks = f"(asks for the token once: {token_file()})"
+                print(f"dashboard: http://{context.dashboard_url} {asks}", file=sys.stderr)
+            yield
+    else:
+        hide_passwords()
+        _join(address)
+        try:
+            yield
+        finally:
             ray.shutdown()
 
 
@@ -57,17 +67,8 @@ def _reach(address: str) -> None:
         ) from error
 
 
-def _connect(address: str, dashboard: bool) -> None:
+def _join(address: str) -> None:
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
-    hide_passwords()
-    if address == "local":
-        make_token()
-        context = ray.init(address="local", num_cpus=usable_cpus(), include_dashboard=dashboard, **options)
-        if dashboard:
-            print(
-                f"dashboard: http://{context.dashboard_url} (asks for the token once: {token_file()})", file=sys.stderr
-            )
-        return
     try:
         try:
             ray.init(address=address, **options)

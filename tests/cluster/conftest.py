@@ -11,20 +11,19 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import processes
 import psutil
 import pytest
 import yaml
 
 CLUSTER = Path(__file__).parents[2] / "cluster"
-START_SECONDS = 240
 
 
 def read(name: str) -> dict[str, Any]:
@@ -67,21 +66,13 @@ class Running:
 
     def shell(self, script: str, **more: str) -> subprocess.CompletedProcess[str]:
         """Run a script as that user, on the head or beside it."""
-        return subprocess.run(
-            ["bash", "-c", script],
-            cwd=self.home,
-            env=self.environment | more,
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
+        return processes.run(["bash", "-c", script], cwd=self.home, env=self.environment | more)
 
     def ask(self, path: str) -> Any:
         """What the dashboard answers to who has the token."""
         token = (self.home / ".innerloop" / "token").read_text()
         request = urllib.request.Request(self.address + path, headers={"Authorization": f"Bearer {token}"})
-        return json.loads(urllib.request.urlopen(request, timeout=10).read())
+        return json.loads(urllib.request.urlopen(request, timeout=processes.BEGIN_SECONDS).read())
 
 
 def free_port() -> int:
@@ -99,20 +90,12 @@ def replaced(command: str, changes: dict[str, str]) -> str:
 
 
 @contextmanager
-def process(command: str, home: Path, environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    """A command, ended with all that it started."""
+def process(command: str, home: Path, environment: dict[str, str]) -> Iterator[psutil.Popen]:
+    """A command, ended with all that it started; what it says is in ray.log."""
     with open(home / "ray.log", "ab") as log:
-        started = subprocess.Popen(["bash", "-c", command], cwd=home, env=environment, stdout=log, stderr=log)
-    try:
-        yield started
-    finally:
-        family: list[psutil.Process] = []
-        with suppress(psutil.NoSuchProcess):  # it could not be started
-            family = [psutil.Process(started.pid), *psutil.Process(started.pid).children(recursive=True)]
-        for each in family:
-            with suppress(psutil.NoSuchProcess):
-                each.kill()
-        psutil.wait_procs(family, timeout=10)
+        options = {"cwd": home, "env": environment, "stdout": log, "stderr": log}
+        with processes.spawn(["bash", "-c", command], **options) as started:
+            yield started
 
 
 class Interrupted(socketserver.ThreadingTCPServer):
@@ -145,12 +128,12 @@ class Interruption(socketserver.BaseRequestHandler):
                         return
 
 
-def wait_until(condition: Any, started: subprocess.Popen[bytes], home: Path) -> None:
-    end = time.monotonic() + START_SECONDS
-    while not condition():
-        if time.monotonic() > end or started.poll() is not None:
-            raise AssertionError((home / "ray.log").read_text())
-        time.sleep(0.3)
+def wait_until(condition: Callable[[], bool], started: psutil.Popen, home: Path) -> None:
+    def there() -> bool:
+        assert started.poll() is None, (home / "ray.log").read_text()
+        return condition()
+
+    processes.until(there, what=(home / "ray.log").read_text)
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import processes
 import pytest
 
 import innerloop
@@ -117,21 +118,15 @@ def test_the_status_of_a_run_that_fails_is_the_commands(
 
 def test_ctrl_c_leaves_the_job_and_a_job_that_is_stopped_has_saved_its_state(running: Any, wheel: Path) -> None:
     command = f"exec innerloop submit --address {running.address} --wheel {wheel} -- --preset first --out runs/long"
-    process = subprocess.Popen(
-        ["bash", "-c", f". ~/.innerloop/env; {command} --iterations 100000 --trials 32"],
-        cwd=running.home,
-        env=running.environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout
-    for line in process.stdout:
-        if line.startswith("iteration"):
-            break
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=30)
-    assert process.returncode == 130
+    command = ["bash", "-c", f". ~/.innerloop/env; {command} --iterations 100000 --trials 32"]
+    options = {"cwd": running.home, "env": running.environment, "text": True}
+    with processes.spawn(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options) as process:
+        for line in process.stdout:
+            if line.startswith("iteration"):
+                break
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=processes.LEAVE_SECONDS)
+        assert process.returncode == 130
     assert "Traceback" not in said
     *_, last = said.splitlines()
     assert "goes on. Follow it: ray job logs --follow" in last
