@@ -39,7 +39,7 @@ _log = logging.getLogger("innerloop")
 
 
 class ClusterFailed(RuntimeError):
-    """Ray did not start, or its cluster ended under a run."""
+    """Ray did not start, or its cluster died under a run."""
 
 
 @contextlib.contextmanager
@@ -119,8 +119,8 @@ def patience() -> Iterator[None]:
                     raise
             time.sleep(0.1)
 
-    longer = _replaced(ray_constants, "RAY_DASHBOARD_STARTUP_TIMEOUT_S", START_SECONDS)
-    with longer, _replaced(services, "get_node", ask_patiently):
+    longer = replaced(ray_constants, "RAY_DASHBOARD_STARTUP_TIMEOUT_S", START_SECONDS)
+    with longer, replaced(services, "get_node", ask_patiently):
         yield
 
 
@@ -132,11 +132,12 @@ def _is_living_raylet(process: psutil.Process) -> bool:
 
 def _on_loopback() -> contextlib.AbstractContextManager[None]:
     """Ray's ports listen on loopback alone when the node's address is that; on Linux it will not take it otherwise."""
-    return _replaced(ray_constants, "ENABLE_RAY_CLUSTER", False)
+    return replaced(ray_constants, "ENABLE_RAY_CLUSTER", False)
 
 
 @contextlib.contextmanager
-def _replaced(place: Any, name: str, value: Any) -> Iterator[None]:
+def replaced(place: Any, name: str, value: Any) -> Iterator[None]:
+    """Another value for an attribute, for as long as the block lasts."""
     before = getattr(place, name)
     setattr(place, name, value)
     try:

@@ -14,6 +14,7 @@ from ..envs.errors import BadInput, require
 from ..learner.learner import usable_cpus
 from .access import hide_passwords, make_token, token_file, warn_if_open
 from .local import own_cluster
+from .lost import stops, watched
 from .versions import check_nodes, other_cluster, said_by_ray
 
 REACH_SECONDS = 5.0
@@ -32,18 +33,19 @@ def ray_session(address: str, dashboard: bool, actor_cpus: float = 1.0) -> Itera
     Raises:
         BadInput: nothing answers at the address, or a cluster of other versions does; this machine is too small for an
             actor.
-        ClusterFailed: Ray does not start.
+        ClusterFailed: Ray does not start, or its cluster dies meanwhile.
     """
     if address not in ("local", "auto"):
         _reach(address)
     if ray.is_initialized():  # a process that is in a cluster stays there
-        yield
+        with watched():
+            yield
     elif address == "local":
         expected = f"at most {usable_cpus()}, the CPUs of this machine, or the --address of a cluster with more"
         require(actor_cpus <= usable_cpus(), "actor_cpus", actor_cpus, expected)
         hide_passwords()
         make_token()
-        with own_cluster(usable_cpus(), dashboard=dashboard) as context:
+        with own_cluster(usable_cpus(), dashboard=dashboard) as context, watched():
             if dashboard:
                 asks = f"(asks for the token once: {token_file()})"
                 print(f"dashboard: http://{context.dashboard_url} {asks}", file=sys.stderr)
@@ -52,7 +54,8 @@ def ray_session(address: str, dashboard: bool, actor_cpus: float = 1.0) -> Itera
         hide_passwords()
         _join(address)
         try:
-            yield
+            with watched():
+                yield
         finally:
             ray.shutdown()
 
@@ -88,8 +91,11 @@ def _join(address: str) -> None:
 
 @contextlib.contextmanager
 def stop_signals() -> Iterator[threading.Event]:
-    """Ctrl-C and SIGTERM ask the loop to stop after what it is doing; a second one interrupts at once."""
-    stopping = threading.Event()
+    """Ctrl-C and SIGTERM ask the loop to stop after what it is doing; a second one interrupts at once.
+
+    So does the death of the cluster.
+    """
+    stopping = stops(threading.Event())
     if threading.current_thread() is not threading.main_thread():
         yield stopping
         return
