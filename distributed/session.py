@@ -6,13 +6,15 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import ray
+from ray._private import worker
 
 from ..envs.errors import BadInput, require
 from ..learner.learner import usable_cpus
-from .access import hide_passwords, make_token, token_file, warn_if_open
+from .access import check_address_file, check_socket, hide_passwords, make_token, token_file, warn_if_open
 from .local import own_cluster
 from .lost import stops, watched
 from .versions import check_nodes, other_cluster, said_by_ray
@@ -71,6 +73,8 @@ def _reach(address: str) -> None:
 
 
 def _join(address: str) -> None:
+    if address == "auto":
+        check_address_file()
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
     try:
         try:
@@ -85,8 +89,14 @@ def _join(address: str) -> None:
             raise other_cluster(address, *versions) from error
         reason = str(error).splitlines()[0]
         raise BadInput(f"address is {address!r}; expected a running Ray cluster there ({reason}).") from error
-    warn_if_open(address)
-    check_nodes()
+    try:
+        if node := worker.global_worker.node:  # through ray:// there is none here
+            check_socket(Path(node.raylet_socket_name))
+        warn_if_open(address)
+        check_nodes()
+    except BaseException:
+        ray.shutdown()
+        raise
 
 
 @contextlib.contextmanager

@@ -8,7 +8,6 @@ import contextlib
 import itertools
 import json
 import math
-import os
 import re
 import time
 from datetime import timedelta
@@ -23,6 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..envs.errors import BadInput, require
+from .access import write_alone
 from .config import Config
 from .dashboard import ask, authentication
 from .metrics import read_lines
@@ -93,10 +93,8 @@ class Notice:
     def _write(self) -> None:
         self._written = self._newest.time
         if self._file:
-            part = self._file.with_suffix(".part")
             with contextlib.suppress(OSError):  # a full disk is for the checkpoints to report
-                part.write_text(json.dumps(self._newest._asdict()))
-                os.replace(part, self._file)
+                write_alone(self._file, json.dumps(self._newest._asdict()))
 
 
 def of_directory(run: str | Path) -> Status:

@@ -137,8 +137,8 @@ def wait_until(condition: Callable[[], bool], started: psutil.Popen, home: Path)
 
 
 @pytest.fixture(scope="session")
-def running(readme: Readme, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    home = tmp_path_factory.mktemp("home")
+def running(readme: Readme) -> Iterator[Running]:
+    home = Path(tempfile.mkdtemp(prefix="", dir=os.environ["RAY_TMPDIR"]))  # short, as sockets' names have to be
     machines = read("machines.yaml")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "INNERLOOP_"))}
     environment |= {"HOME": str(home), "RAY_USAGE_STATS_ENABLED": "0", "RAY_HEAD_IP": "127.0.0.1"}
@@ -159,13 +159,12 @@ def running(readme: Readme, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     assert subprocess.run(["bash", "-ec", "\n".join(setup)], env=environment, check=False).returncode == 0
 
     gcs, dashboard, client = free_port(), free_port(), free_port()
-    short = tempfile.mkdtemp(prefix="ray-")  # because of the length that socket paths may have
     here = "--node-ip-address=127.0.0.1 --num-cpus"
     head = replaced(
         read("compose.yaml")["services"]["head"]["command"],
         {
             "--port=6379": f"--port={gcs} --dashboard-port={dashboard} --ray-client-server-port={client}",
-            "--dashboard-host=0.0.0.0": f"--dashboard-host=127.0.0.1 --temp-dir={short}",
+            "--dashboard-host=0.0.0.0": "--dashboard-host=127.0.0.1",
             "--metrics-export-port=8080": f"--metrics-export-port={free_port()} --dashboard-agent-listen-port=0",
             "--num-cpus": here,
         },
@@ -180,7 +179,7 @@ def running(readme: Readme, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     )
     healthy = read("compose.yaml")["services"]["head"]["healthcheck"]["test"].replace("6379", str(gcs))
     addresses = f"http://127.0.0.1:{dashboard}", f"127.0.0.1:{gcs}", f"ray://127.0.0.1:{client}"
-    cluster = Running(*addresses, home, environment, Path(short))
+    cluster = Running(*addresses, home, environment, home / ".innerloop" / "ray")
 
     def nodes() -> int:
         with suppress(OSError, KeyError):
@@ -189,7 +188,7 @@ def running(readme: Readme, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         return 0
 
     with ExitStack() as stack:
-        stack.callback(shutil.rmtree, short, ignore_errors=True)
+        stack.callback(shutil.rmtree, home, ignore_errors=True)
         started = stack.enter_context(process(f". ~/.innerloop/env; {head}", home, environment))
         wait_until(lambda: nodes() == 1, started, home)
         assert cluster.shell(f". ~/.innerloop/env; {healthy}").returncode == 0

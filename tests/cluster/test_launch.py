@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 import signal
+import stat
 import subprocess
 import sys
 import zipfile
@@ -169,7 +170,7 @@ def test_a_run_joins_the_cluster_from_the_head_but_not_with_other_versions(runni
     assert command.startswith("innerloop train --address auto ")
     (running.home / "join.py").write_text(JOIN)
     command = f"python join.py{command.removeprefix('innerloop')} {SMALL}"
-    done = running.shell(f"{environment}\n{command}", RAY_ADDRESS=running.ray)  # another cluster may be on this machine
+    done = running.shell(f"{environment}\n{command}")
     assert re.findall("status .*", done.stdout) == ["status 2", "status 2"], done.stderr
     here = ".".join(map(str, sys.version_info[:3]))
     first, second, *progress = done.stderr.splitlines()
@@ -177,6 +178,8 @@ def test_a_run_joins_the_cluster_from_the_head_but_not_with_other_versions(runni
     own = innerloop.__version__
     assert re.search(rf"node \S+ of the cluster has innerloop {own}; expected innerloop 0.0.9, as here\.$", second)
     assert not (running.home / "mismatch").exists()
+    assert "users of this machine" not in done.stderr
+    assert stat.S_IMODE((running.home / ".innerloop").stat().st_mode) == 0o700
     assert "iteration 3/3" in progress[-1]
 
 
