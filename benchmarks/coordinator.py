@@ -14,11 +14,9 @@ import argparse
 import contextlib
 import copyreg
 import json
-import os
 import shutil
 import statistics
 import sys
-import tempfile
 import time
 import urllib.request
 from collections.abc import Callable
@@ -36,6 +34,7 @@ from rich.table import Table
 from innerloop.actors.actor import Assignment
 from innerloop.distributed import pool as pools
 from innerloop.distributed.broadcast import Broadcast
+from innerloop.distributed.local import own_directory, patience
 from innerloop.distributed.nodes import Nodes
 from innerloop.distributed.pool import Pool
 from innerloop.distributed.store.ray import RayStore
@@ -144,11 +143,11 @@ def broadcasting(coordinator: Coordinator, count: int = 200) -> dict[str, float]
 
 def measure(actors: int, seconds: float) -> dict[str, Any]:
     """All figures for so many actors."""
-    directory = tempfile.mkdtemp(prefix="ray-")
-    os.environ["RAY_TMPDIR"] = directory
+    directory = own_directory()
     per_node = -(-actors // NODES)
     system = {"metrics_report_interval_ms": int(1000 * REPORT)}
     head = {"num_cpus": 1, "labels": {"role": "learner"}, "include_dashboard": False, "_system_config": system}
+    head |= {"temp_dir": str(directory / "r")}
     cluster = Cluster(initialize_head=True, head_node_args=head)
     try:
         nodes = [cluster.add_node(num_cpus=per_node, object_store_memory=2**29) for _ in range(NODES)]
@@ -208,4 +207,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with patience():
+        main()

@@ -24,7 +24,8 @@ import numpy as np
 from ray._private.state import actors as actor_table
 from ray.cluster_utils import Cluster
 
-sys.path.append(str(Path(__file__).parents[1] / "tests" / "distributed"))  # the tests' server is of use here too
+# The tests' server is of use here too.
+sys.path += [str(Path(__file__).parents[1] / "tests" / each) for each in ("", "distributed")]
 from redis_server import RedisServer
 
 YOUNG = 1.0

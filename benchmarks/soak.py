@@ -42,6 +42,7 @@ from scipy.stats import t as student
 from innerloop.actors.agent import Agent
 from innerloop.actors.evaluate import play_tasks
 from innerloop.distributed.config import Config, configure
+from innerloop.distributed.local import own_directory, patience
 from innerloop.distributed.metrics import read_lines
 from innerloop.distributed.pool import IN_FLIGHT
 from innerloop.distributed.trainer import train
@@ -254,11 +255,11 @@ class Nodes:
     """A head for the learner, two nodes for actors, and a Redis server that logs to disk."""
 
     def __init__(self) -> None:
-        self._directory = tempfile.mkdtemp(prefix="ray-")
+        self._directory = own_directory()
         head = {
             "num_cpus": 1,
             "labels": {"role": "learner"},
-            "temp_dir": self._directory,
+            "temp_dir": str(self._directory / "r"),
             "include_dashboard": False,
             "_system_config": HEALTH,
         }
@@ -317,4 +318,5 @@ def show(outcome: Outcome) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with patience():
+        main()

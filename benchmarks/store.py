@@ -35,7 +35,8 @@ from innerloop.distributed.store.redis import PIECE, RedisStore
 from innerloop.learner.replay import Request, Sample, Sampler
 from innerloop.learner.trajectory import Trajectory
 
-sys.path.append(str(Path(__file__).parents[1] / "tests" / "distributed"))  # the tests' server is of use here too
+# The tests' server is of use here too.
+sys.path += [str(Path(__file__).parents[1] / "tests" / each) for each in ("", "distributed")]
 from redis_server import RedisServer
 
 TASKS, TRIALS, STEPS = 100, 20, 400

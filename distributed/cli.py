@@ -26,6 +26,7 @@ from ..learner.places import hide_password, resolve_path
 from .access import without_passwords
 from .config import MOST, PRESETS, Config
 from .display import Display
+from .local import ClusterFailed
 from .locking import LockLost
 from .options import parse, read_training, refuse_odd
 from .pool import ActorsDied
@@ -77,7 +78,7 @@ def main(arguments: list[str] | None = None) -> None:
         _end(f"{stopped}.", 130, given)
     except KeyboardInterrupt:
         _end("interrupted.", 130, given)
-    except (Diverged, ActorsDied, Unsaved, LockLost) as error:
+    except (Diverged, ActorsDied, Unsaved, LockLost, ClusterFailed) as error:
         _end(str(error), 1, given)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -8,10 +8,13 @@ from collections.abc import Callable
 from typing import Any
 
 import ray
+from ray._private import worker
 from ray._private.state import state  # what drains: there is no public way, Ray's own Train goes this one
 from ray.autoscaler.sdk import request_resources
 from ray.util.client import ray as client
 from ray.util.placement_group import placement_group, remove_placement_group
+
+from ..envs.errors import require
 
 NODE_ID = "ray.io/node-id"
 """A label that Ray gives every node."""
@@ -33,12 +36,32 @@ class Nodes:
         self._requested = 0
         here = sum(node["Resources"].get("CPU", 0) for node in ray.nodes() if node["NodeID"] == self._here)
         self._reserved = max(0, min(reserved, int(here - cpus)))  # an actor always finds a place
+        self._refuse_without_room(here)
         # No process, only Ray's word that these CPUs are taken: it would fill this node before it looks at others.
         self._reservation = (
             placement_group([{"CPU": self._reserved}], name="learner", bundle_label_selector=[{NODE_ID: self._here}])
             if self._reserved and self._here in self.room()
             else None
         )
+
+    def _refuse_without_room(self, here: float) -> None:
+        """A run inside a task or an actor of Ray's may itself hold what its actors need, and would wait for ever.
+
+        Args:
+            here: CPUs of this node.
+
+        Raises:
+            BadInput: so it is, and there is no autoscaler that could add a node.
+        """
+        inside = worker.global_worker.mode == ray.WORKER_MODE
+        held = ray.get_runtime_context().get_assigned_resources().get("CPU", 0) if inside else 0
+        room = self.room()
+        # An autoscaler tells the cluster what it may add.
+        if held and self._here in room and any(room.values()) and state.get_cluster_config() is None:
+            room[self._here] = int((here - self._reserved - held) / self._cpus + 1e-6)
+            holds = f"the Ray task or actor that trains holds {held:g} of {here:g} CPUs itself"
+            expected = f"one for which there is room, but {holds}: start it with num_cpus=0"
+            require(any(room.values()), "actor_cpus", self._cpus, expected)
 
     @property
     def selector(self) -> dict[str, str]:

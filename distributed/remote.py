@@ -2,10 +2,12 @@
 
 import os
 import sys
+import sysconfig
 import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -102,6 +104,19 @@ def environment(on_policy: bool) -> dict[str, str]:
         on_policy: whether the driver reads what is played, once. Then up to a megabyte comes with the answer itself;
             through the object store it would cost the driver half as much again. Replay reads beside the data.
     """
-    found_by_driver = [path for path in sys.path if path and not path.startswith((sys.prefix, sys.base_prefix))]
+    found_by_driver = [os.path.abspath(path) for path in sys.path if path and not _installed(Path(path))]
     variables = {"CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": os.pathsep.join(found_by_driver)}
     return variables | ({"RAY_max_direct_call_object_size": f"{ANSWER}"} if on_policy else {})
+
+
+def _installed(path: Path) -> bool:
+    """Whether it is of the installation, which an actor's Python finds by itself: the standard library, site-packages.
+
+    Whatever else lies in the folder of the virtual environment, or beside it, is not.
+    """
+    known = {"stdlib", "platstdlib", "purelib", "platlib"}
+    prefixes = ({"base": prefix, "platbase": prefix} for prefix in (sys.prefix, sys.base_prefix))
+    paths = [sysconfig.get_paths(vars=names) for names in prefixes]
+    folders = {Path(each[kind]) for each in paths for kind in known & {*each}}
+    archive = f"python{sys.version_info.major}{sys.version_info.minor}.zip"
+    return any(path.is_relative_to(folder) or path == folder.parent / archive for folder in folders)

@@ -6,13 +6,17 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import ray
+from ray._private import worker
 
 from ..envs.errors import BadInput, require
 from ..learner.learner import usable_cpus
-from .access import hide_passwords, make_token, token_file, warn_if_open
+from .access import check_address_file, check_socket, hide_passwords, make_token, token_file, warn_if_open
+from .local import own_cluster
+from .lost import stops, watched
 from .versions import check_nodes, other_cluster, said_by_ray
 
 REACH_SECONDS = 5.0
@@ -31,19 +35,30 @@ def ray_session(address: str, dashboard: bool, actor_cpus: float = 1.0) -> Itera
     Raises:
         BadInput: nothing answers at the address, or a cluster of other versions does; this machine is too small for an
             actor.
+        ClusterFailed: Ray does not start, or its cluster dies meanwhile.
     """
     if address not in ("local", "auto"):
         _reach(address)
-    already = ray.is_initialized()  # a process that is in a cluster stays there
-    if not already:
-        if address == "local":
-            expected = f"at most {usable_cpus()}, the CPUs of this machine, or the --address of a cluster with more"
-            require(actor_cpus <= usable_cpus(), "actor_cpus", actor_cpus, expected)
-        _connect(address, dashboard)
-    try:
-        yield
-    finally:
-        if not already:
+    if ray.is_initialized():  # a process that is in a cluster stays there
+        with watched():
+            yield
+    elif address == "local":
+        expected = f"at most {usable_cpus()}, the CPUs of this machine, or the --address of a cluster with more"
+        require(actor_cpus <= usable_cpus(), "actor_cpus", actor_cpus, expected)
+        hide_passwords()
+        make_token()
+        with own_cluster(usable_cpus(), dashboard=dashboard) as context, watched():
+            if dashboard:
+                asks = f"(asks for the token once: {token_file()})"
+                print(f"dashboard: http://{context.dashboard_url} {asks}", file=sys.stderr)
+            yield
+    else:
+        hide_passwords()
+        _join(address)
+        try:
+            with watched():
+                yield
+        finally:
             ray.shutdown()
 
 
@@ -57,17 +72,10 @@ def _reach(address: str) -> None:
         ) from error
 
 
-def _connect(address: str, dashboard: bool) -> None:
+def _join(address: str) -> None:
+    if address == "auto":
+        check_address_file()
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
-    hide_passwords()
-    if address == "local":
-        make_token()
-        context = ray.init(address="local", num_cpus=usable_cpus(), include_dashboard=dashboard, **options)
-        if dashboard:
-            print(
-                f"dashboard: http://{context.dashboard_url} (asks for the token once: {token_file()})", file=sys.stderr
-            )
-        return
     try:
         try:
             ray.init(address=address, **options)
@@ -81,14 +89,23 @@ def _connect(address: str, dashboard: bool) -> None:
             raise other_cluster(address, *versions) from error
         reason = str(error).splitlines()[0]
         raise BadInput(f"address is {address!r}; expected a running Ray cluster there ({reason}).") from error
-    warn_if_open(address)
-    check_nodes()
+    try:
+        if node := worker.global_worker.node:  # through ray:// there is none here
+            check_socket(Path(node.raylet_socket_name))
+        warn_if_open(address)
+        check_nodes()
+    except BaseException:
+        ray.shutdown()
+        raise
 
 
 @contextlib.contextmanager
 def stop_signals() -> Iterator[threading.Event]:
-    """Ctrl-C and SIGTERM ask the loop to stop after what it is doing; a second one interrupts at once."""
-    stopping = threading.Event()
+    """Ctrl-C and SIGTERM ask the loop to stop after what it is doing; a second one interrupts at once.
+
+    So does the death of the cluster.
+    """
+    stopping = stops(threading.Event())
     if threading.current_thread() is not threading.main_thread():
         yield stopping
         return

@@ -9,7 +9,6 @@ import itertools
 import json
 import logging
 import math
-import os
 import re
 import time
 from datetime import timedelta
@@ -28,6 +27,7 @@ from typing_extensions import TypedDict
 from ..envs.errors import BadInput, require
 from ..learner.files import Finite, Number, plain, reason
 from ..learner.places import resolve_path
+from .access import write_alone
 from .config import Config
 from .dashboard import FILES, NODES, ask_for, authentication
 from .metrics import scan
@@ -117,10 +117,8 @@ class Notice:
     def _write(self) -> None:
         self._written = self._newest.time
         if self._file:
-            part = self._file.with_suffix(".part")
             with contextlib.suppress(OSError):  # a full disk is for the checkpoints to report
-                part.write_text(json.dumps(self._newest._asdict()))
-                os.replace(part, self._file)
+                write_alone(self._file, json.dumps(self._newest._asdict()))
 
 
 def of_directory(run: str | Path) -> Status:

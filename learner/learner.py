@@ -1,7 +1,6 @@
 """The outer loop: the only place where parameters change."""
 
 import copy
-import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeGuard, TypeVar
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from ..envs.errors import BadInput, require
 from .api import Algorithm, Diverged, Loss, Metrics, Problem
+from .cpus import usable_cpus
 from .model import build, compare_shapes
 from .replay import Sampler
 from .trajectory import Trajectory
@@ -40,11 +40,6 @@ def choose_device(name: str = "auto") -> torch.device:
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise BadInput(f"device is {name!r}; expected auto, or a device that this machine has ({reason}).") from error
-
-
-def usable_cpus() -> int:
-    """CPUs that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class _Optimise:

@@ -1,8 +1,6 @@
 """Shared by all tests: small families and trials played on them; one Ray of our own, never somebody else's cluster."""
 
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,6 +8,7 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
+from processes import nothing_is_left, pytest_configure  # noqa: F401 (pytest finds them here)
 
 from innerloop.actors.rollout import play
 from innerloop.envs.adapter import GymnasiumFamily, Task
@@ -34,21 +33,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def own_ray() -> Iterator[None]:
-    """A local Ray with two CPUs in its own directory (short, because of the length that socket paths may have)."""
-    import ray
+    """A local Ray with two CPUs, started as a run starts it."""
+    from innerloop.distributed.local import own_cluster  # not above: most tests do without Ray
 
-    directory = tempfile.mkdtemp(prefix="ray-")
-    ray.init(
-        address="local",
-        num_cpus=2,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level="ERROR",
-        _temp_dir=directory,
-    )
-    yield
-    ray.shutdown()
-    shutil.rmtree(directory, ignore_errors=True)
+    with own_cluster(cpus=2):
+        yield
 
 
 SMALL = {"memory": "gru", "hidden": 16, "encoder": 0, "epochs": 2, "minibatches": 2}

@@ -5,6 +5,8 @@ import sys
 import tomllib
 from pathlib import Path
 
+import processes
+
 ROOT = Path(__file__).parents[1]
 NOT_PACKAGES = {"tests", "benchmarks", "docs", "cluster", "build"}
 
@@ -26,7 +28,7 @@ for layer in ("envs", "learner", "actors"):
 
 
 def run(code: str, directory: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-c", code], cwd=directory, capture_output=True, text=True, timeout=60)
+    return processes.run([sys.executable, "-c", code], cwd=directory)
 
 
 def test_the_list_of_packages_is_the_folders_that_hold_python_files() -> None:

@@ -1,10 +1,10 @@
 """The README claims only what runs as written."""
 
 import re
-import subprocess
 import sys
 from pathlib import Path
 
+import processes
 import pytest
 
 README = Path(__file__).parents[1] / "README.md"
@@ -21,7 +21,7 @@ def block(marker: str) -> str:
 
 
 def run(arguments: list[str], cwd: Path) -> str:
-    done = subprocess.run(arguments, cwd=cwd, capture_output=True, text=True, timeout=240, check=False)
+    done = processes.run(arguments, cwd=cwd)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -11,20 +11,19 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import processes
 import psutil
 import pytest
 import yaml
 
 CLUSTER = Path(__file__).parents[2] / "cluster"
-START_SECONDS = 240
 
 
 def read(name: str) -> dict[str, Any]:
@@ -67,21 +66,13 @@ class Running:
 
     def shell(self, script: str, **more: str) -> subprocess.CompletedProcess[str]:
         """Run a script as that user, on the head or beside it."""
-        return subprocess.run(
-            ["bash", "-c", script],
-            cwd=self.home,
-            env=self.environment | more,
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
+        return processes.run(["bash", "-c", script], cwd=self.home, env=self.environment | more)
 
     def ask(self, path: str) -> Any:
         """What the dashboard answers to who has the token."""
         token = (self.home / ".innerloop" / "token").read_text()
         request = urllib.request.Request(self.address + path, headers={"Authorization": f"Bearer {token}"})
-        return json.loads(urllib.request.urlopen(request, timeout=10).read())
+        return json.loads(urllib.request.urlopen(request, timeout=processes.BEGIN_SECONDS).read())
 
 
 def free_port() -> int:
@@ -99,20 +90,12 @@ def replaced(command: str, changes: dict[str, str]) -> str:
 
 
 @contextmanager
-def process(command: str, home: Path, environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    """A command, ended with all that it started."""
+def process(command: str, home: Path, environment: dict[str, str]) -> Iterator[psutil.Popen]:
+    """A command, ended with all that it started; what it says is in ray.log."""
     with open(home / "ray.log", "ab") as log:
-        started = subprocess.Popen(["bash", "-c", command], cwd=home, env=environment, stdout=log, stderr=log)
-    try:
-        yield started
-    finally:
-        family: list[psutil.Process] = []
-        with suppress(psutil.NoSuchProcess):  # it could not be started
-            family = [psutil.Process(started.pid), *psutil.Process(started.pid).children(recursive=True)]
-        for each in family:
-            with suppress(psutil.NoSuchProcess):
-                each.kill()
-        psutil.wait_procs(family, timeout=10)
+        options = {"cwd": home, "env": environment, "stdout": log, "stderr": log}
+        with processes.spawn(["bash", "-c", command], **options) as started:
+            yield started
 
 
 class Interrupted(socketserver.ThreadingTCPServer):
@@ -145,17 +128,17 @@ class Interruption(socketserver.BaseRequestHandler):
                         return
 
 
-def wait_until(condition: Any, started: subprocess.Popen[bytes], home: Path) -> None:
-    end = time.monotonic() + START_SECONDS
-    while not condition():
-        if time.monotonic() > end or started.poll() is not None:
-            raise AssertionError((home / "ray.log").read_text())
-        time.sleep(0.3)
+def wait_until(condition: Callable[[], bool], started: psutil.Popen, home: Path) -> None:
+    def there() -> bool:
+        assert started.poll() is None, (home / "ray.log").read_text()
+        return condition()
+
+    processes.until(there, what=(home / "ray.log").read_text)
 
 
 @pytest.fixture(scope="session")
-def running(readme: Readme, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    home = tmp_path_factory.mktemp("home")
+def running(readme: Readme) -> Iterator[Running]:
+    home = Path(tempfile.mkdtemp(prefix="", dir=os.environ["RAY_TMPDIR"]))  # short, as sockets' names have to be
     machines = read("machines.yaml")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "INNERLOOP_"))}
     environment |= {"HOME": str(home), "RAY_USAGE_STATS_ENABLED": "0", "RAY_HEAD_IP": "127.0.0.1"}
@@ -176,13 +159,12 @@ def running(readme: Readme, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     assert subprocess.run(["bash", "-ec", "\n".join(setup)], env=environment, check=False).returncode == 0
 
     gcs, dashboard, client = free_port(), free_port(), free_port()
-    short = tempfile.mkdtemp(prefix="ray-")  # because of the length that socket paths may have
     here = "--node-ip-address=127.0.0.1 --num-cpus"
     head = replaced(
         read("compose.yaml")["services"]["head"]["command"],
         {
             "--port=6379": f"--port={gcs} --dashboard-port={dashboard} --ray-client-server-port={client}",
-            "--dashboard-host=0.0.0.0": f"--dashboard-host=127.0.0.1 --temp-dir={short}",
+            "--dashboard-host=0.0.0.0": "--dashboard-host=127.0.0.1",
             "--metrics-export-port=8080": f"--metrics-export-port={free_port()} --dashboard-agent-listen-port=0",
             "--num-cpus": here,
         },
@@ -197,7 +179,7 @@ def running(readme: Readme, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     )
     healthy = read("compose.yaml")["services"]["head"]["healthcheck"]["test"].replace("6379", str(gcs))
     addresses = f"http://127.0.0.1:{dashboard}", f"127.0.0.1:{gcs}", f"ray://127.0.0.1:{client}"
-    cluster = Running(*addresses, home, environment, Path(short))
+    cluster = Running(*addresses, home, environment, home / ".innerloop" / "ray")
 
     def nodes() -> int:
         with suppress(OSError, KeyError):
@@ -206,7 +188,7 @@ def running(readme: Readme, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         return 0
 
     with ExitStack() as stack:
-        stack.callback(shutil.rmtree, short, ignore_errors=True)
+        stack.callback(shutil.rmtree, home, ignore_errors=True)
         started = stack.enter_context(process(f". ~/.innerloop/env; {head}", home, environment))
         wait_until(lambda: nodes() == 1, started, home)
         assert cluster.shell(f". ~/.innerloop/env; {healthy}").returncode == 0

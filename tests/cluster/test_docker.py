@@ -13,6 +13,7 @@ import pytest
 import redis
 import yaml
 from compose_spec import PyCompose
+from processes import BEGIN_SECONDS, spawn
 from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 from redis_server import find_server, free_port
@@ -93,13 +94,10 @@ def test_the_redis_command_starts_a_server_with_a_password_that_keeps_what_it_ac
     command, port, password = SERVICES["redis"]["command"].replace("$$", "$"), free_port(), "a word's $HOME"
     assert command.count("exec redis-server ") == 1
     here = f"exec {find_server()} --port {port} --bind 127.0.0.1 --dir {tmp_path} "
-    server = subprocess.Popen(
-        shlex.split(command.replace("exec redis-server ", here)),
-        env={"INNERLOOP_REDIS_PASSWORD": password, "PATH": "/usr/bin:/bin"},
-        stdout=subprocess.DEVNULL,
-    )
-    try:
-        patience = Retry(ConstantBackoff(0.05), 200)
+    words = shlex.split(command.replace("exec redis-server ", here))
+    environment = {"INNERLOOP_REDIS_PASSWORD": password, "PATH": "/usr/bin:/bin"}
+    with spawn(words, env=environment, stdout=subprocess.DEVNULL):
+        patience = Retry(ConstantBackoff(0.05), int(BEGIN_SECONDS / 0.05))
         with redis.Redis(port=port, password=password, protocol=2, retry=patience) as client:
             assert client.ping()
             expected = {"appendonly": "yes", "appendfsync": "always", "maxmemory": str(2 * 2**30)}
@@ -107,6 +105,3 @@ def test_the_redis_command_starts_a_server_with_a_password_that_keeps_what_it_ac
             assert {name: client.config_get(name)[name] for name in expected} == expected
         with redis.Redis(port=port, protocol=2) as client, pytest.raises(redis.AuthenticationError):
             client.ping()
-    finally:
-        server.kill()
-        server.wait()

@@ -4,12 +4,14 @@ import json
 import re
 import shlex
 import signal
+import stat
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 from typing import Any
 
+import processes
 import pytest
 
 import innerloop
@@ -117,21 +119,15 @@ def test_the_status_of_a_run_that_fails_is_the_commands(
 
 def test_ctrl_c_leaves_the_job_and_a_job_that_is_stopped_has_saved_its_state(running: Any, wheel: Path) -> None:
     command = f"exec innerloop submit --address {running.address} --wheel {wheel} -- --preset first --out runs/long"
-    process = subprocess.Popen(
-        ["bash", "-c", f". ~/.innerloop/env; {command} --iterations 100000 --trials 32"],
-        cwd=running.home,
-        env=running.environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout
-    for line in process.stdout:
-        if line.startswith("iteration"):
-            break
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=30)
-    assert process.returncode == 130
+    command = ["bash", "-c", f". ~/.innerloop/env; {command} --iterations 100000 --trials 32"]
+    options = {"cwd": running.home, "env": running.environment, "text": True}
+    with processes.spawn(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options) as process:
+        for line in process.stdout:
+            if line.startswith("iteration"):
+                break
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=processes.LEAVE_SECONDS)
+        assert process.returncode == 130
     assert "Traceback" not in said
     *_, last = said.splitlines()
     assert "goes on. Follow it: ray job logs --follow" in last
@@ -174,7 +170,7 @@ def test_a_run_joins_the_cluster_from_the_head_but_not_with_other_versions(runni
     assert command.startswith("innerloop train --address auto ")
     (running.home / "join.py").write_text(JOIN)
     command = f"python join.py{command.removeprefix('innerloop')} {SMALL}"
-    done = running.shell(f"{environment}\n{command}", RAY_ADDRESS=running.ray)  # another cluster may be on this machine
+    done = running.shell(f"{environment}\n{command}")
     assert re.findall("status .*", done.stdout) == ["status 2", "status 2"], done.stderr
     here = ".".join(map(str, sys.version_info[:3]))
     first, second, *progress = done.stderr.splitlines()
@@ -182,6 +178,8 @@ def test_a_run_joins_the_cluster_from_the_head_but_not_with_other_versions(runni
     own = innerloop.__version__
     assert re.search(rf"node \S+ of the cluster has innerloop {own}; expected innerloop 0.0.9, as here\.$", second)
     assert not (running.home / "mismatch").exists()
+    assert "users of this machine" not in done.stderr
+    assert stat.S_IMODE((running.home / ".innerloop").stat().st_mode) == 0o700
     assert "iteration 3/3" in progress[-1]
 
 

@@ -8,6 +8,7 @@ found.json: what the metrics said after each event, and whether the run ended in
 import json
 import logging
 import os
+import shutil
 import signal
 import sys
 import time
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 import ray
 from families import POISON, PoisonedBandit
+from processes import BEGIN_SECONDS
 from ray._private.ray_constants import AUTOSCALER_RESOURCE_REQUEST_CHANNEL
 from ray._raylet import GcsClient
 from ray.cluster_utils import Cluster
@@ -27,6 +29,7 @@ from ray.experimental.internal_kv import _internal_kv_get
 from innerloop.actors.actor import Actor, Assignment
 from innerloop.distributed.broadcast import Broadcast
 from innerloop.distributed.config import Config, configure
+from innerloop.distributed.local import own_directory, patience
 from innerloop.distributed.nodes import Nodes
 from innerloop.distributed.pool import Member, Pool
 from innerloop.distributed.remote import Remote
@@ -203,7 +206,7 @@ def received(name: str) -> float:
     """Bytes that have come to a node from others, from its metrics."""
     node = next(node for node in ray.nodes() if node["NodeID"] == name)
     url = f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
-    with urllib.request.urlopen(url, timeout=10) as answer:
+    with urllib.request.urlopen(url, timeout=BEGIN_SECONDS) as answer:
         lines = answer.read().decode().splitlines()
     return sum(
         float(line.split()[-1])
@@ -213,10 +216,9 @@ def received(name: str) -> float:
 
 
 def main(out: Path) -> None:
-    cluster = Cluster(
-        initialize_head=True,
-        head_node_args={"num_cpus": 1, "num_gpus": 1, "include_dashboard": False, "_system_config": SYSTEM},
-    )
+    directory = own_directory()
+    head = {"num_cpus": 1, "num_gpus": 1, "include_dashboard": False, "temp_dir": str(directory / "r")}
+    cluster = Cluster(initialize_head=True, head_node_args=head | {"_system_config": SYSTEM})
     ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
     logging.basicConfig(filename=out / "log", level=logging.WARNING)
     begin = Pool.__init__
@@ -252,7 +254,9 @@ def main(out: Path) -> None:
     finally:
         ray.shutdown()
         cluster.shutdown()
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    with patience():
+        main(Path(sys.argv[1]))

@@ -4,7 +4,6 @@ import json
 import shutil
 import socket
 import subprocess
-import time
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -12,6 +11,7 @@ from urllib.parse import urlencode
 from urllib.request import urlopen
 
 import pytest
+from processes import BEGIN_SECONDS, LEAVE_SECONDS, until
 
 MONITORING = Path(__file__).parents[2] / "cluster" / "monitoring"
 
@@ -43,7 +43,7 @@ class PrometheusServer:
 
     def ask(self, what: str, **about: Any) -> Any:
         """The data of an answer of its interface; an error of its makes the test fail."""
-        with urlopen(f"http://{self.address}/api/v1/{what}?{urlencode(about)}", timeout=10) as answer:
+        with urlopen(f"http://{self.address}/api/v1/{what}?{urlencode(about)}", timeout=BEGIN_SECONDS) as answer:
             told = json.load(answer)
         assert told["status"] == "success", told
         return told["data"]
@@ -52,21 +52,21 @@ class PrometheusServer:
         """The series that a query gives now."""
         return self.ask("query", query=text)["result"]
 
-    def wait(self, seconds: float) -> None:
+    def wait(self) -> None:
         """Until it answers."""
-        until = time.monotonic() + seconds
-        while True:
+
+        def answers() -> bool:
+            assert self._process.poll() is None, "Prometheus ended"
             try:
-                self.ask("targets")
-                return
-            except URLError:
-                assert self._process.poll() is None, "Prometheus ended"
-                assert time.monotonic() < until, "Prometheus does not answer"
-                time.sleep(0.1)
+                return bool(self.ask("targets"))
+            except (URLError, TimeoutError):
+                return False
+
+        until(answers, what="Prometheus does not answer")
 
     def close(self) -> None:
         self._process.terminate()
-        self._process.wait(20)
+        self._process.wait(LEAVE_SECONDS)
         self._log.close()
 
 

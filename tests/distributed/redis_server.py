@@ -2,6 +2,7 @@
 things on a port that are no Redis."""
 
 import importlib.metadata
+import os
 import re
 import shutil
 import signal
@@ -16,6 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import redis
+from processes import BEGIN_SECONDS
 
 OLDEST = 6, 2
 
@@ -32,7 +34,7 @@ def _candidates() -> Iterator[str]:
 def find_server() -> str | None:
     """The path of a `redis-server` that is new enough."""
     for path in _candidates():
-        said = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=10).stdout
+        said = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=BEGIN_SECONDS).stdout
         version = re.search(r"v=(\d+)\.(\d+)", said)
         if version and (int(version[1]), int(version[2])) >= OLDEST:
             return path
@@ -56,7 +58,7 @@ class RedisServer:
         options: further ones of redis.conf, with _ for -.
         """
         self.port, self.password = free_port(), password
-        self._directory = tempfile.mkdtemp(prefix="redis-")
+        self._directory = tempfile.mkdtemp(prefix="redis-", dir=os.environ.get("RAY_TMPDIR"))
         given = {"port": self.port, "bind": "127.0.0.1", "dir": self._directory, "save": "", "daemonize": "no"}
         given |= {"requirepass": password} if password else {}
         given |= {"appendonly": "yes", "appendfsync": "always"} if durable else {"appendonly": "no"}
@@ -83,7 +85,7 @@ class RedisServer:
     def start(self) -> None:
         """Start it, on the same port and with the same directory as before; returns when it answers."""
         self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + BEGIN_SECONDS
         with self.client() as client:
             while True:
                 try:
@@ -158,7 +160,7 @@ def certificate(directory: Path) -> tuple[Path, Path]:
         "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=test "
         f"-addext subjectAltName=IP:127.0.0.1 -out {files[0]} -keyout {files[1]}"
     )
-    subprocess.run(command.split(), check=True, capture_output=True, timeout=60)
+    subprocess.run(command.split(), check=True, capture_output=True, timeout=BEGIN_SECONDS)
     return files
 
 

@@ -1,10 +1,10 @@
 """Shared by the tests of the store in Redis: trajectories by number, written, announced and awaited."""
 
-import time
 from collections.abc import Callable
 
 import numpy as np
 import pytest
+from processes import BEGIN_SECONDS, until
 from redis_server import RedisServer, find_server
 
 from innerloop.actors.actor import Assignment
@@ -47,11 +47,8 @@ def play(store: RedisStore, assignment: Assignment, played: Trajectory | None = 
     store.append(assignment, summarise(played), None)
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.01)
+def wait_until(condition: Callable[[], object], seconds: float = BEGIN_SECONDS) -> None:
+    until(condition, seconds, pause=0.01)
 
 
 def wait_for(store: RedisStore, trajectories: int) -> None:

@@ -3,17 +3,59 @@
 import logging
 import os
 import stat
+import subprocess
+import sys
+import tempfile
 import threading
+from collections.abc import Callable
 from concurrent import futures
 from pathlib import Path
 
 import grpc
 import pytest
+from processes import run, spawn
 
 from innerloop.distributed import access
-from innerloop.distributed.access import asks_for_token, is_loopback, make_token, warn_if_open
+from innerloop.distributed.access import (
+    asks_for_token,
+    check_address_file,
+    check_socket,
+    is_loopback,
+    make_token,
+    warn_if_open,
+    write_alone,
+)
 from innerloop.distributed.store.redis import RedisStore
 from innerloop.envs.errors import BadInput
+
+KEPT = Path(__file__).parents[2] / "benchmarks" / "results" / "first"
+NOBODY = 65534
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user too")
+CLUSTER = """
+import time
+from innerloop.distributed.local import own_cluster
+with own_cluster(cpus=1) as context:
+    print(context.address_info["session_dir"], flush=True)
+    time.sleep(10000)
+"""
+INTRUDER = """
+import os, socket, sys
+session, nobody = sys.argv[1], int(sys.argv[2])
+os.setgroups([])
+os.setgid(nobody)
+os.setuid(nobody)
+for attempt in (
+    lambda: os.listdir(session),
+    lambda: open(session + "/logs/innerloop-run.part", "w"),
+    lambda: os.rename(session + "/sockets/raylet", session + "/sockets/away"),
+    lambda: socket.socket(socket.AF_UNIX).connect(session + "/sockets/raylet"),
+):
+    try:
+        attempt()
+        print("succeeded")
+    except OSError as error:
+        print(type(error).__name__)
+"""
 
 
 @pytest.fixture
@@ -79,11 +121,149 @@ def test_a_token_that_others_could_read_is_closed_and_that_is_said(
     assert "0123456789abcdef" not in caplog.text
 
 
-@pytest.mark.parametrize("name", ["RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"])
-def test_a_token_from_the_environment_is_used_as_it_is(name: str, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(name, "somewhere")
+@pytest.mark.parametrize(
+    ("name", "value"), [("RAY_AUTH_TOKEN", "0123456789"), ("RAY_AUTH_TOKEN_PATH", f"{KEPT / 'config.json'}")]
+)
+def test_a_token_from_the_environment_is_used_as_it_is(
+    name: str, value: str, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
     make_token()
     assert not [*home.iterdir()]
+
+
+def closed(file: Path) -> None:
+    file.parent.mkdir()
+    file.write_text("0123456789")
+
+
+@pytest.mark.parametrize(
+    ("prepare", "sentence"),
+    [
+        (lambda file: file.parent.write_text("a file"), "HOME is '{home}'; expected a directory where Ray's token"),
+        (lambda file: file.parent.symlink_to("/nowhere"), "HOME is '{home}'; expected a directory where Ray's token"),
+        (lambda file: file.parent.symlink_to("/proc/1/fdinfo"), "HOME is '{home}'; expected"),
+        (lambda file: file.mkdir(parents=True), "Ray's token is '{file}'; expected a file with a token."),
+        (lambda file: (file.parent.mkdir(), file.symlink_to("/nowhere")), "Ray's token is '{file}'; expected a file"),
+        (lambda file: (file.parent.mkdir(), file.symlink_to(file)), "Ray's token is '{file}'; expected a file"),
+        (lambda file: (file.parent.mkdir(), file.touch()), "Ray's token is '{file}'; expected a file with a token."),
+        (lambda file: (file.parent.mkdir(), os.mkfifo(file)), "Ray's token is '{file}'; expected a file with a token."),
+        (lambda file: (file.parent.mkdir(), file.write_bytes(b"\xff\xfe")), "Ray's token is '{file}'; expected a file"),
+        (lambda file: (closed(file), given_away(file)), "Ray's token is '{file}'; expected a file of yours"),
+        (lambda file: (closed(file), given_away(file.parent)), "Ray's directory is '{file.parent}'; expected one of"),
+    ],
+)
+def test_a_token_that_cannot_be_kept_or_trusted_is_refused_in_a_sentence(
+    prepare: Callable[[Path], object], sentence: str, home: Path
+) -> None:
+    file = home / ".ray" / "auth_token"
+    prepare(file)
+    before = [*home.rglob("*")]
+    with pytest.raises(BadInput) as refused:
+        make_token()
+    assert sentence.format(home=home, file=file) in str(refused.value)
+    assert "\n" not in str(refused.value)
+    assert [*home.rglob("*")] == before
+
+
+@pytest.mark.parametrize("home_given", ["/nowhere", "/dev/null", "/proc/1/fdinfo"])
+def test_a_home_that_cannot_be_written_is_refused_in_a_sentence(
+    home_given: str, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if os.geteuid() == 0 and home_given == "/nowhere":
+        pytest.skip("root can make it")
+    monkeypatch.setenv("HOME", home_given)
+    with pytest.raises(BadInput, match=f"HOME is '{home_given}'; expected .* or a token in RAY_AUTH_TOKEN"):
+        make_token()
+
+
+@pytest.mark.parametrize("value", ["/nowhere", "/", "/dev/null"])
+def test_a_token_file_that_is_named_and_not_there_is_refused(
+    value: str, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", value)
+    with pytest.raises(BadInput, match=f"RAY_AUTH_TOKEN_PATH is '{value}'; expected a file with a token"):
+        make_token()
+
+
+def test_what_another_user_has_put_in_the_way_is_replaced_and_never_followed(tmp_path: Path) -> None:
+    """As in Ray's directory for logs, where everybody may write."""
+    victim, file = tmp_path / "victim", tmp_path / "shared" / "innerloop-run.json"
+    victim.write_text("mine")
+    file.parent.mkdir()
+    file.parent.chmod(0o777)
+    for name in (file.name, "innerloop-run.part", "innerloop-run.json.part"):
+        (file.parent / name).symlink_to(victim)
+    write_alone(file, "told")
+    assert victim.read_text() == "mine"
+    assert not file.is_symlink()
+    assert (file.read_text(), mode(file)) == ("told", 0o600)
+    assert len([*file.parent.iterdir()]) == 3  # nothing of its own beside it
+    file.unlink()
+    file.mkdir()
+    with pytest.raises(OSError, match="directory"):
+        write_alone(file, "told")
+    assert len([*file.parent.iterdir()]) == 3
+
+
+def given_away(*places: Path) -> None:
+    for place in places:
+        os.chown(place, NOBODY, NOBODY)
+
+
+@needs_root
+def test_where_auto_leads_is_not_for_others_to_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    check_address_file()
+    file = tmp_path / "ray" / "ray_current_cluster"
+    file.parent.mkdir()
+    file.write_text("127.0.0.1:6379")
+    check_address_file()
+    given_away(file)
+    with pytest.raises(BadInput, match=r"address is .*somebody else wrote down"):
+        check_address_file()
+    file.unlink()
+    file.symlink_to("/etc/hostname")
+    os.chown(file, NOBODY, NOBODY, follow_symlinks=False)
+    with pytest.raises(BadInput, match=r"address is .*somebody else wrote down"):
+        check_address_file()
+
+
+@pytest.mark.parametrize(
+    ("closed_to_others", "theirs", "expected"),
+    [(True, None, ""), (False, None, "warned"), (True, "sockets/raylet", ""), (False, "sockets/raylet", "refused"),
+     (False, "sockets", "refused"), (False, ".", "refused")],
+)  # fmt: skip
+@needs_root
+def test_a_socket_that_another_user_may_have_put_there_is_not_used(
+    closed_to_others: bool, theirs: str | None, expected: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as top:
+        place = Path(top) / "ray"
+        (place / "sockets").mkdir(parents=True)
+        for each in (place, place / "sockets"):
+            each.chmod(0o777)  # as Ray makes them
+        Path(top).chmod(0o700 if closed_to_others else 0o755)
+        (place / "sockets" / "raylet").touch()
+        if theirs:
+            given_away(place / theirs)
+        if expected == "refused":
+            with pytest.raises(BadInput, match=r"expected a cluster of yours, but .* is another user's"):
+                check_socket(place / "sockets" / "raylet")
+        else:
+            check_socket(place / "sockets" / "raylet")
+        assert ("Other users of this machine can write" in caplog.text) == (expected == "warned")
+
+
+@needs_root
+def test_another_user_reaches_neither_files_nor_sockets_of_a_run() -> None:
+    """As `nobody`, beside a real cluster of ours."""
+    with spawn([sys.executable, "-c", CLUSTER], stdout=subprocess.PIPE, text=True) as cluster:
+        session = cluster.stdout.readline().strip()
+        assert Path(session, "sockets", "raylet").is_socket()
+        said = run([sys.executable, "-c", INTRUDER, session, str(NOBODY)])
+    assert said.stdout.split() == ["PermissionError"] * 4, said.stderr
 
 
 def test_who_switches_tokens_off_is_warned(

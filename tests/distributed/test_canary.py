@@ -8,13 +8,13 @@ import shutil
 import signal
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
 import pytest
+from processes import END_SECONDS, LEAVE_SECONDS, spawn, until
 from redis_server import RedisServer, free_port, saying
 from redis_stores import needs_redis
 from test_cli import wait_for_lines
@@ -54,7 +54,11 @@ def holding(word: str, written: Written) -> list[str]:
 
 
 def files(directory: Path) -> Written:
-    return {str(file): file.read_bytes() for file in directory.rglob("*") if file.is_file()}
+    found: Written = {}
+    for file in directory.rglob("*"):
+        with suppress(FileNotFoundError):  # of a run that goes on
+            found |= {str(file): file.read_bytes()} if file.is_file() else {}
+    return found
 
 
 def kept_by(server: RedisServer) -> Written:
@@ -73,21 +77,22 @@ def arguments_of(process: psutil.Process) -> Written:
 
 def shown_by(dashboard: str, token: str) -> Written:
     """The answers of a dashboard, as soon as it gives them."""
-    shown, deadline = {}, time.monotonic() + 120
-    while len(shown) < len(ASKED) and time.monotonic() < deadline:
-        for path in ASKED:
+    shown: Written = {}
+
+    def all_shown() -> bool:
+        for path in {*ASKED} - {*shown}:
             with suppress(BadInput):
-                shown[dashboard + path] = json.dumps(
-                    ask(dashboard, path, {"Authorization": f"Bearer {token}"})
-                ).encode()
-    assert len(shown) == len(ASKED), f"the dashboard answers no more than {list(shown)}"
-    return shown
+                shown[path] = json.dumps(ask(dashboard, path, {"Authorization": f"Bearer {token}"})).encode()
+        return len(shown) == len(ASKED)
+
+    until(all_shown, what=lambda: f"the dashboard answers no more than {[*shown]}")
+    return {dashboard + path: answer for path, answer in shown.items()}
 
 
 @pytest.fixture
 def home() -> Iterator[Path]:
     """For what Ray writes; short, because of the length that socket paths may have."""
-    home = Path(tempfile.mkdtemp(prefix="ray-"))
+    home = Path(tempfile.mkdtemp(prefix="", dir=os.environ["RAY_TMPDIR"]))
     yield home
     shutil.rmtree(home, ignore_errors=True)
 
@@ -99,16 +104,17 @@ def server() -> Iterator[RedisServer]:
         yield server
 
 
-def begin(log: Path, home: Path, *arguments: str, **environment: str) -> psutil.Popen:
+@contextmanager
+def begin(log: Path, home: Path, *arguments: str, **environment: str) -> Iterator[psutil.Popen]:
     """A command, what it says in two files, and what its Ray writes in a directory."""
-    with log.with_suffix(".out").open("wb") as out, log.with_suffix(".err").open("wb") as err:
-        return psutil.Popen(
-            [sys.executable, "-m", "innerloop", *arguments],
-            env=os.environ | {"RAY_AUTH_MODE": "token", "RAY_TMPDIR": str(home)} | environment,
-            stdout=out,
-            stderr=err,
-            start_new_session=True,
-        )
+    command = [sys.executable, "-m", "innerloop", *arguments]
+    environment = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_TMPDIR": str(home)} | environment
+    with (
+        log.with_suffix(".out").open("wb") as out,
+        log.with_suffix(".err").open("wb") as err,
+        spawn(command, env=environment, stdout=out, stderr=err) as process,
+    ):
+        yield process
 
 
 def test_no_secret_is_in_anything_that_runs_write(server: RedisServer, home: Path, tmp_path: Path) -> None:
@@ -122,22 +128,21 @@ def test_no_secret_is_in_anything_that_runs_write(server: RedisServer, home: Pat
 
     # The password in the URL, another in the environment, the token in the environment; then Ctrl-C.
     options = [*RUN.split(), "--store", server.url, "--name", marker, "--out", str(out), "--dashboard"]
-    run = begin(said / "first", home, "train", *options, INNERLOOP_REDIS_PASSWORD=idle, RAY_AUTH_TOKEN=token)
-    try:
-        wait_for_lines(out / "metrics.jsonl", 2, run, 180)
+    environment = {"INNERLOOP_REDIS_PASSWORD": idle, "RAY_AUTH_TOKEN": token}
+    with begin(said / "first", home, "train", *options, **environment) as run:
+        wait_for_lines(out / "metrics.jsonl", 2, run)
         [dashboard] = re.findall(r"^dashboard: (http://\S+)", (said / "first.err").read_text(), re.M)
         written |= shown_by(dashboard, token)
         written |= arguments_of(run)
-    finally:
+        written |= files(home)  # which go with the run
         os.kill(run.pid, signal.SIGINT)
-    assert run.wait(60) == 130
+        assert run.wait(LEAVE_SECONDS) == 130
 
-    # All other places, to the end of the run; and beside it what is refused.
+    # All other places: in what is refused, and to the end of the run.
     with saying(lambda data: b"HTTP/1.1 400 Bad Request\r\n\r\n" + data) as other:
         url = f"redis://:{wrong}@127.0.0.1"
         small = ["--iterations", "1", "--evaluation-tasks", "0", "--out", str(tmp_path / "refused")]
         iterations = str(read_lines(out / "metrics.jsonl")[-1]["iteration"] + 3)
-        resumed = begin(said / "again", home, "train", "--resume", str(out), "--iterations", iterations, **secret)
         refused = {
             "which refuses this user and password": ["train", *small, "--store", f"{url}:{server.port}/0"],
             "something answers that is not Redis": ["train", *small, "--store", f"{url}:{other}/0"],
@@ -146,15 +151,18 @@ def test_no_secret_is_in_anything_that_runs_write(server: RedisServer, home: Pat
             "a Ray dashboard": ["submit", "--address", f"http://127.0.0.1:{free_port()}", "--", "--preset", "first"],
             "has a password in its URL": ["submit", "--", "--preset", "first", "--store", f"{url}:{server.port}/0"],
         }
-        begun = [
-            begin(said / str(number), home, *arguments, **secret) for number, arguments in enumerate(refused.values())
-        ]
-        assert [process.wait(120) for process in begun] == [2] * len(refused)
-        for number, sentence in enumerate(refused):
+        for number, (sentence, arguments) in enumerate(refused.items()):
+            with begin(said / str(number), home, *arguments, **secret) as process:
+                assert process.wait(END_SECONDS) == 2
             assert sentence in (said / f"{number}.err").read_text()
-        assert resumed.wait(120) == 0, (said / "again.err").read_text()
+    more = "train", "--resume", str(out), "--iterations", iterations
+    with begin(said / "again", home, *more, **secret) as resumed:
+        lines = int(iterations) - 2
+        wait_for_lines(out / "metrics.jsonl", lines, resumed)
+        written |= files(home)
+        assert resumed.wait(END_SECONDS) == 0, (said / "again.err").read_text()
 
-    written |= files(said) | files(out) | files(home) | kept_by(server)
+    written |= files(said) | files(out) | kept_by(server)
     assert not (tmp_path / "refused").exists()
     for secret in (server.password, token, in_file, idle, wrong):
         assert not holding(secret, written)
@@ -162,7 +170,8 @@ def test_no_secret_is_in_anything_that_runs_write(server: RedisServer, home: Pat
     # The search finds what is there: in what is said, shown, seen, saved and logged, in Redis, in binary files.
     for place in ("again.out", "first.err", "/api/v0/jobs", f"process {run.pid} ", "config.json", "key innerloop:"):
         assert [each for each in holding(marker, written) if place in each], place
-    assert [each for each in holding(marker, files(home)) if "/logs/" in each]
+    assert [each for each in holding(marker, written) if each.startswith(str(home)) and "/logs/" in each]
+    assert not files(home)
     assert [each for each in holding("first_episode", written) if "/tensorboard/" in each]
     assert {Path(each).suffix for each in written} > {".safetensors", ".png", ".jsonl", ".log", ".err", ".out"}
 

@@ -5,10 +5,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
+import processes
 import psutil
 import pytest
 
@@ -23,24 +24,24 @@ SMALL = [
 
 
 def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return processes.run([sys.executable, "-m", "innerloop", *arguments], cwd=cwd)
+
+
+def begin(*arguments: str) -> AbstractContextManager[psutil.Popen]:
+    """A command that is ended with the block; what it says is piped."""
     command = [sys.executable, "-m", "innerloop", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, cwd=cwd)
+    return processes.spawn(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def begin(*arguments: str) -> subprocess.Popen[str]:
-    """In a process group of its own, as a terminal gives it."""
-    command = [sys.executable, "-m", "innerloop", *arguments]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
-
-
-def wait_for_lines(file: Path, count: int, process: psutil.Process, seconds: float = 30) -> None:
+def wait_for_lines(file: Path, count: int, process: psutil.Popen) -> None:
     """Of the run in a process; where that has ended, the wait has, too."""
-    deadline = time.monotonic() + seconds
-    while len(read_lines(file)) < count:
-        assert process.is_running(), f"the run ended before it had written {count} lines"
-        assert process.status() != psutil.STATUS_ZOMBIE, f"the run ended before it had written {count} lines"
-        assert time.monotonic() < deadline, f"{file} did not get {count} lines within {seconds} seconds"
-        time.sleep(0.02)
+
+    def there() -> bool:
+        lines = len(read_lines(file))
+        assert lines >= count or process.poll() is None, f"the run ended before it had written {count} lines"
+        return lines >= count
+
+    processes.until(there, what=f"{file} did not get {count} lines in time", pause=0.02)
 
 
 def final(run: Path) -> dict[str, np.ndarray]:
@@ -118,10 +119,8 @@ def test_a_killed_run_resumed_ends_bit_for_bit_where_the_uninterrupted_one_ends(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = [*SMALL, "--iterations", "40"]
-    killed = begin("train", *options, "--out", str(tmp_path / "killed"), "--actors", "1")
-    try:
-        wait_for_lines(tmp_path / "killed" / "metrics.jsonl", 5, psutil.Process(killed.pid))
-    finally:
+    with begin("train", *options, "--out", str(tmp_path / "killed"), "--actors", "1") as killed:
+        wait_for_lines(tmp_path / "killed" / "metrics.jsonl", 5, killed)
         killed.kill()
         killed.wait()
     assert len(read_lines(tmp_path / "killed" / "metrics.jsonl")) < 40
@@ -167,13 +166,10 @@ def test_a_killed_run_resumed_ends_bit_for_bit_where_the_uninterrupted_one_ends(
 def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
     out = tmp_path / "run"
     endless = ("--actors", "1", "--iterations", "100000", "--checkpoint-every", "100000")
-    process = begin("train", *SMALL, "--out", str(out), *endless)
-    try:
-        wait_for_lines(out / "metrics.jsonl", 3, psutil.Process(process.pid))
+    with begin("train", *SMALL, "--out", str(out), *endless) as process:
+        wait_for_lines(out / "metrics.jsonl", 3, process)
         os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to Ray's processes too
-        _, said = process.communicate(timeout=60)
-    finally:
-        process.kill()
+        _, said = process.communicate(timeout=processes.LEAVE_SECONDS)
     assert process.returncode == 130
     assert f"go on with: innerloop train --resume {out}" in said
     assert "Traceback" not in said

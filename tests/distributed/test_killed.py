@@ -1,12 +1,10 @@
 """Drivers killed at a moment that they do not choose, and `innerloop train --resume`."""
 
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import pytest
 from test_cli import begin, wait_for_lines
 from test_trainer import final, same_bits
@@ -32,21 +30,11 @@ OVERLAPPED = (
 def kill_at_random(out: Path, seed: int, *arguments: str) -> int:
     """Begin a run and kill its driver at a moment after its first checkpoint; returns the iterations in its metrics."""
     rng = np.random.default_rng(seed)
-    process = begin("train", *arguments, "--out", str(out))
-    driver = psutil.Process(process.pid)
-    try:
-        wait_for_lines(out / "metrics.jsonl", 4 + int(rng.integers(8)), driver, 180)
+    with begin("train", *arguments, "--out", str(out)) as process:
+        wait_for_lines(out / "metrics.jsonl", 4 + int(rng.integers(8)), process)
         time.sleep(rng.uniform(0, 0.2))
-    finally:
-        started = driver.children(recursive=True)
         process.kill()
         process.wait()
-        _, left = psutil.wait_procs(started, timeout=5)  # most of Ray's end with their driver
-        for each in left:
-            with suppress(psutil.NoSuchProcess):
-                each.kill()
-        for pipe in (process.stdout, process.stderr):
-            pipe.close()
     return len(read_lines(out / "metrics.jsonl"))
 
 

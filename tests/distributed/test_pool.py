@@ -4,13 +4,11 @@ import json
 import logging
 import os
 import re
-import shutil
-import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
+import processes
 import pytest
 import ray
 from families import PoisonedBandit, RaisingBandit
@@ -30,17 +28,7 @@ CALLS = 2 * 8
 def elastic(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What elastic.py saw, and where it left its runs."""
     out, script = tmp_path_factory.mktemp("elastic"), Path(__file__).with_name("elastic.py")
-    directory = tempfile.mkdtemp(prefix="ray-")  # short, because of the length that socket paths may have
-    try:
-        done = subprocess.run(
-            [sys.executable, str(script), str(out)],
-            capture_output=True,
-            text=True,
-            timeout=300,
-            env=os.environ | {"RAY_TMPDIR": directory, "RAY_worker_niceness": "0"},
-        )
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
+    done = processes.run([sys.executable, str(script), str(out)], env=os.environ | {"RAY_worker_niceness": "0"})
     assert done.returncode == 0, done.stderr
     return json.loads((out / "found.json").read_text()) | {"out": out}
 

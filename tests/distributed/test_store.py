@@ -1,6 +1,5 @@
 """One contract for every store; what is Redis's alone is in test_store_redis*.py."""
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -9,6 +8,7 @@ from itertools import count
 import numpy as np
 import pytest
 import ray
+from processes import until
 from ray.exceptions import ObjectLostError
 from redis_stores import needs_redis
 from scipy.stats import chisquare
@@ -70,10 +70,7 @@ def deliver(store: Store, assignment: Assignment, played: Trajectory) -> None:
 
 
 def wait_for(store: Store, trajectories: int) -> None:
-    deadline = time.monotonic() + 20
-    while len(store) < trajectories:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until(lambda: len(store) >= trajectories, pause=0.01)
 
 
 def fill(store: Store, *versions: int) -> None:
@@ -256,13 +253,16 @@ def lost_reference() -> ray.ObjectRef:
     large = replace(trajectory(7, 1), note={"large": np.zeros((7, 1, 50_000))})  # so that it lives in shared memory
     [reference] = ray.get(owner.put.remote(large))
     ray.kill(owner)
-    for _ in range(100):
+
+    def lost() -> bool:
         try:
             ray.get(reference)
         except ObjectLostError:
-            return reference
-        time.sleep(0.1)
-    raise AssertionError("the object was not lost within 10 seconds")
+            return True
+        return False
+
+    until(lost, what="the object was not lost")
+    return reference
 
 
 @pytest.mark.parametrize("on_policy", [True, False])

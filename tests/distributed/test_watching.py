@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +20,9 @@ from typing import Any, NamedTuple
 import psutil
 import pytest
 import torch
+from processes import LEAVE_SECONDS, spawn, until
 from prometheus_server import PrometheusServer, queries
+from test_cli import wait_for_lines
 
 from innerloop.distributed.cli import main
 from innerloop.distributed.dashboard import ask
@@ -54,15 +56,6 @@ class Watched(NamedTuple):
         return read_lines(self.out / "metrics.jsonl")
 
 
-def until(holds: Callable[[], Any], seconds: float, what: str | Callable[[], str]) -> Any:
-    """What `holds` returns, as soon as that is something; `what` is the matter if it is not."""
-    end = time.monotonic() + seconds
-    while not (found := holds()):
-        assert time.monotonic() < end, what if isinstance(what, str) else what()
-        time.sleep(0.2)
-    return found
-
-
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -72,24 +65,17 @@ def free_port() -> int:
 @contextmanager
 def started(command: list[str], log: Path, more: dict[str, str]) -> Iterator[None]:
     """A command; what it started ends with it."""
-    with log.open("wb") as file:
-        process = psutil.Popen(command, env=os.environ | more, stdout=file, stderr=file, start_new_session=True)
-    try:
+    with log.open("wb") as file, spawn(command, env=os.environ | more, stdout=file, stderr=file) as process:
         yield
         assert process.poll() is None, log.read_text()
-    finally:
-        family = [process, *process.children(recursive=True)] if process.is_running() else []
         process.send_signal(signal.SIGINT)
-        _, left = psutil.wait_procs(family, timeout=30)
-        for each in left:
-            with suppress(psutil.NoSuchProcess):
-                each.kill()
+        process.wait(LEAVE_SECONDS)
 
 
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     """A run on a cluster of one node, in a directory with a short name: socket paths may not be long."""
-    home, token = Path(tempfile.mkdtemp(prefix="ray-")), secrets.token_hex(32)
+    home, token = Path(tempfile.mkdtemp(prefix="ray-", dir=os.environ["RAY_TMPDIR"])), secrets.token_hex(32)
     directory = tmp_path_factory.mktemp("run")
     more = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token, "RAY_metrics_report_interval_ms": f"{REPORT_SECONDS}000"}
     gcs, address = free_port(), f"http://127.0.0.1:{free_port()}"
@@ -102,9 +88,9 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     run = Watched(directory / "run", discovery, address, {"Authorization": f"Bearer {token}"})
     try:
         with started([ray, *head.split()], directory / "head", more):
-            until(discovery.exists, 240, "Ray does not start")
+            until(discovery.exists, what="Ray does not start")
             with started([*train, "--out", str(run.out)], directory / "said", more):
-                until(lambda: len(run.lines()) > 2, 240, (directory / "said").read_text)
+                until(lambda: len(run.lines()) > 2, what=(directory / "said").read_text)
                 yield run
     finally:
         shutil.rmtree(home, ignore_errors=True)
@@ -114,7 +100,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
 def prometheus(watched: Watched, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrometheusServer]:
     server = PrometheusServer(tmp_path_factory.mktemp("prometheus"), watched.discovery)
     try:
-        server.wait(60)
+        server.wait()
         yield server
     finally:
         server.close()
@@ -135,7 +121,7 @@ def test_every_query_of_the_dashboard_gives_data(prometheus: PrometheusServer) -
                 del missing[name]
         return not missing
 
-    until(all_found, 90, f"no data for {missing}")
+    until(all_found, what=lambda: f"no data for {missing}")
 
 
 def test_prometheus_says_what_the_run_says(watched: Watched, prometheus: PrometheusServer) -> None:
@@ -145,7 +131,7 @@ def test_prometheus_says_what_the_run_says(watched: Watched, prometheus: Prometh
         found = prometheus.query(wanted)
         return found if any(each["metric"]["__name__"] == "ray_innerloop_episode_return" for each in found) else []
 
-    found = until(settled, 60, "no metrics of the run")
+    found = until(settled, what="no metrics of the run")
     lines = watched.lines()
     name = json.loads((watched.out / "config.json").read_text())["run"]["name"]
     told: dict[tuple[str, str], float] = {}
@@ -186,7 +172,7 @@ def test_actors_and_calls_have_readable_names(watched: Watched) -> None:
         return {each["name"] for each in found["data"]["result"]["result"]}
 
     assert names("actors") == {"rollout-0 · sparse-point-navigation", "replay-0", "replay-1"}
-    until(lambda: "play · sparse-point-navigation" in names("tasks"), 30, "no call has its name")
+    until(lambda: "play · sparse-point-navigation" in names("tasks"), what="no call has its name")
 
 
 def test_status_on_the_cluster_says_what_the_run_says(
@@ -200,7 +186,7 @@ def test_status_on_the_cluster_says_what_the_run_says(
         except BadInput:
             return False
 
-    until(answers, 60, "the cluster does not know of the run")
+    until(answers, what="the cluster does not know of the run")
     main(["status", "--address", watched.address, "--json"])
     [told] = json.loads(capsys.readouterr().out)
     assert told["line"] in watched.lines()
@@ -235,32 +221,29 @@ def test_a_long_iteration_is_still_seen(watched: Watched, prometheus: Prometheus
         assert watched.lines()[-1]["iteration"] == stopped_at
     finally:
         os.kill(player, signal.SIGCONT)
-    until(lambda: watched.lines()[-1]["iteration"] > stopped_at, 60, "the run does not go on")
+    until(lambda: watched.lines()[-1]["iteration"] > stopped_at, what="the run does not go on")
 
 
-def test_a_local_run_says_where_its_dashboard_is_which_the_network_does_not_reach(tmp_path: Path) -> None:
-    given = [
-        "train",
-        "--preset",
-        "first",
-        "--iterations",
-        "1",
-        "--trials",
-        "4",
-        "--evaluation-tasks",
-        "0",
-        "--dashboard",
-        "--out",
-    ]
-    command = [sys.executable, "-m", "innerloop", *given, str(tmp_path / "run")]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as run:
-        assert run.stderr is not None
+def test_nothing_of_a_local_run_listens_where_the_network_reaches_it(tmp_path: Path) -> None:
+    """It says where its dashboard is. All that Ray starts for it has started when it has played."""
+    options = "train --preset first --iterations 100000 --trials 4 --evaluation-tasks 0 --dashboard --out"
+    command = [sys.executable, "-m", "innerloop", *options.split(), str(tmp_path / "run")]
+    with spawn(command, stderr=subprocess.PIPE, text=True) as run:
         said = run.stderr.readline()
-        processes = psutil.Process(run.pid).children(recursive=True)
-        listening = [each.laddr for process in processes for each in process.net_connections() if not each.raddr]
-        _, rest = run.communicate(timeout=300)
-    assert run.returncode == 0, said + rest
+        wait_for_lines(tmp_path / "run" / "metrics.jsonl", 2, run)
+        listening = [address for each in [run, *run.children(recursive=True)] for address in listeners(each)]
+        run.send_signal(signal.SIGINT)
+        assert run.wait(LEAVE_SECONDS) == 130
     found = re.fullmatch(r"dashboard: http://127\.0\.0\.1:(\d+) \(asks for the token once: .+auth_token\)\n", said)
     assert found is not None, said
-    assert {address.ip for address in listening if address.port == int(found[1])} == {"127.0.0.1"}
-    assert not [address for address in listening if address.port == 10001]  # Ray's client server
+    assert int(found[1]) in {port for _, port in listening}
+    assert len(listening) > 8  # GCS, raylet, its agents, their metrics, the driver, the workers
+    assert {host for host, _ in listening} <= {"127.0.0.1", "::ffff:127.0.0.1", "::1"}
+    assert 10001 not in {port for _, port in listening}  # Ray's client server
+
+
+def listeners(process: psutil.Process) -> list[tuple[str, int]]:
+    """The addresses and ports on which a process can be reached."""
+    with suppress(psutil.Error):
+        return [(each.laddr.ip, each.laddr.port) for each in process.net_connections("inet") if not each.raddr]
+    return []

@@ -1,0 +1,140 @@
+"""A cluster that dies under its driver ends the run in a sentence, with its state saved.
+
+Left to itself, Ray's core ends the process: at once when it next needs the raylet, after a minute when it needs the
+GCS, and nothing is saved. So the driver notices first, asks the loop to stop, and does not let it call Ray again.
+"""
+
+import contextlib
+import logging
+import os
+import select
+import socket
+import sys
+import threading
+import weakref
+from collections.abc import Iterator
+
+import psutil
+import ray
+from ray._private import auto_init_hook, state, worker
+from ray.util.client import ray as client
+
+from ..envs.errors import BadInput
+from .local import ClusterFailed, replaced
+
+ANSWER_SECONDS = 20.0
+"""For the run to stop and to save its state, while Ray's core still waits."""
+UNREACHABLE_SECONDS = 30.0
+"""How long a GCS on another machine may refuse connections: it may be restarted."""
+_POLL_SECONDS = 0.5
+_stopping: "weakref.WeakSet[threading.Event]" = weakref.WeakSet()
+
+
+def stops(event: threading.Event) -> threading.Event:
+    """This event is set when the cluster dies."""
+    _stopping.add(event)
+    return event
+
+
+@contextlib.contextmanager
+def watched() -> Iterator[None]:
+    """Watch the cluster that this driver is connected to.
+
+    Raises:
+        ClusterFailed: it died meanwhile; whatever else came of that is the cause.
+    """
+    watch = _Watch()
+    try:
+        yield
+    except BaseException as error:
+        if watch.missing and not isinstance(error, BadInput):
+            raise ClusterFailed(_sentence(watch.missing, getattr(error, "version", None))) from error
+        raise
+    finally:
+        watch.end()
+
+
+def _sentence(missing: str, version: int | None) -> str:
+    saved = "what was saved last is whole" if version is None else f"the state after iteration {version} is saved"
+    return (
+        f"{missing} has ended, and the run's Ray cluster with it; {saved}. "
+        "Go on with: innerloop train --resume, and the run's directory."
+    )
+
+
+class _Watch:
+    """A thread that waits for the processes of the cluster to end."""
+
+    def __init__(self) -> None:
+        self.missing = ""
+        """What has ended."""
+        self._over = threading.Event()
+        self._changes = contextlib.ExitStack()
+        if not client.is_connected():
+            node = worker.global_worker.node
+            names = _processes(node.get_session_dir_path()) if node else {}
+            gcs = None if "gcs_server" in names.values() else ray.get_runtime_context().gcs_address
+            threading.Thread(target=self._wait, args=(names, gcs), name="cluster", daemon=True).start()
+
+    def end(self) -> None:
+        """The driver leaves the cluster."""
+        self._over.set()
+        self._changes.close()
+
+    def _wait(self, names: dict[int, str], gcs: str | None) -> None:
+        descriptors: dict[int, str] = {}
+        with contextlib.suppress(OSError):
+            descriptors = {os.pidfd_open(pid): f"{name} ({pid})" for pid, name in names.items()}
+        poll, refused = select.poll(), 0.0
+        for descriptor in descriptors:
+            poll.register(descriptor, select.POLLIN)
+        try:
+            while not self._over.is_set() and not self.missing:
+                ended = poll.poll(1000 * _POLL_SECONDS)
+                refused = refused + _POLL_SECONDS if gcs and _refuses(gcs) else 0.0
+                if ended:
+                    self.missing = f"Ray's {descriptors[ended[0][0]]}"
+                elif gcs and refused >= UNREACHABLE_SECONDS:
+                    self.missing = f"Ray's gcs_server ({gcs})"
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
+        if self.missing and not self._over.is_set():
+            self._let_go()
+            if not self._over.wait(ANSWER_SECONDS):  # it waits for an answer that will not come
+                print(f"innerloop: {_sentence(self.missing, None)}", file=sys.stderr, flush=True)
+                os._exit(1)
+
+    def _let_go(self) -> None:
+        """Calls of Ray raise an error from now on, instead of ending the process; and the loop stops."""
+        self._changes.enter_context(replaced(worker, "print_to_stdstream", lambda *data, **options: None))
+        self._changes.enter_context(replaced(auto_init_hook, "enable_auto_connect", False))
+        log = logging.getLogger("ray")
+        self._changes.callback(log.setLevel, log.level)
+        log.setLevel(logging.CRITICAL)
+        worker.global_worker.set_is_connected(False)
+        state.state.disconnect()
+        for event in [*_stopping]:
+            event.set()
+
+
+def _processes(session: str) -> dict[int, str]:
+    """Numbers and names of the cluster's own processes on this machine."""
+    found = {}
+    for process in psutil.process_iter(["name", "cmdline"]):
+        if process.info["name"] in ("gcs_server", "raylet") and any(
+            session in w for w in process.info["cmdline"] or []
+        ):
+            found[process.pid] = process.info["name"]
+    return found
+
+
+def _refuses(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), _POLL_SECONDS).close()
+    except ConnectionRefusedError:
+        return True
+    except OSError:
+        return False
+    return False
