@@ -110,13 +110,13 @@ def environment(on_policy: bool) -> dict[str, str]:
 
 
 def _installed(path: Path) -> bool:
-    """Whether it is of the installation, which an actor's Python finds by itself: the standard library, site-packages.
+    """Whether an actor's Python has it on its path by itself: the standard library, site-packages.
 
-    Whatever else lies in the folder of the virtual environment, or beside it, is not.
+    Whatever else lies in the folder of the virtual environment, or beside it, it has not.
     """
-    known = {"stdlib", "platstdlib", "purelib", "platlib"}
+    kinds = {"stdlib", "platstdlib", "purelib", "platlib"}
     prefixes = ({"base": prefix, "platbase": prefix} for prefix in (sys.prefix, sys.base_prefix))
     paths = [sysconfig.get_paths(vars=names) for names in prefixes]
-    folders = {Path(each[kind]) for each in paths for kind in known & {*each}}
+    folders = {Path(each[kind]) for each in paths for kind in kinds & {*each}}
     archive = f"python{sys.version_info.major}{sys.version_info.minor}.zip"
-    return any(path.is_relative_to(folder) or path == folder.parent / archive for folder in folders)
+    return path in folders or (path.parent in folders and path.name == "lib-dynload") or path.name == archive

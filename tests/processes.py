@@ -102,6 +102,8 @@ def spawn(command: list[str], *, env: Mapping[str, str] = os.environ, **options:
     try:
         yield process
     finally:
+        with suppress(psutil.Error):
+            _kill([*process.children(recursive=True), process])  # Redis has written over its environment
         end(mark)
         process.wait()
         for pipe in filter(None, (process.stdin, process.stdout, process.stderr)):
@@ -135,7 +137,7 @@ def nothing_is_left() -> Iterator[None]:
     mark, left = os.environ[MARK], []
 
     def gone() -> bool:
-        left[:] = marked(mark)
+        left[:] = [each for each in marked(mark) if "from multiprocessing" not in told(each)]  # which end with us
         return not left
 
     try:

@@ -155,7 +155,7 @@ def running(readme: Readme) -> Iterator[Running]:
         if (home / here).is_file():
             shutil.copy(home / here, home / there.removeprefix("~/"))
     setup = [line for line in machines["setup_commands"] if not re.search(r"\buv\b|\bln ", line)]
-    assert len(setup) == 2
+    assert len(setup) == 3
     assert subprocess.run(["bash", "-ec", "\n".join(setup)], env=environment, check=False).returncode == 0
 
     gcs, dashboard, client = free_port(), free_port(), free_port()

@@ -84,6 +84,9 @@ def test_nobody_gets_in_without_the_token_and_the_dashboard_is_on_loopback(name:
         assert all(command.startswith(". ~/.innerloop/env; ") for command in commands)
     assert "--dashboard-host=127.0.0.1" in config["head_start_ray_commands"][-1]
     assert "chmod 600 ~/.innerloop/token ~/.innerloop/secrets" in config["setup_commands"]
+    # Ray makes its directory writable by everybody; nobody else gets to it.
+    assert "chmod 700 ~/.innerloop" in config["setup_commands"]
+    assert "RAY_TMPDIR=~/.innerloop'" in environment
 
 
 @pytest.mark.parametrize("name", FILES)
