@@ -1,9 +1,14 @@
-"""How a run shows itself: a live line in a terminal, plain lines in a log."""
+"""How a run shows itself: a live line in a terminal, plain lines in a log; whatever the terminal is."""
 
+import atexit
+import io
+import os
+import shutil
 import sys
 import time
+from collections.abc import Callable
 from types import TracebackType
-from typing import Any
+from typing import IO, Any, TextIO, cast
 
 from rich.console import Console
 from rich.progress import (
@@ -19,18 +24,90 @@ from .config import Run
 
 PLAIN_SECONDS = 5.0
 """Between two lines of a log that is not a terminal."""
+NARROWEST, WIDEST = 20, 1_000
+"""Columns of a terminal for which lines are laid out; in fewer, the help of options is never done."""
+
+
+def use_any_terminal() -> None:
+    """Make printing safe, before anything is printed: characters that the terminal lacks become `?`; a stream that is
+    closed, or whose reader has gone, takes what is written to it; a width that is none is not believed."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:  # closed: the next file that is opened would be written to in its place
+            os.open(os.devnull, os.O_RDWR)
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - for as long as the process lives
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    for name in ("COLUMNS", "LINES"):
+        given = os.environ.get(name, "")
+        if not (given.isascii() and given.isdigit() and int(given[:9]) > 0):
+            os.environ.pop(name, None)
+    width = shutil.get_terminal_size().columns
+    if not NARROWEST <= width <= WIDEST:
+        os.environ["COLUMNS"] = str(min(max(width, NARROWEST), WIDEST))
+    atexit.unregister(_flush)
+    atexit.register(_flush)
+
+
+def _flush() -> None:
+    """What is left to be written when nobody reads it is no error."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        except ValueError:  # closed
+            pass
+
+
+class _Audience:
+    """Standard error for as long as somebody listens: a run does not end because its terminal has gone."""
+
+    def __init__(self) -> None:
+        self._stream: TextIO | None = sys.stderr
+
+    @property
+    def encoding(self) -> str:
+        return getattr(self._stream, "encoding", None) or "utf-8"
+
+    def isatty(self) -> bool:
+        return self._stream is not None and self._stream.isatty()
+
+    def fileno(self) -> int:
+        if self._stream is None:
+            raise io.UnsupportedOperation("nobody listens")
+        return self._stream.fileno()
+
+    def write(self, text: str) -> int:
+        self._try(lambda stream: stream.write(text))
+        return len(text)
+
+    def flush(self) -> None:
+        self._try(lambda stream: stream.flush())
+
+    def _try(self, do: Callable[[TextIO], Any]) -> None:
+        if self._stream is not None:
+            try:
+                do(self._stream)
+            except (OSError, ValueError):  # a pipe without a reader, a terminal that hung up, a closed file
+                self._stream = None
 
 
 class Display:
     """Called with every iteration's metrics."""
 
     def __init__(self, run: Run) -> None:
-        self._console = Console(stderr=True)
+        self._audience = _Audience()
+        self._console = Console(file=cast(IO[str], self._audience))
         self._run = run
         self._last = 0.0
         self._progress: Progress | None = None
         self._bar = TaskID(0)
-        if sys.stderr.isatty():
+        if self._audience.isatty():
             self._progress = Progress(
                 BarColumn(),
                 TextColumn("{task.description}"),
@@ -70,4 +147,4 @@ class Display:
             self._progress.update(self._bar, completed=done, description=text)
         elif time.monotonic() - self._last >= PLAIN_SECONDS or done == 1:
             self._last = time.monotonic()
-            print(text, file=sys.stderr, flush=True)
+            print(text, file=self._audience, flush=True)
