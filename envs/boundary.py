@@ -93,14 +93,14 @@ def parse_number(field: str, given: object) -> float:
     Raises:
         BadInput: it is not one finite number, or beyond float32.
     """
-    if type(given) is not float:
+    if not isinstance(given, float):  # np.float64 is one
         array = parse_array(field, given)
         if array.size != 1:
             raise BadInput(f"{field} is {brief(given)}; expected one number.")
         given = float(array.item())
     if not -LARGEST <= given <= LARGEST:  # nor is NaN
         raise BadInput(f"{field} is {given}; expected a finite number.")
-    return given
+    return float(given)
 
 
 def parse_flag(field: str, given: object) -> bool:

@@ -16,6 +16,7 @@ log = logging.getLogger("innerloop")
 FULL = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN}
 """What the system says when it has room for no more."""
 
+KINDS = "observation", "action"
 OBSERVATIONS = "Discrete or Box; gymnasium.wrappers.FlattenObservation makes a Box of Dict, Tuple and MultiDiscrete"
 ACTIONS = "Discrete or a Box of floats; gymnasium.wrappers.TransformAction makes one of another space"
 
@@ -29,6 +30,7 @@ class Instances:
     def __init__(self, make: Callable[[], gymnasium.Env]) -> None:
         self._make = make
         self._open: dict[int, gymnasium.Env] = {}
+        self._own_spaces: dict[int, list[Any]] = {}
         self._spare: list[gymnasium.Env] = []
         self.name = "the environment"
         """How sentences call it."""
@@ -37,7 +39,7 @@ class Instances:
         self._closing = weakref.finalize(self, _close_all, self._open)
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_open": {}, "_spare": [], "_closing": None}
+        return self.__dict__ | {"_open": {}, "_own_spaces": {}, "_spare": [], "_closing": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__ |= state
@@ -66,6 +68,7 @@ class Instances:
     def discard(self, env: gymnasium.Env) -> None:
         """Close one that failed."""
         if self._open.pop(id(env.unwrapped), None) is not None:
+            self._own_spaces.pop(id(env.unwrapped), None)
             _close(env)
 
     def close(self) -> None:
@@ -80,15 +83,14 @@ class Instances:
         Raises:
             BadInput: naming the space.
         """
-        for what, mine, fits in (
-            ("observation", self.observation_space, same_structure),
-            ("action", self.action_space, lambda a, b: a == b),
-        ):
-            given: Any = getattr(env, f"{what}_space", None)
-            if given is not mine and not fits(given, mine):
-                raise BadInput(
-                    f"the {what} space of {self.name} is {brief(given)}; expected {mine}, as the first one has."
-                )
+        before = self._own_spaces[id(env.unwrapped)]
+        own = [getattr(env, f"{what}_space", None) for what in KINDS]
+        if own[0] is before[0] and own[1] is before[1]:  # to compare them takes much longer
+            return
+        if not same_structure(own[0], self.observation_space):
+            raise self._another("observation", own[0], self.observation_space)
+        if own[1] != self.action_space:
+            raise self._another("action", own[1], self.action_space)
 
     def _new(self, n: int) -> gymnasium.Env:
         try:
@@ -118,19 +120,22 @@ class Instances:
         return env
 
     def _check_new(self, env: gymnasium.Env) -> None:
-        first = self.observation_space is None
-        if first:
+        own = [ask(self.name, f"{what}_space", getattr, env, f"{what}_space", None) for what in KINDS]
+        if self.observation_space is None:
             spec = ask(self.name, "spec", lambda: env.spec)
             self.name = spec.id if spec is not None else type(env.unwrapped).__name__
-        for what, expected in (("observation", OBSERVATIONS), ("action", ACTIONS)):
-            space = ask(self.name, f"{what}_space", getattr, env, f"{what}_space", None)
-            if first:
+            for what, space, expected in zip(KINDS, own, (OBSERVATIONS, ACTIONS), strict=True):
                 check_space(f"the {what} space of {self.name}", space, expected)
-                setattr(self, f"{what}_space", space)
-            elif space != (mine := getattr(self, f"{what}_space")):
-                raise BadInput(
-                    f"the {what} space of {self.name} is {brief(space)}; expected {mine}, as the first one has."
-                )
+            self.observation_space, self.action_space = own
+        for what, space, first in zip(KINDS, own, (self.observation_space, self.action_space), strict=True):
+            if space != first:
+                raise self._another(what, space, first)
+        self._own_spaces[id(env.unwrapped)] = own
+
+    def _another(self, what: str, space: object, first: object) -> BadInput:
+        return BadInput(
+            f"the {what} space of {self.name} is {brief(space)}; expected {first}, as the first environment has."
+        )
 
 
 def running_statistics(env: gymnasium.Env) -> Iterator[str]:

@@ -1,6 +1,5 @@
 """The spaces that are supported, and the scale on which actions are drawn from a box."""
 
-import gymnasium
 import numpy as np
 from gymnasium import spaces
 
@@ -48,7 +47,7 @@ def scale_of(space: spaces.Box) -> tuple[np.ndarray, np.ndarray]:
     return centre, np.where(both & (high > low), high / 2 - low / 2, 1.0)
 
 
-def same_structure(space: gymnasium.Space, other: gymnasium.Space) -> bool:
+def same_structure(space: object, other: object) -> bool:
     """Members of both are arrays of one shape and dtype, or the same integers; the bounds of boxes may differ."""
     if isinstance(space, spaces.Box) and isinstance(other, spaces.Box):
         return space.shape == other.shape and space.dtype == other.dtype

@@ -97,7 +97,7 @@ def test_spaces_that_change_from_one_instance_to_the_next_are_refused(which: str
     each = iter([Given(), Given(), Given(**{which: space})])
     made, make = counting(lambda: next(each))
     some = family(make)
-    message = rf"^the {which.replace('_', ' ')} of Given is [^\n]*; expected [^\n]*, as the first one has\.$"
+    message = rf"^the {which.replace('_', ' ')} of Given is [^\n]*; expected [^\n]*, as the first environment has\.$"
     with pytest.raises(BadInput, match=message):
         played(some, n=3)
     del some
@@ -118,7 +118,9 @@ def test_spaces_that_change_from_one_instance_to_the_next_are_refused(which: str
 def test_a_task_may_change_the_bounds_of_observations_and_nothing_else(which: str, space: Any, refused: bool) -> None:
     some = family(set_task=lambda env, task: setattr(env, which, space))
     if refused:
-        with pytest.raises(BadInput, match=rf"^the {which.replace('_', ' ')} of Given is .*, as the first one has\.$"):
+        with pytest.raises(
+            BadInput, match=rf"^the {which.replace('_', ' ')} of Given is .*, as the first environment has\.$"
+        ):
             played(some)
     else:
         assert len(played(some)[1]) == 6
