@@ -25,7 +25,7 @@ from limits import (
 )
 from rich.console import Console
 from rich.table import Table
-from throughput import WORKS, multiply_adds, rollout
+from throughput import WORKS, first_iteration, multiply_adds
 
 from innerloop.distributed.config import configure
 from innerloop.learner.learner import Learner
@@ -53,17 +53,18 @@ def measure(row: dict[str, Any], runs: int) -> dict[str, Any]:
     options = {"memory": row["memory"], "precision": row["precision"]} if row["memory"] else {}
     config = configure(WORKS[row["work"]], **options)
     algorithm, threads, device = config.experiment.algorithm, row["threads"], row["device"]
-    batch = concatenate(rollout(config)[1])
+    actor, parts = first_iteration(config)
+    batch = concatenate([actor.collect(part) for part in parts])
     learner = Learner(algorithm, config.experiment.problem, seed=0, device=device, threads=threads)
     seconds = median_seconds(lambda: learner.update(batch, 0.0), runs)
     found = {"update_ms": 1e3 * seconds, "env_steps_per_s": batch.steps / seconds}
+    if device != "cpu":
+        found["peak_mb"] = torch.cuda.max_memory_allocated() / 2**20
     if isinstance(algorithm, RL2):
         epochs = algorithm.epochs
         operations = multiply_adds(config) * 3 * epochs / (1 + 3 * epochs)
         limit = matrix_flops(threads) if device == "cpu" else cuda_matrix_flops()
         found |= {"samples_per_s": epochs * batch.steps / seconds, "share": batch.steps / seconds * operations / limit}
-    if device != "cpu":
-        found["peak_mb"] = torch.cuda.max_memory_allocated() / 2**20
     return row | found
 
 

@@ -49,12 +49,17 @@ def multiply_adds(config: Config) -> int:
     return forward * (1 + 3 * config.experiment.algorithm.epochs)
 
 
-def rollout(config: Config) -> tuple[float, list[Trajectory]]:
-    """Steps a second of one actor in this process, and an iteration of trajectories."""
+def first_iteration(config: Config) -> tuple[Actor, list[Assignment]]:
+    """An actor in this process, with the first weights, and what it is to play."""
     actor = Actor(config.experiment, config.run.seed)
     learner = Learner(config.experiment.algorithm, config.experiment.problem, seed=0, device="cpu")
     actor.load(learner.weights(), 0)
-    parts: list[Assignment] = assignments(0, config.run.trials, config.run.parts)
+    return actor, assignments(0, config.run.trials, config.run.parts)
+
+
+def rollout(config: Config) -> tuple[float, list[Trajectory]]:
+    """Steps a second of one actor in this process, and an iteration of trajectories."""
+    actor, parts = first_iteration(config)
     trajectories = [actor.collect(part) for part in parts]
     return trajectories[0].steps / median_seconds(lambda: actor.collect(parts[0])), trajectories
 

@@ -246,13 +246,15 @@ def test_an_agent_acts_as_on_the_cpu(case: Case) -> None:
 def test_memory_on_the_device_does_not_grow_with_updates(case: Case) -> None:
     experiment = case.experiment()
     learner, batch, held = learner_on("cuda", experiment), batch_for(experiment), []
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
     for update in range(4):
         if isinstance(batch, Replay):
             batch.played = (update + 1) * 200
         learner.update(batch, 0.0)
         held.append(torch.cuda.memory_allocated())
     assert held[1:] == held[1:2] * 3
-    assert torch.cuda.max_memory_allocated() < 2**28
+    assert torch.cuda.max_memory_allocated() - before < 2**26
 
 
 @pytest.mark.parametrize("device", ["auto", "cuda", "cuda:0"])
