@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 
 from ..envs.seeding import streams
-from ..envs.trials import Trials
+from ..envs.trials import Trials, sample_tasks
 from ..learner.experiment import Experiment
 from ..learner.learner import Arrays, load_weights
 from ..learner.trajectory import Trajectory
@@ -36,7 +36,7 @@ class Actor:
         tasks: that the run trains on, drawn once; 0 for a new one in every trial.
         """
         torch.set_num_threads(1)
-        self._tasks = experiment.family.sample(streams(seed, "train").tasks, tasks, "train") if tasks else {}
+        self._tasks = sample_tasks(experiment.family, streams(seed, "train").tasks, tasks, "train") if tasks else {}
         self._experiment, self._seed = experiment, seed
         self._model = experiment.algorithm.build(experiment.problem).requires_grad_(False)
         self._agent = experiment.algorithm.inner_loop(self._model, experiment.problem)
@@ -57,13 +57,14 @@ class Actor:
 
         Raises:
             BadInput: the environment returned something that its spaces do not have.
+            EnvironmentRaised: its own code raised.
         """
         rng = streams(self._seed, "train", assignment.iteration, assignment.part)
         family = self._experiment.family
         if assignment.tasks:
             tasks = {name: array[list(assignment.tasks)] for name, array in self._tasks.items()}
         else:
-            tasks = family.sample(rng.tasks, assignment.trials, "train")
+            tasks = sample_tasks(family, rng.tasks, assignment.trials, "train")
         episodes = assignment.episodes or self._experiment.episodes
         trials = Trials(family, tasks, episodes, rng.env, self._agent.width)
         return play(self._agent, trials, rng.agent, self.version)

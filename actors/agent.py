@@ -9,19 +9,25 @@ first observation, and it goes on with what it has learned.
 """
 
 import dataclasses
-import json
-from typing import Any
+from collections.abc import Collection
+from pathlib import Path
+from typing import NamedTuple
 
-import fsspec
 import numpy as np
+from pydantic import TypeAdapter
+from typing_extensions import TypedDict
 
 from ..envs.api import Bools
-from ..envs.errors import BadInput, require
-from ..envs.trials import check_rows
+from ..envs.boundary import parse_rows
+from ..envs.errors import require
+from ..envs.registry import reading_saved
 from ..learner.api import InnerLoop
 from ..learner.checkpoint import Checkpoint, Checkpoints
 from ..learner.experiment import Experiment
+from ..learner.files import parse, read
 from ..learner.learner import load_weights, weights_of
+from ..learner.model import build
+from ..learner.places import Place, resolve_place
 
 
 class Agent:
@@ -35,23 +41,37 @@ class Agent:
         """Newer checkpoints that could not be used, and why."""
 
     @classmethod
-    def load(cls, run: str, *, greedy: bool = False, episodes: int = 0) -> "Agent":
+    def load(
+        cls,
+        run: str | Path,
+        *,
+        greedy: bool = False,
+        episodes: int = 0,
+        trust_plugins: bool | Collection[str] = False,
+    ) -> "Agent":
         """The agent of a run's newest whole checkpoint.
 
         Args:
             run: the run's directory, or the place (path or fsspec URL) of its checkpoints.
             greedy: take the most probable action instead of drawing one.
             episodes: of a trial, during which it adapts; 0 for as many as in training.
+            trust_plugins: whether plug-ins that the run names may be imported, which runs their code; or the names of
+                those that may.
 
         Raises:
-            BadInput: no checkpoint there, or none that is whole and fits its own configuration.
+            BadInput: no checkpoint there, or none that is whole and fits its own configuration; or it names a plug-in
+                that is not trusted.
         """
-        checkpoint = find_checkpoint(run)
-        experiment = Experiment.from_json(checkpoint.config)
-        # Built as it was trained: how far a memory reaches may depend on how long a trial was.
-        model = experiment.algorithm.build(experiment.problem).requires_grad_(False)
+        require(episodes >= 0, "episodes", episodes, "at least 0")
+        found = locate(run)
+        checkpoint = found.checkpoints().newest()
+        with reading_saved(found.directory, trust_plugins):
+            experiment = Experiment.from_json(checkpoint.config)
+            weights = weights_of(checkpoint.arrays)
+            # Built as it was trained: how far a memory reaches may depend on how long a trial was.
+            model = build(experiment.algorithm, experiment.problem, weights).requires_grad_(False)
         experiment = dataclasses.replace(experiment, episodes=episodes or experiment.episodes)
-        load_weights(model, weights_of(checkpoint.arrays))
+        load_weights(model, weights)
         agent = cls(experiment, experiment.algorithm.inner_loop(model, experiment.problem, greedy))
         agent.skipped = checkpoint.skipped
         return agent
@@ -94,31 +114,70 @@ class Agent:
         """
         require(self._rows > 0, "the number of trials", 0, "begin_trial(n) before act")
         n = self._rows
-        observation, reward, done = np.asarray(observation), np.asarray(reward, np.float32), np.asarray(done, np.bool_)
-        check_rows("the observation", observation, self.experiment.problem.observation_space, n)
+        # Copies, both ways: the caller may write over what it gives, and an environment change its action in place.
+        observation = parse_rows("the observation", observation, self.experiment.problem.observation_space, n)
+        reward, done = np.array(reward, np.float32), np.array(done, np.bool_)
         for field, array in (("reward", reward), ("done", done)):
             require(array.shape == (n,), f"the shape of {field}", array.shape, f"({n},), one per trial")
         require(bool(np.isfinite(reward).all()), "reward", reward.tolist(), "finite numbers")
-        return self._inner_loop.act(observation, reward, done)
+        return self._inner_loop.act(observation, reward, done).copy()
 
 
-def find_checkpoint(run: str) -> Checkpoint:
+class _Where(TypedDict, total=False):
+    """What a run's configuration says of its checkpoints."""
+
+    checkpoints: str
+
+
+class _Saved(TypedDict, total=False):
+    """A run's configuration, as far as it is needed to find its checkpoints."""
+
+    id: str
+    run: _Where
+
+
+_SAVED = TypeAdapter(_Saved)
+
+
+class Located(NamedTuple):
+    """Where the checkpoints of a run are."""
+
+    place: Place
+    run: str | None
+    """The id of the run; None where only the place is known."""
+    directory: Path | None
+    """Of the run, where it is a local one."""
+
+    def checkpoints(self) -> Checkpoints:
+        return Checkpoints(self.place, run=self.run)
+
+
+def locate(run: str | Path) -> Located:
+    """The checkpoints of a run, given its directory or their place: where its config.json says, else `run` itself.
+
+    Raises:
+        BadInput: it cannot be a place, or its config.json cannot be read.
+    """
+    given = resolve_place("run", run)
+    file = f"{given.root.rstrip('/')}/config.json"
+    try:
+        data = read(file, repr(f"{given.shown.rstrip('/')}/config.json"), "the configuration of a run", fs=given.fs)
+    except FileNotFoundError:
+        local = Path(given.root)
+        inside = local.parent if local.name == "checkpoints" else local
+        return Located(given, None, inside if given.local else None)
+    config = parse(_SAVED, data, repr(f"{given.shown.rstrip('/')}/config.json"), "the configuration of a run")
+    elsewhere = config.get("run", {}).get("checkpoints", "")
+    place = resolve_place("checkpoints", elsewhere or f"{given.url.rstrip('/')}/checkpoints")
+    if not elsewhere:
+        place = place._replace(shown=f"{given.shown.rstrip('/')}/checkpoints")
+    return Located(place, config.get("id", ""), Path(given.root) if given.local else None)
+
+
+def find_checkpoint(run: str | Path) -> Checkpoint:
     """The newest whole checkpoint of a run, given its directory or the place of its checkpoints.
 
     Raises:
         BadInput: there is none.
     """
-    return Checkpoints(checkpoint_place(run)).newest()
-
-
-def checkpoint_place(run: str) -> str:
-    """Where a run's checkpoints are: what its config.json says, else `run` itself."""
-    file = f"{run.rstrip('/')}/config.json"
-    try:
-        fs, path = fsspec.core.url_to_fs(file)
-        config: dict[str, Any] = json.loads(fs.cat_file(path))
-        return config.get("run", {}).get("checkpoints") or f"{run.rstrip('/')}/checkpoints"
-    except FileNotFoundError:
-        return run
-    except (ValueError, ImportError, AttributeError, OSError) as error:
-        raise BadInput(f"{file!r} cannot be read ({error}); expected the configuration of a run.") from error
+    return locate(run).checkpoints().newest()

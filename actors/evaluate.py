@@ -1,6 +1,9 @@
 """Evaluation on held-out tasks: the adaptation curve, with bootstrap intervals over tasks."""
 
+import contextlib
 import csv
+import os
+import stat
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,15 +12,16 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from ..envs.api import TaskFamily, Tasks
+from ..envs.boundary import name_of, parse_count
 from ..envs.errors import BadInput, require
 from ..envs.seeding import Streams, streams
-from ..envs.trials import Trials
+from ..envs.trials import Trials, sample_tasks
 from ..learner.api import InnerLoop
 from .baselines.regret import best_return
 from .rollout import play
 
 CHUNK = 2_000
-"""Rows played side by side: large enough to be fast, small enough for any family's memory."""
+"""Tasks drawn at a time, and rows played side by side where a family does not say that it is good for fewer."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,7 @@ def play_tasks(agent: InnerLoop, family: TaskFamily, episodes: int, *, tasks: in
 
     Raises:
         BadInput: fewer than 2 tasks, or the environment returned something that its spaces do not have.
+        EnvironmentRaised: its own code raised.
     """
     return np.concatenate([returns for _, returns in _played(agent, family, episodes, tasks=tasks, seed=seed)])
 
@@ -57,7 +62,7 @@ def _played(
 ) -> Iterator[tuple[Tasks, np.ndarray]]:
     """What `play_tasks` plays, with the returns, part by part."""
     require(tasks >= 2, "tasks", tasks, "at least 2, for an interval")
-    together = max(1, CHUNK // agent.width)
+    together = max(1, rows_of(family) // agent.width)
     for rng, drawn in held_out(family, tasks=tasks, seed=seed):
         for start in range(0, len(next(iter(drawn.values()))), together):
             some = {name: array[start : start + together] for name, array in drawn.items()}
@@ -67,37 +72,86 @@ def _played(
             yield some, trajectory.episode_returns(episodes).reshape(-1, agent.width, episodes).mean(1)
 
 
+def rows_of(family: TaskFamily) -> int:
+    """Rows that are played side by side: as many as the family says it is good for, CHUNK at most.
+
+    Raises:
+        BadInput: it says something else than a number of rows.
+    """
+    return min(parse_count(f"the rows of {name_of(family)}", getattr(family, "rows", CHUNK)), CHUNK)
+
+
 def held_out(family: TaskFamily, *, tasks: int, seed: int) -> Iterator[tuple[Streams, Tasks]]:
     """The tasks that `play_tasks` plays, up to CHUNK at a time, and the randomness that goes with them."""
     for part, start in enumerate(range(0, tasks, CHUNK)):
         rng = streams(seed, "test", part)
-        yield rng, family.sample(rng.tasks, min(CHUNK, tasks - start), "test")
+        yield rng, sample_tasks(family, rng.tasks, min(CHUNK, tasks - start), "test")
 
 
-def write_returns(file: Path, tasks: Tasks, returns: np.ndarray) -> None:
-    """A line for every task: its parameters, and the return of each episode.
+class ReturnsFile:
+    """Comma-separated values, a line for every task: its parameters, and the return of each episode.
 
-    Args:
-        file: comma-separated values; columns such as goal.0, goal.1, episode.1, episode.2.
-        tasks: as the family drew them.
-        returns: [tasks, episodes].
-
-    Raises:
-        BadInput: the file cannot be written.
+    Columns are such as goal.0, goal.1, episode.1, episode.2. The file is there when all has been written, and what was
+    there before is until then.
     """
-    columns: dict[str, np.ndarray] = {}
-    for name, array in (*tasks.items(), ("episode", returns)):
-        flat = array.reshape(len(array), -1)
-        start = 1 if name == "episode" else 0
-        names = [name] if array.ndim == 1 else [f"{name}.{index + start}" for index in range(flat.shape[1])]
-        columns |= dict(zip(names, flat.T, strict=True))
-    try:
-        with file.open("w", newline="") as out:
-            writer = csv.writer(out)
-            writer.writerow(columns)
-            writer.writerows(zip(*columns.values(), strict=True))
-    except OSError as error:
-        raise BadInput(f"csv is {str(file)!r}; expected a file that can be written ({error}).") from error
+
+    def __init__(self, file: Path) -> None:
+        """Raises:
+        BadInput: the file cannot be written.
+        """
+        self._file = file
+        with self._refusing():
+            whole = Path(os.path.realpath(file))
+            try:
+                is_file = stat.S_ISREG(whole.stat().st_mode)
+            except FileNotFoundError:
+                is_file = True
+            # A file is written beside its place first, something like /dev/stdout as it is.
+            self._place = whole if is_file else None
+            self._partial = whole if self._place is None else whole.with_name(f".{whole.name}.{os.getpid()}.partial")
+            self._out = self._partial.open("w", newline="", encoding="utf-8")
+        self._writer = csv.writer(self._out)
+        self._begun = False
+
+    def write(self, tasks: Tasks, returns: np.ndarray) -> None:
+        """Some more lines.
+
+        Args:
+            tasks: as the family drew them.
+            returns: [tasks, episodes].
+        """
+        names: list[str] = []
+        columns: list[np.ndarray] = []
+        for name, array in (*tasks.items(), ("episode", returns)):
+            flat = array.reshape(len(array), -1)
+            start = 1 if name == "episode" else 0
+            names += [name] if array.ndim == 1 else [f"{name}.{index + start}" for index in range(flat.shape[1])]
+            columns += [*flat.T]
+        with self._refusing():
+            if not self._begun:
+                self._writer.writerow(names)
+                self._begun = True
+            self._writer.writerows(zip(*columns, strict=True))
+
+    def __enter__(self) -> "ReturnsFile":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        with self._refusing():
+            try:
+                self._out.close()
+                if kind is None and self._place is not None:
+                    self._partial.replace(self._place)
+            finally:
+                if self._place is not None:
+                    self._partial.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _refusing(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, ValueError) as error:  # ValueError: what no file's name, or no text, can have in it
+            raise BadInput(f"csv is {str(self._file)!r}; expected a file that can be written ({error}).") from error
 
 
 def intervals(samples: np.ndarray, resamples: int = 1_000) -> list[Interval]:
@@ -109,9 +163,8 @@ def intervals(samples: np.ndarray, resamples: int = 1_000) -> list[Interval]:
     """
     n = len(samples)
     rng = np.random.default_rng(0)
-    # Resampling n tasks with replacement is weighting each by how often it was drawn: one matrix product.
-    counts = np.stack([np.bincount(rng.integers(n, size=n), minlength=n) for _ in range(resamples)])
-    means = counts.astype(np.float64) @ samples / n
+    # Resampling n tasks with replacement is weighting each by how often it was drawn.
+    means = np.stack([np.bincount(rng.integers(n, size=n), minlength=n) @ samples for _ in range(resamples)]) / n
     low, high = np.percentile(means, [2.5, 97.5], axis=0)
     return [Interval(*map(float, column)) for column in zip(samples.mean(0), low, high, strict=True)]
 
@@ -126,16 +179,26 @@ def evaluate(
         same of what the trial's return falls short of that of the best policy for each task, where that is known, else
         None; `tasks`.
     """
-    parts = [*_played(agent, family, episodes, tasks=tasks, seed=seed)]
-    returns = np.concatenate([each for _, each in parts])
-    if file is not None:
-        write_returns(file, {name: np.concatenate([t[name] for t, _ in parts]) for name in parts[0][0]}, returns)
-    best = [found for part, _ in parts if (found := best_return(family, part)) is not None]
-    regret = [episodes * np.concatenate(best) - returns.sum(1)] if best else []
-    whole, *each = (asdict(i) for i in intervals(np.column_stack([returns.sum(1), returns, *regret])))
+    try:  # the trial's return, each episode's, the regret
+        samples = np.empty((max(tasks, 0), episodes + 2))
+    except (MemoryError, ValueError) as error:
+        raise BadInput(f"tasks is {tasks}; expected fewer, whose returns fit into memory.") from error
+    done, known = 0, False
+    with contextlib.nullcontext() if file is None else ReturnsFile(file) as out:
+        for some, returns in _played(agent, family, episodes, tasks=tasks, seed=seed):
+            part = samples[done : done + len(returns)]
+            part[:, 0], part[:, 1:-1] = returns.sum(1), returns
+            best = best_return(family, some)
+            known = best is not None
+            if best is not None:
+                part[:, -1] = episodes * best - part[:, 0]
+            if out is not None:
+                out.write(some, returns)
+            done += len(returns)
+    whole, *each = (asdict(i) for i in intervals(samples if known else samples[:, :-1]))
     return {
         "return": whole,
         "by_episode": each[:episodes],
-        "regret": each[episodes] if regret else None,
+        "regret": each[episodes] if known else None,
         "tasks": tasks,
     }

@@ -1,32 +1,33 @@
 """The command `innerloop`: train, submit, status, evaluate, plot, reproduce, list."""
 
-import argparse
-import contextlib
-import dataclasses
-import io
 import json
 import os
+import shlex
 import sys
+import tempfile
+import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import NoReturn
 
 import tyro
 from rich.console import Console
 
 from ..actors.agent import Agent
 from ..envs import FAMILIES
-from ..envs.errors import BadInput, require
+from ..envs.errors import BadInput, raised_by, require
 from ..learner import ALGORITHMS
 from ..learner.checkpoint import write_whole
-from ..learner.experiment import options_of
+from ..learner.experiment import check_range
 from ..learner.learner import Diverged
 from ..learner.memory import MEMORIES
+from ..learner.places import hide_password, resolve_path
 from .access import without_passwords
-from .config import PRESETS, Config, Run, configure, option_fields, resolve_preset
-from .directory import saved_config
+from .config import MOST, PRESETS, Config
 from .display import Display
+from .locking import LockLost
+from .options import parse, read_training, refuse_odd
 from .pool import ActorsDied
 from .published import TABLES
 from .report import evaluation, table
@@ -55,7 +56,11 @@ To begin:  innerloop train --preset first
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; exits with 0, with 2 for input that cannot be used, with 130 when interrupted."""
+    """Run the command line.
+
+    Exits with 0; with 2 for input that cannot be used; with 130 when interrupted; with 1 for whatever else ended it. It
+    never ends in a traceback: what nobody expected becomes a sentence, with the file that has the rest.
+    """
     given = sys.argv[1:] if arguments is None else arguments
     if not given or given[0] in ("-h", "--help"):
         print(USAGE, end="")
@@ -64,159 +69,83 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         if command not in COMMANDS:
             raise BadInput(f"command is {command!r}; expected one of {', '.join(COMMANDS)}.")
+        refuse_odd(rest)
         COMMANDS[command](rest)
     except BadInput as error:
-        _refuse(str(error))
-    except (Diverged, ActorsDied, Unsaved) as error:
-        print(f"innerloop: {error}", file=sys.stderr)
-        sys.exit(1)
+        _end(str(error), 2, given)
+    except Interrupted as stopped:
+        _end(f"{stopped}.", 130, given)
+    except KeyboardInterrupt:
+        _end("interrupted.", 130, given)
+    except (Diverged, ActorsDied, Unsaved, LockLost) as error:
+        _end(str(error), 1, given)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         if error.errno not in FULL:
-            raise
-        print(f"innerloop: {error}; expected room on the disk.", file=sys.stderr)
-        sys.exit(1)
+            _unexpected(error, given)
+        _end(f"{error}; expected room on the disk.", 1, given)
+    except Exception as error:
+        _unexpected(error, given)
 
 
-def _refuse(sentence: str) -> NoReturn:
-    print(f"innerloop: {sentence}", file=sys.stderr)
-    sys.exit(2)
+def _end(sentence: str, status: int, words: list[str]) -> NoReturn:
+    print(f"innerloop: {without_passwords(hide_password(sentence), words)}", file=sys.stderr)
+    sys.exit(status)
 
 
-def read_training(rest: list[str]) -> tuple[Any, Config]:
-    """The options of `innerloop train`, and the configuration that they make.
-
-    Raises:
-        BadInput: an option or a value that cannot be used.
-    """
-    # The names decide which options there are, so they are read first.
-    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    for name in ("--preset", "--family", "--algorithm", "--resume"):
-        first.add_argument(name)
+def _unexpected(error: Exception, words: list[str]) -> NoReturn:
+    """Whatever nobody expected: a sentence, and the traceback in a file."""
+    text = "".join(traceback.format_exception(error))
+    sentence = f"{raised_by(error)}. This is unexpected"
     try:
-        names, _ = first.parse_known_args(rest)
-    except argparse.ArgumentError as error:
-        raise BadInput(f"{error.argument_name} has no value; expected one.") from error
-    if names.resume:
-        for name in ("preset", "family", "algorithm"):
-            require(
-                getattr(names, name) is None, name, getattr(names, name), "nothing beside --resume: the run has its own"
-            )
-        base = saved_config(names.resume)
-    else:
-        chosen = {key: value for key in ("family", "algorithm") if (value := getattr(names, key))}
-        options = dict(resolve_preset(names.preset).options) if names.preset else {}
-        kinds = option_fields(
-            chosen.get("family", options.get("family", "bernoulli-bandit")),
-            chosen.get("algorithm", options.get("algorithm", "rl2")),
-        )
-        # A preset's options of another family or algorithm than the one chosen do not apply.
-        applicable = {"family", "algorithm", "episodes"}.union(*kinds.values())
-        base = configure(**{k: v for k, v in options.items() if k in applicable} | chosen)
-    options = parse(train_options(base), rest, "innerloop train")
-    config = Config(
-        experiment=dataclasses.replace(
-            base.experiment,
-            family=getattr(options, "family_options", base.experiment.family),
-            algorithm=getattr(options, "algorithm_options", base.experiment.algorithm),
-            episodes=options.episodes,
-        ),
-        run=options.run,
-    )
-    return options, config
+        with tempfile.NamedTemporaryFile("w", prefix="innerloop-", suffix=".log", delete=False) as file:
+            file.write(without_passwords(hide_password(text), words))
+        sentence += f"; the whole traceback is in {file.name}"
+    except OSError:
+        sentence += ", and there is no room for its traceback"
+    _end(f"{sentence}.", 1, words)
 
 
 def _train(rest: list[str]) -> None:
     options, config = read_training(rest)
-    out = Path(
-        options.resume or options.out or f"runs/{options.preset or config.experiment.family_name.replace(':', '.')}"
-    )
+    named = options.preset or config.experiment.family_name.replace(":", ".")
+    out = Path(options.resume or options.out or f"runs/{named}")
+    # From here on the plug-ins are those that were named, or trusted, above.
+    trusted = [config.experiment.family_name, config.experiment.algorithm_name]
+    trusted = options.trust_plugins or not options.resume or trusted
     with Display(config.run) as display:
         try:
             if options.resume:
-                resume(out, config, watch=display)
+                resume(out, config, watch=display, trust_plugins=trusted)
             else:
                 train(config, out, overwrite=options.overwrite, watch=display)
         except Interrupted as stopped:
-            print(f"\ninnerloop: {stopped}; go on with: innerloop train --resume {out}", file=sys.stderr)
-            sys.exit(130)
+            raise Interrupted(
+                stopped.version, f"; go on with: innerloop train --resume {shlex.quote(str(out))}"
+            ) from None
+    try:
+        _report(out, config, trusted)
+    except KeyboardInterrupt:
+        run = shlex.quote(str(out))
+        raise Interrupted(
+            config.run.iterations, f", in its evaluation; the agent is saved: innerloop evaluate {run}"
+        ) from None
+
+
+def _report(out: Path, config: Config, trusted: bool | list[str]) -> None:
+    """What follows training: evaluation, table and plots."""
+    directory = resolve_path("out", out)
     if config.run.evaluation_tasks:
-        agent = Agent.load(str(out), episodes=config.run.evaluation_episodes)
+        agent = Agent.load(out, episodes=config.run.evaluation_episodes, trust_plugins=trusted)
         result = evaluation(agent, tasks=config.run.evaluation_tasks, seed=config.run.seed)
-        write_whole(str(out / "evaluation.json"), json.dumps(result, indent=1).encode())
+        write_whole(directory / "evaluation.json", json.dumps(result, indent=1).encode())
         Console().print(table(result, out.name))
     from .plot import plot  # not above: matplotlib takes a second
 
-    for file in plot([out], out):
+    for file in plot([directory], directory):
         print(f"plot: {file}")
     print(f"agent: innerloop.actors.agent.Agent.load({str(out)!r})")
-
-
-def train_options(base: Config) -> type:
-    """The dataclass whose fields are the options of `train` for this family and algorithm, with their defaults.
-
-    Run, family and algorithm each bring their own fields; the flags carry no prefix, because `option_fields` has
-    made sure that no two are the same.
-    """
-    experiment = base.experiment
-    option_fields(experiment.family_name, experiment.algorithm_name)
-    fields: list[tuple[str, Any, Any]] = [
-        ("preset", _described(str, f"Start from a named set of options: {', '.join(PRESETS)}."), ""),
-        (
-            "family",
-            _described(str, f"What is learned: {', '.join(FAMILIES)}, or package.module:attribute."),
-            experiment.family_name,
-        ),
-        (
-            "algorithm",
-            _described(str, f"How it is learned: {', '.join(ALGORITHMS)}, or package.module:attribute."),
-            experiment.algorithm_name,
-        ),
-        ("episodes", _described(int, "Episodes in a trial, each of the same task."), experiment.episodes),
-        ("out", _described(str, "Directory of the run; by default runs/PRESET or runs/FAMILY."), ""),
-        ("overwrite", _described(bool, "Delete an earlier run in that directory."), False),
-        ("resume", _described(str, "Go on with the run in this directory, with its own options."), ""),
-        ("run", Annotated[Run, tyro.conf.arg(name="")], base.run),
-    ]
-    for name, thing in (("family_options", experiment.family), ("algorithm_options", experiment.algorithm)):
-        if options_of(thing):
-            fields.append((name, Annotated[type(thing), tyro.conf.arg(name="")], thing))
-    return dataclasses.make_dataclass(
-        "Train", [(n, kind, field(default=default)) for n, kind, default in fields], frozen=True, kw_only=True
-    )
-
-
-def _described(kind: type, text: str) -> Any:
-    return Annotated[kind, tyro.conf.arg(help=text)]
-
-
-def parse(options: Callable[..., Any], rest: list[str], name: str) -> Any:
-    """Read typed options; what cannot be used becomes one sentence.
-
-    Raises:
-        BadInput: an option that is not known, or a value that its type or range does not allow.
-    """
-    said = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(said):
-            return tyro.cli(options, args=rest, prog=name, config=(tyro.conf.FlagCreatePairsOff,))
-    except SystemExit as stop:
-        if not stop.code:
-            raise
-        fault = without_passwords(first_sentence(said.getvalue()), rest).rstrip(".")
-        raise BadInput(f"{fault}; expected what {name} --help lists.") from None
-
-
-def first_sentence(box: str) -> str:
-    """What a box of tyro's says before its first rule, on one line."""
-    lines = []
-    for line in (line.strip().strip("│").strip() for line in box.splitlines()):
-        if line and set(line) == {"─"}:
-            break
-        if not line.startswith(("╭", "╰")):
-            lines.append(line)
-    return " ".join(lines) or box
 
 
 def _submit(rest: list[str]) -> None:
@@ -254,18 +183,37 @@ class Evaluate:
     """Print one JSON object instead of a table."""
     csv: str = ""
     """A file for the returns on every single task, with the task's parameters."""
+    family: str = ""
+    """The run's family again, where it is a plug-in: only then is it imported, which runs its code."""
+    algorithm: str = ""
+    """The run's algorithm again, where it is a plug-in."""
+    trust_plugins: bool = False
+    """Import whatever plug-ins the run names."""
 
     def __post_init__(self) -> None:
-        require(self.tasks >= 2, "tasks", self.tasks, "at least 2")
+        require(2 <= self.tasks <= MOST["tasks"], "tasks", self.tasks, f"at least 2, at most {MOST['tasks']:,}")
+        for name in ("tasks", "seed", "episodes"):
+            check_range(name, getattr(self, name))
         for name in ("seed", "episodes"):
             require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
 
 
 def _evaluate(rest: list[str]) -> None:
     options = parse(Evaluate, rest, "innerloop evaluate")
-    file = Path(options.csv) if options.csv else None
-    require(file is None or file.parent.is_dir(), "csv", options.csv, "a file in a directory that is there")
-    agent = Agent.load(options.run, greedy=options.greedy, episodes=options.episodes)
+    file = resolve_path("csv", options.csv) if options.csv else None
+    require(
+        file is None or (file.parent.is_dir() and not file.is_dir()),
+        "csv",
+        options.csv,
+        "a file in a directory that is there",
+    )
+    named = [name for name in (options.family, options.algorithm) if name]
+    agent = Agent.load(
+        options.run, greedy=options.greedy, episodes=options.episodes, trust_plugins=options.trust_plugins or named
+    )
+    own = agent.experiment.family_name, agent.experiment.algorithm_name
+    for kind, given, name in zip(("family", "algorithm"), (options.family, options.algorithm), own, strict=True):
+        require(given in ("", name), kind, given, f"{name!r}, as the run has it")
     for reason in agent.skipped:
         print(f"warning: {reason} The checkpoint before it is used.", file=sys.stderr)
     result = evaluation(agent, tasks=options.tasks, seed=options.seed, file=file)
@@ -309,7 +257,8 @@ def _plot(rest: list[str]) -> None:
 
     options = parse(Plot, rest, "innerloop plot")
     require(len(options.runs) > 0, "runs", [], "at least one directory of a run")
-    for file in plot([Path(run) for run in options.runs], Path(options.out or options.runs[0])):
+    runs = [resolve_path("runs", run) for run in options.runs]
+    for file in plot(runs, resolve_path("out", options.out) if options.out else runs[0]):
         print(file)
 
 
@@ -317,9 +266,9 @@ def _reproduce(rest: list[str]) -> None:
     options = parse(Reproduce, rest, "innerloop reproduce")
     try:
         sys.exit(reproduce(options))
-    except (Interrupted, KeyboardInterrupt):
-        print("\ninnerloop: stopped, and what was trained is saved; the same command goes on", file=sys.stderr)
-        sys.exit(130)
+    except (Interrupted, KeyboardInterrupt) as stopped:
+        version = stopped.version if isinstance(stopped, Interrupted) else 0
+        raise Interrupted(version, ", and what was trained is saved; the same command goes on") from None
 
 
 @dataclass(frozen=True)

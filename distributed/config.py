@@ -1,7 +1,8 @@
 """Everything that decides a run: what is learned (`Experiment`), how it is carried out (`Run`), and named presets."""
 
 import dataclasses
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -9,7 +10,7 @@ from ..envs import FAMILIES
 from ..envs.errors import BadInput, require
 from ..envs.registry import resolve
 from ..learner import ALGORITHMS
-from ..learner.experiment import Experiment, check_type, construct, is_configurable, unknown_option
+from ..learner.experiment import LONGEST_TRIAL, Experiment, check_type, construct, is_configurable, unknown_option
 from .store.connection import split_secret
 
 
@@ -82,6 +83,8 @@ class Run:
     def __post_init__(self) -> None:
         for field in ("iterations", "trials", "parts", "checkpoint_every", "keep", "replay_mb", "replay_shards"):
             require(getattr(self, field) >= 1, field, getattr(self, field), "at least 1")
+        for field, most in MOST.items():
+            require(getattr(self, field) <= most, field, getattr(self, field), f"at most {most:,}")
         require(0 <= self.minutes < float("inf"), "minutes", self.minutes, "a finite number of at least 0")
         counts = "episodes_start tasks seed max_staleness actors max_restarts learner_threads evaluation_episodes"
         for field in counts.split():
@@ -90,6 +93,8 @@ class Run:
             require(0 < getattr(self, field) < float("inf"), field, getattr(self, field), "a finite number above 0")
         if self.store != "ray":
             split_secret(self.store)
+        expected = "local, auto, or the host:port (ray://host:port) of a running Ray cluster"
+        require(self.address in ("local", "auto") or is_address(self.address), "address", self.address, expected)
         require(self.parts <= self.trials, "parts", self.parts, f"at most as many as trials, {self.trials}")
         orders = ("balanced", "prioritised")
         require(self.task_order in orders, "task_order", self.task_order, "balanced or prioritised")
@@ -110,6 +115,19 @@ class Run:
         return min(1.0, max(iteration / self.iterations, spent))
 
 
+def is_address(text: str) -> bool:
+    """Whether a text is host:port, with or without ray:// before it."""
+    found = re.fullmatch(r"(?:ray://)?[^\s:/@]+:(\d{1,5})|(?:ray://)?\[[0-9a-fA-F:.]+\]:(\d{1,5})", text)
+    return found is not None and 1 <= int(found[1] or found[2]) < 2**16
+
+
+MOST = {
+    "parts": 10**5, "replay_shards": 10**4, "max_staleness": 10**4, "learner_threads": 4_096, "tasks": 10**8,
+    "evaluation_tasks": 10**8, "replay_mb": 10**9, "patience": 1e8, "actor_cpus": 1e5,
+}  # fmt: skip
+"""The largest values of some options of a `Run`: beyond them is a slip of the hand."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Config:
     """A whole run; saved as config.json, and with every checkpoint."""
@@ -120,6 +138,9 @@ class Config:
     def __post_init__(self) -> None:
         start, end = self.run.episodes_start, self.experiment.episodes
         require(start <= end, "episodes_start", start, f"at most as many as episodes, {end}")
+        steps = self.run.evaluation_episodes * self.experiment.family.horizon
+        expected = f"trials of at most {LONGEST_TRIAL:,} steps"
+        require(steps <= LONGEST_TRIAL, "evaluation_episodes", self.run.evaluation_episodes, expected)
 
     def episodes(self, iteration: int, seconds: float) -> int:
         """Of a trial, after so many meta-updates and so many seconds of training; see `Run.episodes_start`."""
@@ -242,7 +263,7 @@ def configure(preset: str | None = None, **options: Any) -> Config:
     Raises:
         BadInput: a name, an option or a value that cannot be used.
     """
-    merged = dict(resolve_preset(preset).options if preset else {}) | options
+    merged = merge(preset, options)
     names = merged.pop("family", "bernoulli-bandit"), merged.pop("algorithm", "rl2")
     episodes = merged.pop("episodes", 10)
     check_type("episodes", episodes, 10)
@@ -254,7 +275,7 @@ def configure(preset: str | None = None, **options: Any) -> Config:
             known = sorted({"family", "algorithm", "episodes"}.union(*kinds.values()))
             raise unknown_option(option, known, f"family {names[0]!r} with algorithm {names[1]!r}")
         shares[owner][option] = value
-    return Config(
+    config = Config(
         experiment=Experiment(
             family_name=names[0],
             family=construct("family", names[0], FAMILIES, shares["family"]),
@@ -264,6 +285,55 @@ def configure(preset: str | None = None, **options: Any) -> Config:
         ),
         run=construct("run", "run", {"run": Run}, shares["run"]),
     )
+    refuse_inapplicable(config, options)
+    return config
+
+
+def merge(preset: str | None, options: Mapping[str, Any]) -> dict[str, Any]:
+    """A preset's options with others in their stead.
+
+    Raises:
+        BadInput: no such preset, or it has options that the chosen family and algorithm do not.
+    """
+    if not preset:
+        return dict(options)
+    base = resolve_preset(preset).options
+    merged = base | dict(options)
+    names = merged.get("family", "bernoulli-bandit"), merged.get("algorithm", "rl2")
+    known = {"family", "algorithm", "episodes"}.union(*option_fields(*names).values())
+    unfit = [option for option in base if option not in known]
+    if unfit:
+        raise BadInput(
+            f"preset is {preset!r}, whose options {', '.join(unfit)} do not apply to family {names[0]!r} with "
+            f"algorithm {names[1]!r}; expected a family and an algorithm that have them, or no preset."
+        )
+    return merged
+
+
+def refuse_inapplicable(config: Config, given: Iterable[str]) -> None:
+    """Refuse options that would have no effect.
+
+    Args:
+        config: of the run.
+        given: names of the options that somebody chose, as opposed to defaults.
+
+    Raises:
+        BadInput: naming the option, and when it applies.
+    """
+    run, replays = config.run, not config.experiment.algorithm.on_policy
+    applies = {
+        "replay_mb": (replays, "with an algorithm that learns from replay"),
+        "replay_shards": (replays and run.store == "ray", "with replay in Ray's store"),
+        "max_staleness": (run.mode == "overlapped", "when overlapped"),
+        "task_order": (replays or run.tasks > 0, "with fixed training tasks (tasks)"),
+        "dashboard": (run.address == "local", "with address local"),
+        "evaluation_episodes": (run.evaluation_tasks > 0, "with evaluation_tasks"),
+        "learner_threads": (not run.device.startswith("cuda"), "on a CPU"),
+    }
+    for option in given:
+        fits, when = applies.get(option, (True, ""))
+        if not fits:
+            raise BadInput(f"{option} is {getattr(run, option)!r}; expected it only {when}: it has no effect here.")
 
 
 def resolve_preset(name: str) -> Preset:

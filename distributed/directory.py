@@ -1,33 +1,49 @@
-"""A run's directory."""
+"""A run's directory: what is in it, whose it is, and what of it is ours to delete."""
 
+import contextlib
 import hashlib
-import json
 import re
-import shutil
 import socket
-from contextlib import suppress
+from collections.abc import Collection
 from pathlib import Path
 
 from ..envs.errors import BadInput
+from ..envs.registry import reading_saved
+from ..learner.places import resolve_path
 from .config import Config
+from .saved import SavedConfig, read_config
 
-WRITTEN = ("config.json", "metrics.jsonl", "evaluation.json", "tensorboard")
+CONFIG = "config.json"
+WRITTEN = (CONFIG, "metrics.jsonl", "evaluation.json", "tensorboard")
 """What a run writes into its directory, beside checkpoints and plots."""
+_EVENTS = "events.out.tfevents.*"
 
 
-def saved_config(out: str | Path) -> Config:
-    """The configuration of a run's directory.
+def saved_json(out: str | Path) -> SavedConfig:
+    """The configuration of a run's directory; nothing that it names is imported.
 
     Raises:
         BadInput: there is none, or it cannot be used.
     """
-    file = Path(out) / "config.json"
-    try:
-        return Config.from_json(json.loads(file.read_text()))
-    except (OSError, ValueError) as error:
-        if isinstance(error, BadInput):
-            raise
-        raise BadInput(f"{str(file)!r} cannot be read ({error}); expected the directory of a run.") from error
+    found = read_config(resolve_path("run", out))
+    if found is None:
+        raise BadInput(f"{f'{out}/{CONFIG}'!r} is not there; expected the directory of a run.")
+    return found
+
+
+def saved_config(out: str | Path, trust_plugins: bool | Collection[str] = False) -> Config:
+    """The configuration of a run's directory.
+
+    Args:
+        out: the directory.
+        trust_plugins: see `Agent.load`.
+
+    Raises:
+        BadInput: there is none, or it cannot be used.
+    """
+    saved = saved_json(out)
+    with reading_saved(resolve_path("run", out), trust_plugins):
+        return Config.from_json(saved)
 
 
 def name_of(out: Path) -> str:
@@ -37,10 +53,40 @@ def name_of(out: Path) -> str:
     return f"{readable}-{hashlib.sha256(place.encode()).hexdigest()[:8]}"
 
 
+def refuse_foreign(out: Path, shown: str, *, overwrite: bool) -> None:
+    """Look whether a new run may begin in a directory.
+
+    Raises:
+        BadInput: it holds a run, and that is not to be overwritten; or files of a run's names that no run wrote.
+    """
+    if not any((out / name).exists() for name in (*WRITTEN, "checkpoints")):
+        return
+    if not overwrite:
+        raise BadInput(
+            f"out is {shown!r}, which holds a run; expected a new directory, --overwrite, or --resume {shown}."
+        )
+    if not is_run(out) and any((out / name).exists() for name in WRITTEN):
+        raise BadInput(
+            f"out is {shown!r}, whose files are not those of a run, or damaged; expected a new directory: "
+            "--overwrite deletes runs alone."
+        )
+
+
+def is_run(out: Path) -> bool:
+    """Whether the configuration in a directory is a run's."""
+    try:
+        return bool(saved_json(out))
+    except BadInput:
+        return False
+
+
 def remove(out: Path) -> None:
-    """What a run has written into its directory, but for checkpoints; and the directory, if nothing else is there."""
-    for name in WRITTEN:
-        with suppress(OSError):  # most often: it is not there
-            shutil.rmtree(out / name) if (out / name).is_dir() else (out / name).unlink()
-    with suppress(OSError):
+    """What a run has written into its directory, but for checkpoints; and the directory, if nothing else is there.
+
+    The configuration goes last: with it, what a process that was killed here has left can be recognised.
+    """
+    for file in (*(out / "tensorboard").glob(_EVENTS), *(out / name for name in reversed(WRITTEN))):
+        with contextlib.suppress(OSError):  # most often: it is not there
+            file.rmdir() if file.is_dir() else file.unlink()
+    with contextlib.suppress(OSError):
         out.rmdir()

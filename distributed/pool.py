@@ -9,14 +9,13 @@ import contextlib
 import itertools
 import logging
 import queue
-import re
 import time
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
 import ray
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from .. import __version__
 from ..actors.actor import Assignment
@@ -24,7 +23,7 @@ from ..envs.errors import BadInput
 from ..learner.experiment import Experiment
 from .broadcast import Broadcast
 from .nodes import Nodes
-from .remote import Remote, environment
+from .remote import Failed, Remote, environment
 from .store import Summary, Writer
 
 IN_FLIGHT = 2
@@ -35,8 +34,8 @@ START = 120.0
 """Seconds that an actor may take to come up, at least: its node may have something to install."""
 QUIET = 30.0
 """Seconds without any actor before it is said that the run waits for nodes."""
-COLOUR = re.compile(r"\x1b\[\d+m")
-"""What Ray puts around the first words of a traceback, for a terminal."""
+SILENT = "connection error code 2. End of file"
+"""What Ray says of a process that ended without a word."""
 
 
 class ActorsDied(RuntimeError):
@@ -62,7 +61,7 @@ class Member:
     play: Any
     """Its method `collect`."""
     since: float
-    """When it was started, last answered, or was asked with nothing else to do; of the monotonic clock."""
+    """When it was started, last answered, or was asked with nothing else to do; of the pool's clock."""
     node: str = ""
     """Empty until it has answered for the first time: Ray may still be looking for a place."""
     calls: list[Call] = field(default_factory=list)
@@ -112,7 +111,12 @@ class Pool:
         self._waiting: collections.deque[Assignment] = collections.deque()
         # Filled by threads of Ray's: asking it what of all that is under way has ended takes longer, the more there is.
         self._answers: queue.SimpleQueue[tuple[Member, Call | None, Future[Any]]] = queue.SimpleQueue()
+        self._reasons: collections.Counter[str] = collections.Counter()
         self._reason = ""
+        """Why an actor failed last."""
+        self._clock = 0.0
+        """Seconds in which an actor that plays could have answered: patience is measured by it."""
+        self._store_clock: float | None = None
         self._room: dict[str, int] = {}
         self._looked = -LOOK
         self._well = time.monotonic()
@@ -133,17 +137,23 @@ class Pool:
         """Queue assignments; they are played in this order, with the weights that are newest when they are sent out."""
         self._waiting.extend(assignments)
 
-    def pump(self, broadcast: Broadcast, timeout: float) -> list[tuple[Assignment, Summary, ray.ObjectRef]]:
+    def pump(
+        self, broadcast: Broadcast, timeout: float, clock: float | None = None
+    ) -> list[tuple[Assignment, Summary, ray.ObjectRef]]:
         """Send out what waits, and return what has been played meanwhile.
 
         Args:
             broadcast: the weights.
             timeout: seconds to wait for a first answer.
+            clock: of the store, see `Store.clock`; the monotonic one by default.
 
         Raises:
             ActorsDied: every actor failed more than `max_restarts` times in a row, or an assignment in that many.
             BadInput: an environment misbehaved, or a node has another version of innerloop.
         """
+        now = time.monotonic() if clock is None else clock
+        self._clock += now - (now if self._store_clock is None else self._store_clock)
+        self._store_clock = now
         self._look()
         self._send(broadcast)
         played = []
@@ -156,7 +166,11 @@ class Pool:
         return played
 
     def close(self) -> None:
-        """End the actors."""
+        """End the actors; say how often they failed, where it was said once."""
+        for reason, times in self._reasons.items():
+            if times > 1:
+                logging.getLogger("innerloop").warning("%d times an actor failed like this: %s.", times, reason)
+        self._reasons.clear()
         for member in self._members.values():
             ray.kill(member.actor)
         self._members.clear()
@@ -171,7 +185,7 @@ class Pool:
                     assignment = self._waiting.popleft()
                     summary, trajectory = member.play.remote(assignment, *broadcast.newest)
                     if not calls:
-                        member.since = time.monotonic()
+                        member.since = self._clock
                     member.calls.append(Call(assignment, trajectory))
                     self._await(member, member.calls[-1], summary)
 
@@ -193,7 +207,7 @@ class Pool:
         """An actor is there."""
         try:
             member.node = answer.result()
-            member.since = time.monotonic()
+            member.since = self._clock
         except RayError as error:
             self._failed(member, error)
 
@@ -207,7 +221,7 @@ class Pool:
             self._failed(member, error)
             return None
         member.calls.remove(call)
-        member.since = time.monotonic()
+        member.since = self._clock
         self._failures.pop(member.slot, None)
         self._failed_in.pop(call.assignment, None)
         if member.retiring and not member.calls:
@@ -223,16 +237,21 @@ class Pool:
         self.restarts += 1
         if not self._look_at_nodes():  # otherwise one that died may have been its own
             self._failures[member.slot] += 1
-        failures, log, said = self._failures[member.slot], logging.getLogger("innerloop"), COLOUR.sub("", str(error))
+        failures, log = self._failures[member.slot], logging.getLogger("innerloop")
+        self._reason, details = explain(error)
+        self._reasons[self._reason] += 1
+        first = self._reasons[self._reason] == 1
+        if first:
+            log.debug("%s: %s", member.name, details)
         if failures > self._max_restarts:
             self._given_up.add(member.slot)
-            log.error("%s failed; its place is given up after %d failures in a row. %s", member.name, failures, said)
-        else:
-            log.warning("%s failed, and is replaced. %s", member.name, said)
+            why = f": {self._reason}" if first else ", each time as it was said before"
+            log.error("%s failed; its place is given up after %d failures in a row%s.", member.name, failures, why)
+        elif first:
+            log.warning("%s failed, and is replaced: %s.", member.name, self._reason)
         calls, member.calls = member.calls, []
         self._waiting.extendleft(call.assignment for call in reversed(calls))
         self.lost_trials += sum(call.assignment.trials for call in calls)
-        self._reason = said.strip().splitlines()[-1].strip()
         if calls:  # the others had not begun
             assignment = calls[0].assignment
             places = self._failed_in[assignment]
@@ -240,8 +259,8 @@ class Pool:
             if len(places) > self._max_restarts:
                 raise ActorsDied(
                     f"part {assignment.part} of iteration {assignment.iteration} failed in {len(places)} actors; "
-                    f"max_restarts is {self._max_restarts}. The last said: {self._reason}"
-                )
+                    f"max_restarts is {self._max_restarts}. The last said: {self._reason}."
+                ) from error
         self._fill()
 
     def _end(self, member: Member) -> bool:
@@ -266,9 +285,9 @@ class Pool:
                 member.retiring = True  # its node drains or is gone
                 if not member.calls:
                     self._end(member)
-            elif member.calls and now - member.since > self._patience:
-                self._failed(member, TimeoutError(f"It has not answered for {self._patience:g} seconds (--patience)."))
-            elif not member.node and now - member.since > max(START, self._patience):
+            elif member.calls and self._clock - member.since > self._patience:
+                self._failed(member, TimeoutError(f"it has not answered for {self._patience:g} seconds (--patience)"))
+            elif not member.node and self._clock - member.since > max(START, self._patience):
                 self._end(member)  # it has no place, which is nobody's fault, or it hangs
         self._fill()
         self._say_if_alone(now)
@@ -306,7 +325,9 @@ class Pool:
         for member in [each for each in staying if not each.node][: max(0, -missing)]:
             self._end(member)
         if not self._members:
-            raise ActorsDied(f"every actor failed; max_restarts is {self._max_restarts}. The last said: {self._reason}")
+            raise ActorsDied(
+                f"every actor failed; max_restarts is {self._max_restarts}. The last said: {self._reason}."
+            )
 
     def _start(self, slot: int) -> None:
         serial = next(self._serial)
@@ -318,5 +339,18 @@ class Pool:
         }
         actor: Any = self._remote.options(name=name, **options).remote(__version__, [self._arguments])
         play = actor.collect.options(name=f"play · {self._family}")
-        member = self._members[serial] = Member(name, slot, actor, play, time.monotonic())
+        member = self._members[serial] = Member(name, slot, actor, play, self._clock)
         self._await(member, None, member.actor.greet.remote())
+
+
+def explain(error: Exception) -> tuple[str, str]:
+    """Why an actor failed, in one sentence without its full stop; and all that is known of it."""
+    said = str(error)
+    if isinstance(error, RayTaskError) and isinstance(error.cause, Failed):
+        return error.cause.reason, error.cause.details
+    if not isinstance(error, RayActorError):
+        return (said.strip() or type(error).__name__).splitlines()[-1].strip().rstrip("."), said
+    if SILENT in said:
+        return "its process ended at once: it was killed, crashed, or its environment called os._exit", said
+    detail = (said.partition("exit detail: ")[2] or said).partition("Some common causes")[0]
+    return f"its process ended: {' '.join(detail.split())}".rstrip("."), said

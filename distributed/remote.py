@@ -3,18 +3,48 @@
 import os
 import sys
 import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import ray
 
 from .. import __version__
 from ..actors.actor import Actor, Assignment
-from ..envs.errors import BadInput
+from ..envs.errors import BadInput, EnvironmentRaised, describe, origin
 from ..learner.trajectory import Trajectory
 from .store import Summary, summarise
 
 ANSWER = 2**20
 """Bytes of a trajectory from which it goes through the object store in any case."""
+
+
+class Failed(Exception):
+    """Code that an actor ran has raised; whatever that was, this travels to the driver."""
+
+    def __init__(self, reason: str, details: str) -> None:
+        """Args:
+        reason: what was raised and where, in one sentence without its full stop.
+        details: the traceback.
+        """
+        super().__init__(reason, details)
+        self.reason, self.details = reason, details
+
+
+@contextmanager
+def one_sentence() -> Iterator[None]:
+    """What is raised inside becomes `Failed`, an exit too; `BadInput` stays what it is."""
+    try:
+        yield
+    except BadInput:
+        raise
+    except BaseException as error:
+        if hasattr(error, "ray_terminate_msg"):  # Ray ends this process
+            raise
+        known = isinstance(error, EnvironmentRaised)
+        reason = str(error).rstrip(".") if known else f"{describe(error)}, at {origin(error)}"
+        raise Failed(reason, "".join(traceback.format_exception(error))) from None
 
 
 class Remote:
@@ -32,22 +62,30 @@ class Remote:
 
         Raises:
             BadInput: another version of innerloop is installed here.
+            Failed: the family, the algorithm or what they need cannot be made here.
         """
         if self._version != __version__:
             raise BadInput(
                 f"a node of the cluster has innerloop {__version__}; expected {self._version}, as the driver has."
             )
-        experiment, seed, tasks, self._writer = ray.get(self._arguments[0])
-        self._actor = Actor(experiment, seed, tasks)
+        with one_sentence():
+            experiment, seed, tasks, self._writer = ray.get(self._arguments[0])
+            self._actor = Actor(experiment, seed, tasks)
         return ray.get_runtime_context().get_node_id()
 
     @ray.method(num_returns=2)
     def collect(self, assignment: Assignment, version: int, weights: list[Any]) -> tuple[Summary, Trajectory | None]:
-        """Play; returns the summary, and the trajectory unless it went to the store from here."""
+        """Play; returns the summary, and the trajectory unless it went to the store from here.
+
+        Raises:
+            BadInput: the environment misbehaved, or the store refuses for good.
+            Failed: the environment or the algorithm raised.
+        """
         if version != self._actor.version:
             self._actor.load(ray.get(weights[0]), version)
         start = time.perf_counter()
-        trajectory = self._actor.collect(assignment)
+        with one_sentence():
+            trajectory = self._actor.collect(assignment)
         summary = summarise(trajectory, time.perf_counter() - start)
         if self._writer is None:
             return summary, trajectory

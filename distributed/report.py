@@ -18,7 +18,7 @@ def evaluation(agent: Agent, *, tasks: int, seed: int, file: Path | None = None)
         agent: see `Agent.load`.
         tasks: held-out tasks, the same for all.
         seed: of the tasks and their noise.
-        file: where the agent's returns on every single task go, see `write_returns`.
+        file: where the agent's returns on every single task go, see `ReturnsFile`.
 
     Returns:
         `return` as {mean, low, high} (95 % bootstrap interval over tasks), `by_episode` as a list of the same, `regret`

@@ -5,11 +5,11 @@ not done again: a run that has trained as long as is asked goes straight to its 
 and an evaluated column stands until its agent has trained further.
 """
 
+import dataclasses
 import json
-import re
-import signal
-import subprocess
+import os
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,23 +17,32 @@ from typing import Any
 import ray
 import tyro
 
-from ..actors.agent import Agent, checkpoint_place
+from ..actors.agent import Agent, locate
 from ..actors.baselines import BASELINES
 from ..actors.evaluate import evaluate
 from ..envs.errors import BadInput, require
 from ..envs.registry import resolve
-from ..learner.checkpoint import Checkpoints, write_whole
+from ..learner.checkpoint import write_whole
+from ..learner.files import reason, to_json
 from ..learner.learner import usable_cpus
-from .comparison import write
+from ..learner.places import resolve_path
+from .comparison import Result, Trained, check_place, file_name, read_result, write
 from .config import Config, Run, configure
-from .directory import saved_config
+from .directory import WRITTEN
 from .display import Display
 from .published import TABLES, Cell, Table
-from .session import ray_session, stop_signals
-from .trainer import Interrupted, resume, train
+from .saved import read_config
+from .saving import FULL
+from .session import ray_session
+from .side_by_side import side_by_side
+from .trainer import resume, train
 
 DECISIVE = ("trials", "episodes_start", "seed")
 """What of a `Run` makes it another one."""
+LONGEST_BUDGET = 10**6
+"""Minutes; two years."""
+MOST_TASKS = 10**7
+"""Held-out tasks whose returns fit into memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,10 +72,24 @@ class Reproduce:
     """Threads of each learner; 0 for this machine's CPUs, shared among the cells at once."""
 
     def __post_init__(self) -> None:
-        require(0 <= self.budget < float("inf"), "budget", self.budget, "a finite number of minutes, at least 0")
+        longest = f"a finite number of minutes, at least 0 and at most {LONGEST_BUDGET}"
+        require(0 <= self.budget <= LONGEST_BUDGET, "budget", self.budget, longest)
         require(self.tasks >= 2, "tasks", self.tasks, "at least 2")
-        for field in ("seed", "parallel", "learner_threads"):
-            require(getattr(self, field) >= 0, field, getattr(self, field), "at least 0")
+        for field, most in (
+            ("tasks", MOST_TASKS),
+            ("seed", 2**63 - 1),
+            ("parallel", 1_000),
+            ("learner_threads", 1_000),
+        ):
+            given = getattr(self, field)
+            require(given >= 0, field, given, "at least 0")
+            require(given <= most, field, given, f"at most {most}")
+        for field in ("cells", "columns"):
+            given = getattr(self, field)
+            require(len({*given}) == len(given), field, " ".join(given), "each of them once")
+        if self.columns == ("none",):
+            for field in ("budget", "learner_threads"):
+                require(not getattr(self, field), field, getattr(self, field), "nothing beside --columns none")
 
 
 def reproduce(options: Reproduce) -> int:
@@ -81,23 +104,45 @@ def reproduce(options: Reproduce) -> int:
     """
     table = resolve("table", options.table, TABLES)
     require(isinstance(table, Table), "table", options.table, "a Table")
+    check_table(table)
     for cell in options.cells:
         resolve_cell(cell, table)
     part = table._replace(learned=chosen(options.columns, table))
     cells = in_order(options.cells or (*table.cells,), part)
-    out = Path(options.out or f"runs/{options.table.replace(':', '.')}")
-    for cell in cells:  # refused before anything is trained
+    out = resolve_path("out", options.out or f"runs/{options.table.replace(':', '.')}")
+    # Refused before anything is trained.
+    check_place(options.table, out)
+    for cell in table.cells:
+        read_result(out, cell)
+    for cell in cells:
         for column in part.learned:
-            _check(_config(part, cell, column, options, 1, out), _place(out, cell, column))
+            check_run(_config(part, cell, column, options, 1, out), _place(out, cell, column))
     at_once = min(len(cells), options.parallel or capacity(options.address))
     threads = options.learner_threads or max(1, usable_cpus() // at_once)
     if at_once > 1:
-        return _side_by_side(table, cells, out, options, at_once, threads)
+        afters = {cell: table.cells[cell].after for cell in cells}
+        failed = side_by_side(afters, at_once, lambda cell: (_command(cell, out, options, threads), _log(out, cell)))
+        write(table, options.table, out)
+        return 1 if failed else 0
     with ray_session(options.address, False):
         for cell in cells:
             _reproduce_cell(part, cell, out, options, threads)
             write(table, options.table, out)
     return 0
+
+
+def check_table(table: Table) -> None:
+    """Raises:
+    BadInput: cells or columns that would share a directory, or a cell that starts from none before it.
+    """
+    for kind, names in (("cells", [*table.cells]), ("columns", [*table.learned])):
+        files = [file_name(name) for name in names]
+        apart = len({*files}) == len(files) and not {*files} & {"", ".", ".."}
+        require(apart, f"{kind} of the table", " ".join(names), "names that differ in letters and digits")
+    known = [""]
+    for name, cell in table.cells.items():
+        require(cell.after in known, f"the cell before {name!r}", cell.after, "one that stands above it in the table")
+        known.append(name)
 
 
 def resolve_cell(name: str, table: Table) -> Cell:
@@ -125,11 +170,13 @@ def chosen(columns: tuple[str, ...], table: Table) -> dict[str, dict[str, Any]]:
     """
     if columns == ("none",):
         return {}
-    names = {_file_name(column): column for column in table.learned}
+    require("none" not in columns, "columns", " ".join(columns), "none alone, or columns")
+    names = {file_name(column): column for column in table.learned}
     for given in columns:
-        if _file_name(given) not in names:
+        if file_name(given) not in names:
             raise BadInput(f"columns is {given!r}; expected some of {' '.join(names)}, or none.")
-    asked = [_file_name(given) for given in columns] or [*names]
+    asked = [file_name(given) for given in columns] or [*names]
+    require(len({*asked}) == len(asked), "columns", " ".join(columns), "each of them once")
     return {column: table.learned[column] for name, column in names.items() if name in asked}
 
 
@@ -143,11 +190,7 @@ def capacity(address: str) -> int:
 
 
 def _place(out: Path, cell: str, column: str) -> Path:
-    return out / _file_name(cell) / _file_name(column)
-
-
-def _file_name(text: str) -> str:
-    return re.sub(r"[^\w.-]", "-", text.replace("²", "2")).lower()
+    return out / file_name(cell) / file_name(column)
 
 
 def _config(table: Table, cell: str, column: str, options: Reproduce, threads: int, out: Path) -> Config:
@@ -166,31 +209,42 @@ def _config(table: Table, cell: str, column: str, options: Reproduce, threads: i
     return configure(**given)
 
 
-def _check(config: Config, place: Path) -> None:
-    """Refuse to go on with a run of something else.
+def check_run(config: Config, place: Path) -> None:
+    """Refuse to go on with a run of something else, or to write over one that is not ours.
 
     Raises:
         BadInput: the directory holds one.
     """
-    if not (place / "config.json").exists():
+    saved = read_config(place)
+    if saved is None:
+        others = [name for name in (*WRITTEN, "checkpoints") if os.path.lexists(place / name)]
+        expected = "a directory that this command has written to, or none"
+        require(not others, "out", f"{place}, which holds a {' and a '.join(others)}", expected)
         return
-    saved = saved_config(place)
-    same = saved.experiment.to_json() == config.experiment.to_json()
-    same = same and all(getattr(saved.run, name) == getattr(config.run, name) for name in DECISIVE)
+    own, experiment = json.loads(to_json(config.to_json())), config.experiment
+    same = saved["episodes"] == own["episodes"]
+    for kind, thing in (("family", experiment.family), ("algorithm", experiment.algorithm)):
+        same = same and _with_defaults(saved[kind], thing) == own[kind]
+    run = _with_defaults(saved["run"], config.run)
+    same = same and all(run[name] == own["run"][name] for name in DECISIVE)
     require(same, "out", str(place), "a directory without runs of other options; delete it, or name another")
+
+
+def _with_defaults(saved: Mapping[str, Any], thing: object) -> dict[str, Any]:
+    """Saved options, and for those that are younger than the run their defaults; nothing that is named is imported."""
+    fields = dataclasses.fields(thing) if dataclasses.is_dataclass(thing) else ()
+    return {field.name: field.default for field in fields if field.default is not dataclasses.MISSING} | dict(saved)
 
 
 def _reproduce_cell(table: Table, cell: str, out: Path, options: Reproduce, threads: int) -> None:
     """Train and evaluate what is missing of one cell."""
-    trained: dict[str, dict[str, float]] = {}
+    trained: dict[str, Trained] = {}
     for column in table.learned:
         print(f"{cell}: {column}", file=sys.stderr, flush=True)
         trained[column] = _trained(_config(table, cell, column, options, threads, out), _place(out, cell, column))
-    file = out / _file_name(cell) / "result.json"
-    key = {"cell": cell, "tasks": options.tasks, "seed": options.seed}
-    result: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
-    if {name: result.get(name) for name in key} != key:
-        result = key | {"measured": {}, "trained": {}}
+    result = read_result(out, cell)
+    if result is None or (result["tasks"], result["seed"]) != (options.tasks, options.seed):
+        result = Result(cell=cell, tasks=options.tasks, seed=options.seed, measured={}, trained={})
     experiment = configure(**table.cells[cell].options).experiment
     family, episodes = experiment.family, experiment.episodes
     for name, make in (BASELINES | dict.fromkeys(table.learned)).items():
@@ -200,14 +254,23 @@ def _reproduce_cell(table: Table, cell: str, out: Path, options: Reproduce, thre
         if agent is not None:
             print(f"{cell}: evaluating {name}", file=sys.stderr, flush=True)
             found = evaluate(agent, family, episodes, tasks=options.tasks, seed=options.seed)
-            result["measured"][name] = {measure: found[measure] for measure in ("return", "regret")}
+            result["measured"][name] = {"return": found["return"], "regret": found["regret"]}
             result["trained"] |= {name: trained[name]} if name in trained else {}
-            file.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(str(file), json.dumps(result, indent=1).encode())
+            _save(result, out / file_name(cell))
 
 
-def _trained(config: Config, place: Path) -> dict[str, float]:
-    """See to it that a run has trained as long as it should; what it came to: iterations, env_steps and minutes."""
+def _save(result: Result, place: Path) -> None:
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        write_whole(str(place / "result.json"), to_json(result))
+    except OSError as error:
+        if error.errno in FULL:
+            raise
+        raise BadInput(f"out is {str(place)!r}; expected a directory that can be written ({reason(error)}).") from None
+
+
+def _trained(config: Config, place: Path) -> Trained:
+    """See to it that a run has trained as long as it should, and say what it came to."""
     numbers = _numbers(place)
     if not numbers or config.run.progress(int(numbers["version"]), numbers["seconds"]) < 1:
         with Display(config.run) as display:
@@ -225,55 +288,23 @@ def _trained(config: Config, place: Path) -> dict[str, float]:
 
 def _numbers(place: Path) -> dict[str, float]:
     """Of a run's newest checkpoint; empty before the first."""
-    checkpoints = Checkpoints(checkpoint_place(str(place)))
-    return checkpoints.newest().numbers if checkpoints.names() else {}
+    checkpoints = locate(place).checkpoints()
+    numbers = checkpoints.newest().numbers if checkpoints.names() else {}
+    missing = [name for name in ("version", "env_steps", "seconds") if numbers and name not in numbers]
+    require(not missing, "out", str(place), f"a run whose checkpoints say their {' and '.join(missing)}")
+    return numbers
 
 
-def _side_by_side(table: Table, cells: list[str], out: Path, options: Reproduce, at_once: int, threads: int) -> int:
-    """Each cell by a process of its own, so many at once; SIGTERM and Ctrl-C are handed on to them."""
-    waiting, running, failed = [*cells], {}, []
-    with stop_signals() as stopping:
-        while running or (waiting and not stopping.is_set()):
-            while len(running) < at_once and not stopping.is_set():
-                unfinished = {*waiting, *running}
-                ready = [cell for cell in waiting if table.cells[cell].after not in unfinished]
-                if not ready:
-                    break
-                cell = ready[0]
-                waiting.remove(cell)
-                running[cell] = _process(cell, out, options, threads)
-                print(f"{cell}: begun, its log is {_log(out, cell)}", file=sys.stderr, flush=True)
-            for cell, process in [*running.items()]:
-                if process.poll() is not None:
-                    del running[cell]
-                    said = "done" if process.returncode == 0 else f"failed: {_last_line(_log(out, cell))}"
-                    failed += [cell] if process.returncode else []
-                    print(f"{cell}: {said}", file=sys.stderr, flush=True)
-            if stopping.wait(0.2) and running:
-                for process in running.values():
-                    process.send_signal(signal.SIGTERM)
-                for process in running.values():
-                    process.wait()
-        if stopping.is_set():
-            raise Interrupted(0)
-    write(table, options.table, out)
-    return 1 if failed else 0
-
-
-def _process(cell: str, out: Path, options: Reproduce, threads: int) -> "subprocess.Popen[bytes]":
-    out.mkdir(parents=True, exist_ok=True)
+def _command(cell: str, out: Path, options: Reproduce, threads: int) -> list[str]:
+    """That does one cell."""
     command = [sys.executable, "-m", "innerloop", "reproduce", options.table, "--cells", cell, "--out", str(out)]
     command += ["--columns", *options.columns] if options.columns else []
-    for name in ("budget", "tasks", "seed", "address"):
+    for name in ("tasks", "seed", "address"):
         command += [f"--{name}", str(getattr(options, name))]
-    command += ["--parallel", "1", "--learner-threads", str(threads)]
-    with _log(out, cell).open("ab") as log:
-        return subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+    if options.columns != ("none",):
+        command += ["--budget", str(options.budget), "--learner-threads", str(threads)]
+    return [*command, "--parallel", "1"]
 
 
 def _log(out: Path, cell: str) -> Path:
-    return out / f"{_file_name(cell)}.log"
-
-
-def _last_line(file: Path) -> str:
-    return (file.read_text(errors="replace").strip().splitlines() or ["nothing"])[-1]
+    return out / f"{file_name(cell)}.log"

@@ -2,13 +2,11 @@
 
 import errno
 import logging
-from typing import Any
 
-from ..learner.checkpoint import Checkpoints, Pieces
-from ..learner.learner import Learner
+from ..envs.errors import BadInput
 from ..learner.replay import Arrays
+from .opening import Opened
 from .store import Store
-from .tasks import TaskOrder
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Numbers of the errors of a disk that takes no more."""
@@ -21,38 +19,27 @@ class Unsaved(RuntimeError):
 class Saver:
     """The checkpoints of a run, and the pieces of its replay."""
 
-    def __init__(
-        self,
-        checkpoints: Checkpoints,
-        pieces: Pieces,
-        learner: Learner,
-        order: TaskOrder,
-        store: Store,
-        counts: dict[str, float],
-        config: dict[str, Any],
-    ) -> None:
+    def __init__(self, opened: Opened, store: Store) -> None:
         """Args:
-        checkpoints: where to.
-        pieces: where to, of the replay.
-        learner: saved.
-        order: saved.
+        opened: the run; its counts' "checkpoints_failed" is counted here.
         store: what it exports is saved.
-        counts: saved; its "checkpoints_failed" is counted here.
-        config: saved, as plain values.
         """
-        self._checkpoints, self._pieces = checkpoints, pieces
-        self._learner, self._order, self._store = learner, order, store
-        self._counts, self._config = counts, config
+        self._run, self._store = opened, store
+        self._saved = opened.learner.version if opened.resumed else -1
+        """Newest version that is saved."""
         self._piece: tuple[int, Arrays] | None = None
         """What the store has exported and could not be written."""
 
     def save(self) -> None:
-        """Save the state as it is now; if that cannot be, say and count it."""
-        version = self._learner.version
+        """Save the state as it is now, unless it is saved; if that cannot be, say and count it."""
+        version = self._run.learner.version
+        if version == self._saved:
+            return
         try:
             self._save(version)
+            self._saved = version
         except OSError as error:
-            self._counts["checkpoints_failed"] += 1
+            self._run.counts["checkpoints_failed"] += 1
             newest = self._newest()
             held = f"the newest is of iteration {newest}" if newest >= 0 else "there is none yet"
             logging.getLogger("innerloop").warning(
@@ -67,18 +54,22 @@ class Saver:
         """
         if self._newest() < 0:
             raise Unsaved(
-                f"no checkpoint could be written to {self._checkpoints.place!r}, so the run's {self._learner.version} "
-                "iterations are lost; expected room on the disk."
+                f"no checkpoint could be written to {self._run.checkpoints.place.shown!r}, so the run's "
+                f"{self._run.learner.version} iterations are lost; expected room on the disk."
             )
 
     def _newest(self) -> int:
-        return max((int(name) for name in self._checkpoints.names()), default=-1)
+        try:
+            return max((int(name) for name in self._run.checkpoints.names()), default=-1)
+        except BadInput:  # the place cannot be read any more
+            return -1
 
     def _save(self, version: int) -> None:
+        run = self._run
         if self._piece:
-            self._pieces.save(*self._piece)
+            run.pieces.save(*self._piece)
         self._piece = version, self._store.export()
-        self._pieces.save(*self._piece)
+        run.pieces.save(*self._piece)
         self._piece = None
-        arrays, numbers = self._learner.state()
-        self._checkpoints.save(arrays | self._order.state(), numbers | self._counts, self._config)
+        arrays, numbers = run.learner.state()
+        run.checkpoints.save(arrays | run.order.state(), numbers | run.counts, run.saved_as)

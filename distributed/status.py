@@ -7,6 +7,7 @@ of its node, where Ray's dashboard shows it, through its one port, to whoever ha
 import contextlib
 import itertools
 import json
+import logging
 import math
 import os
 import re
@@ -16,17 +17,24 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
+from pydantic import TypeAdapter
 from ray._private import worker
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
+from typing_extensions import TypedDict
 
 from ..envs.errors import BadInput, require
+from ..learner.files import Finite, Number, plain, reason
+from ..learner.places import resolve_path
 from .config import Config
-from .dashboard import ask, authentication
-from .metrics import read_lines
+from .dashboard import FILES, NODES, ask_for, authentication
+from .metrics import scan
+from .saved import SavedConfig, read_config
 from .telemetry import KNOWN, by_episode, statistics
+
+_log = logging.getLogger("innerloop")
 
 PREFIX = "innerloop-"
 """Begins the names of the files among a node's logs; the run's name follows."""
@@ -43,11 +51,13 @@ class Status(NamedTuple):
 
     name: str
     config: dict[str, Any]
-    """As saved; not resolved, because its plug-ins may be missing here."""
+    """As saved (see `SavedConfig`); not resolved, because its plug-ins may be missing here."""
     line: dict[str, Any]
     """The last line of metrics; empty before the first iteration."""
     time: float
     """When that was, in seconds since the epoch."""
+    warning: str = ""
+    """What of its metrics cannot be read."""
 
     @property
     def finished(self) -> bool:
@@ -57,13 +67,27 @@ class Status(NamedTuple):
     def _minutes_left(self) -> float | None:
         """Of training, where the run is bounded by that."""
         minutes = self.config["run"].get("minutes", 0)
-        return max(0.0, minutes - self.line.get("seconds", 0) / 60) if minutes else None
+        left = minutes - self.line.get("seconds", 0) / 60
+        return max(0.0, left) if minutes > 0 and not math.isnan(left) else None
 
     @property
     def seconds_left(self) -> float:
-        """Until it has finished, as far as can be told after its first iteration."""
-        by_iterations = self.line["seconds"] * (self.config["run"]["iterations"] / self.line["iteration"] - 1)
-        return by_iterations if self._minutes_left is None else min(by_iterations, 60 * self._minutes_left)
+        """Until it has finished, as far as can be told after its first iteration; else NaN."""
+        done, seconds = self.line.get("iteration", 0), self.line.get("seconds", math.nan)
+        by_iterations = seconds * max(0, self.config["run"]["iterations"] / done - 1) if done > 0 else math.nan
+        return by_iterations if self._minutes_left is None else min(60 * self._minutes_left, by_iterations)
+
+
+class _Notice(TypedDict):
+    """What a `Notice` leaves, which may be another user's, or another version's."""
+
+    name: str
+    config: SavedConfig
+    line: dict[str, Number]
+    time: Finite
+
+
+_NOTICE: TypeAdapter[_Notice] = TypeAdapter(_Notice)
 
 
 class Notice:
@@ -103,17 +127,21 @@ def of_directory(run: str | Path) -> Status:
     """Of the run in a directory.
 
     Raises:
-        BadInput: there is none.
+        BadInput: there is none, or a file of it cannot be used.
     """
-    file, metrics = Path(run) / "config.json", Path(run) / "metrics.jsonl"
+    place = resolve_path("run", run)
+    config, found = read_config(place), scan(place / "metrics.jsonl")
+    require(config is not None, "run", str(run), "the directory of a run, with a config.json")
+    newest = place / ("metrics.jsonl" if found.lines else "config.json")
     try:
-        config = json.loads(file.read_text())
-        name, lines = str(config["run"]["name"]), read_lines(metrics)
-        return Status(name, config, lines[-1] if lines else {}, (metrics if lines else file).stat().st_mtime)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        heard = newest.stat().st_mtime
+    except OSError as error:
         raise BadInput(
-            f"run is {str(run)!r}; expected the directory of a run ({type(error).__name__}: {error})."
-        ) from error
+            f"run is {str(run)!r}, which has just gone ({reason(error)}); expected one that stays."
+        ) from None
+    saved: dict[str, Any] = {**config} if config else {}
+    name = saved["run"].get("name") or place.name
+    return Status(name, saved, found.lines[-1] if found.lines else {}, heard, found.warning(place / "metrics.jsonl"))
 
 
 def of_cluster(address: str) -> list[Status]:
@@ -131,22 +159,27 @@ def of_cluster(address: str) -> list[Status]:
     address = address.rstrip("/")
     headers = authentication(address)
 
-    def told(what: str, **about: str) -> dict[str, Any]:
-        return ask(address, f"/api/v0/{what}?{urlencode(about)}", headers)
-
     found: dict[str, Status] = {}
     silent = False
-    for node in told("nodes", limit="10000")["data"]["result"]["result"]:
+    for node in ask_for(address, "/api/v0/nodes?limit=10000", headers, NODES)["data"]["result"]["result"]:
         if node["state"] != "ALIVE":
             continue
         place = node["node_id"]
         try:
-            files = told("logs", node_id=place, glob=f"{PREFIX}*.json")["data"]["result"]
-            for file in itertools.chain.from_iterable(files.values()):
-                run = Status(**told("logs/file", node_id=place, filename=file, lines="-1"))
-                found[run.name] = run  # several nodes of one machine may share their logs
+            about = urlencode({"node_id": place, "glob": f"{PREFIX}*.json"})
+            files = ask_for(address, f"/api/v0/logs?{about}", headers, FILES)["data"]["result"]
         except BadInput:  # it is only just coming up, or going
             silent = True
+            continue
+        for file in itertools.chain.from_iterable(files.values()):
+            about = urlencode({"node_id": place, "filename": file, "lines": "-1"})
+            try:
+                told = ask_for(address, f"/api/v0/logs/file?{about}", headers, _NOTICE)
+            except BadInput as error:  # another user's, another version's: no reason not to show the others
+                _log.warning("%s of node %s is left out: %s", plain(file), plain(place), error)
+                continue
+            run = Status(told["name"], {**told["config"]}, told["line"], told["time"])
+            found[run.name] = run  # several nodes of one machine may share their logs
     if silent and not found:
         raise BadInput(f"address is {address!r}, where not every node answers yet; expected a cluster that is up.")
     return sorted(found.values(), key=lambda each: -each.time)
@@ -197,7 +230,7 @@ def one_of(runs: list[Status], name: str, address: str) -> Status:
     """
     matching = [run for run in runs if run.name == name] or [run for run in runs if run.name.startswith(name)]
     if not matching:
-        known = ", ".join(run.name for run in runs) or "none yet"
+        known = ", ".join(plain(run.name) for run in runs) or "none yet"
         raise BadInput(f"run is {name!r}; expected one of the runs at {address}: {known}.")
     return matching[0]
 
@@ -206,11 +239,11 @@ def overview(runs: list[Status]) -> Table:
     """A line for each run."""
     table = Table("run", "iteration", "return", "steps/s", "actors", "heard of", box=None, header_style="bold")
     for run in runs:
-        line = run.line
-        speed, actors = line.get("env_steps_per_s", math.nan), line.get("actors_alive", math.nan)
-        numbers = (f"{line['return']:.3f}", f"{speed:,.0f}", str(actors)) if line else ()
-        progress = f"{line.get('iteration', 0)}/{run.config['run']['iterations']}"
-        table.add_row(run.name, progress, *(numbers or ("", "", "")), _heard(run))
+        line = dict.fromkeys(KNOWN, math.nan) | run.line
+        numbers = (f"{line['return']:.3f}", f"{line['env_steps_per_s']:,.0f}", f"{line['actors_alive']}")
+        progress = f"{run.line.get('iteration', 0)}/{run.config['run']['iterations']}"
+        cells = (plain(run.name), progress, *(numbers if run.line else ("", "", "")), _heard(run))
+        table.add_row(*map(Text, cells))  # as they are: a name is another user's, and no markup
     return table
 
 
@@ -219,7 +252,7 @@ def details(run: Status) -> Table:
     table = Table.grid("", "", padding=(0, 2))
     table.columns[0].style = "bold"
     for name, text in _rows(run):
-        table.add_row(name, Text(text))
+        table.add_row(Text(plain(name)), Text(plain(text, most=10_000)))
     return table
 
 
@@ -235,7 +268,7 @@ def _rows(run: Status) -> list[tuple[str, str]]:
     episodes = [f"{number}: {value:.3f}" for number, value in by_episode(line).items()]
     parts = {"waiting": "seconds_waiting", "updating": "seconds_updating", "broadcasting": "seconds_broadcasting"}
     whole = sum(line[entry] for entry in parts.values())
-    shares = ", ".join(f"{name} {line[entry] / whole:.0%}" for name, entry in parts.items())
+    shares = ", ".join(f"{name} {line[entry] / whole if whole else math.nan:.0%}" for name, entry in parts.items())
     said = [f"{name} {value:.4g}" for name, value in statistics(line).items()]
     rows += [
         ("iteration", f"{done} of {total}, {_clock(seconds)} so far{left}; {_heard(run)}"),
@@ -254,13 +287,14 @@ def _rows(run: Status) -> list[tuple[str, str]]:
     ]
     if line["gpu_bytes"] > 0:
         rows.append(("GPU", f"{line['gpu_bytes'] / 1e9:.2f} GB held by the learner"))
-    return rows
+    return [*rows, ("metrics", run.warning)] if run.warning else rows
 
 
 def _store(line: dict[str, Any]) -> str:
     waiting = f"{line.get('store_waiting', 0)} trajectories waiting"
     if "replay_trials" not in line:
         return waiting
+    line = dict.fromkeys(KNOWN, math.nan) | line
     return (
         f"{waiting}; replay {line['replay_trials']:,} trials, {line['replay_bytes'] / 1e6:,.1f} MB, "
         f"{line['replay_evicted']:,} made room, {line['replay_lost']:,} lost with their shard"
@@ -272,4 +306,5 @@ def _heard(run: Status) -> str:
 
 
 def _clock(seconds: float) -> str:
-    return str(timedelta(seconds=max(0, round(seconds))))
+    """Days, hours, minutes and seconds; nothing that a clock shows, where it is no number or above a thousand years."""
+    return str(timedelta(seconds=max(0, round(seconds)))) if abs(seconds) < 3e10 else "an unknown time"

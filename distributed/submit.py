@@ -23,7 +23,8 @@ from ray.job_submission import JobStatus, JobSubmissionClient
 
 from .. import __version__
 from ..envs.errors import BadInput, require
-from .dashboard import ask, authentication
+from ..learner.files import plain
+from .dashboard import NODES, VERSIONS, ask_for, authentication
 from .versions import other_cluster
 from .wheel import build, copy, unpack
 
@@ -111,7 +112,9 @@ def submit(options: Submit, training: list[str]) -> int:
     except KeyboardInterrupt:
         _say("interrupted before the job was sent.")
         return 130
-    except (RuntimeError, OSError) as error:
+    except BadInput:
+        raise
+    except Exception as error:  # whatever Ray's client makes of an answer
         raise BadInput(f"address is {address!r}, which does not take the job ({_first_line(error)}).") from error
     later = (
         f"Follow it: ray job logs --follow --address {address} {job}  Stop it: ray job stop --address {address} {job}"
@@ -191,7 +194,7 @@ class Follower:
             _say(f"job {self._job} was stopped.")
             return 130
         if info.driver_exit_code is None:
-            _say(f"job {self._job} did not run. {' '.join((info.message or '').split())}")
+            _say(f"job {self._job} did not run. {plain(' '.join((info.message or '').split()), most=2_000)}")
             return 1
         return info.driver_exit_code
 
@@ -200,8 +203,8 @@ def _check_versions(address: str, headers: dict[str, str]) -> None:
     """Raises:
     BadInput: the cluster has another Ray, or another Python but for its patch.
     """
-    found = ask(address, "/api/v0/cluster_metadata", headers)["data"]
-    versions = found["rayVersion"], found["pythonVersion"]
+    found = ask_for(address, "/api/v0/cluster_metadata", headers, VERSIONS)["data"]
+    versions = plain(found["rayVersion"]), plain(found["pythonVersion"])
     here = platform.python_version_tuple()[:2]
     if versions[0] != ray.__version__ or tuple(versions[1].split(".")[:2]) != here:
         raise other_cluster(address, *versions)
@@ -209,15 +212,15 @@ def _check_versions(address: str, headers: dict[str, str]) -> None:
 
 def _learners_place(address: str, headers: dict[str, str]) -> Place:
     """The node labelled role=learner, if there is one."""
-    nodes = ask(address, "/api/v0/nodes?detail=true&limit=10000", headers)["data"]["result"]["result"]
+    nodes = ask_for(address, "/api/v0/nodes?detail=true&limit=10000", headers, NODES)["data"]["result"]["result"]
     for node in nodes:
-        if node["state"] == "ALIVE" and node["labels"].get("role") == "learner":
-            return Place({"role": "learner"}, node["resources_total"].get("GPU", 0.0))
+        if node["state"] == "ALIVE" and (node.get("labels") or {}).get("role") == "learner":
+            return Place({"role": "learner"}, max(0.0, (node.get("resources_total") or {}).get("GPU", 0.0)))
     return Place({}, 0.0)
 
 
 def _first_line(text: object) -> str:
-    return (str(text).splitlines() or [""])[0]
+    return plain((str(text).splitlines() or [""])[0])
 
 
 def _say(sentence: str) -> None:

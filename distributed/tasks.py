@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ..envs.errors import require
 from ..learner.learner import Arrays
 
 
@@ -19,13 +20,20 @@ class TaskOrder:
         """Episodes seen of each task."""
         self.last_return = np.full(tasks, np.nan)
         """Of each task's last trial, undiscounted; NaN before the first."""
+        self._starts: dict[int, int] = {}
+        """Of iterations: the place of their first trial in the endless shuffle, which is where the one before ended."""
 
     def choose(self, iteration: int, trials: int) -> tuple[int, ...]:
-        """The tasks of an iteration's trials; none where every trial is of a new task."""
+        """The tasks of an iteration's trials; none where every trial is of a new task.
+
+        Of an iteration whose predecessor was not chosen for, it is assumed that all had as many trials.
+        """
         if not self._tasks:
             return ()
+        start = self._starts.setdefault(iteration, iteration * trials)
+        end = self._starts[iteration + 1] = start + trials
         if self._order == "balanced":
-            return tuple(self._shuffled(place) for place in range(iteration * trials, (iteration + 1) * trials))
+            return tuple(self._shuffled(place) for place in range(start, end))
         # In proportion to the rank of the last return, the worst first; what was never played is the worst.
         rank = np.empty(self._tasks)
         rank[np.argsort(np.nan_to_num(self.last_return, nan=-np.inf), kind="stable")] = np.arange(self._tasks, 0, -1)
@@ -40,14 +48,29 @@ class TaskOrder:
         np.add.at(self.episodes, index, by_task[0].size)
         self.last_return[index] = by_task.sum(2).mean(1)
 
+    def over(self, iteration: int) -> None:
+        """Iterations before this one are over: their tasks will not be asked for again."""
+        self._starts = {each: start for each, start in self._starts.items() if each >= iteration}
+
     def state(self) -> Arrays:
         """For `load`."""
-        return {"tasks/episodes": self.episodes, "tasks/last_return": self.last_return} if self._tasks else {}
+        if not self._tasks:
+            return {}
+        starts = np.array([*self._starts.items()], np.int64).reshape(-1, 2)
+        return {"tasks/episodes": self.episodes, "tasks/last_return": self.last_return, "tasks/starts": starts}
 
     def load(self, arrays: Arrays) -> None:
-        """Take over what `state` gave, where it is there."""
+        """Take over what `state` gave, where it is there.
+
+        Raises:
+            BadInput: it is of another number of tasks.
+        """
+        for name in ("tasks/episodes", "tasks/last_return"):
+            known = arrays.get(name, self.episodes).size
+            require(known == self._tasks, "tasks", self._tasks, f"{known}, as many as the run has trained on")
         self.episodes = arrays.get("tasks/episodes", self.episodes).copy()
         self.last_return = arrays.get("tasks/last_return", self.last_return).copy()
+        self._starts = dict(arrays.get("tasks/starts", np.zeros((0, 2), np.int64)).tolist())
 
     def _shuffled(self, place: int) -> int:
         """The task at a place of an endless sequence of shuffles of all tasks."""

@@ -6,6 +6,7 @@ says of its update, whatever that is, is `innerloop_learner_statistic`, with its
 """
 
 import math
+import re
 import threading
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -96,7 +97,8 @@ def episode_entries(returns: np.ndarray) -> dict[str, float]:
 
 def by_episode(line: dict[str, Any]) -> dict[int, float]:
     """The mean return of each episode of a trial, counted from 1, as far as the metrics line has it."""
-    return {int(name.removeprefix(EPISODE)): value for name, value in line.items() if name.startswith(EPISODE)}
+    found = ((re.fullmatch(rf"{EPISODE}([0-9]{{1,9}})", name), value) for name, value in line.items())
+    return {int(name[1]): value for name, value in found if name}
 
 
 def increases(line: Mapping[str, Any], before: Mapping[str, float]) -> list[tuple[Metric, float]]:

@@ -1,12 +1,9 @@
 """THE loop: tasks -> actors -> store -> learner -> weights -> actors."""
 
-import dataclasses
 import itertools
-import json
-import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent import futures
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
@@ -17,31 +14,27 @@ import numpy as np
 import torch
 
 from ..actors.actor import Assignment
-from ..actors.agent import checkpoint_place, find_checkpoint
 from ..envs.errors import BadInput, require
 from ..learner.api import Metrics
-from ..learner.checkpoint import Checkpoints, Pieces, write_whole
-from ..learner.learner import Learner, load_weights, usable_cpus, weights_of
+from ..learner.learner import Learner
 from ..learner.trajectory import Trajectory, concatenate
 from .broadcast import Broadcast
 from .config import MEGABYTE, Config
-from .directory import WRITTEN, name_of, remove, saved_config
+from .directory import remove
+from .locking import DirectoryLock
 from .metrics import Journal
 from .nodes import Nodes
+from .opening import Opened, open_new, open_saved
 from .pool import Pool
 from .saving import Saver
 from .session import ray_session, stop_signals
 from .status import Notice
-from .store import Store, Summary, open_store, summarise
+from .store import Schema, Store, Summary, open_store, summarise
 from .tasks import TaskOrder
 from .telemetry import Telemetry, episode_entries
 
 Watch = Callable[[dict[str, Any]], None]
 """Called after every iteration with its metrics."""
-
-
-FIXED_TASKS = 100
-"""Training tasks of an algorithm that learns from replay, where the run does not say."""
 
 
 class Played(NamedTuple):
@@ -55,8 +48,8 @@ class Played(NamedTuple):
 class Interrupted(Exception):
     """The run was asked to stop, and has saved what it had."""
 
-    def __init__(self, version: int) -> None:
-        super().__init__(f"stopped after iteration {version}")
+    def __init__(self, version: int, more: str = "") -> None:
+        super().__init__(f"stopped after iteration {version}{more}")
         self.version = version
 
 
@@ -75,65 +68,35 @@ def train(config: Config, out: str | Path, *, overwrite: bool = False, watch: Wa
         Diverged: a gradient was not finite; the last whole version is saved.
         Unsaved: none of its checkpoints could be written.
     """
-    out = Path(out)
-    if any((out / name).exists() for name in (*WRITTEN, "checkpoints")) and not overwrite:
-        raise BadInput(
-            f"out is {str(out)!r}, which holds a run; expected a new directory, --overwrite, or --resume {out}."
-        )
-    place = config.run.checkpoints
-    if place and not overwrite:  # the run's own directory has been looked at
-        require(not Checkpoints(place).names(), "checkpoints", place, "a place without another run's, or --overwrite")
-    _run(config, out, watch, fresh=True, overwrite=overwrite)
+    with open_new(config, out, overwrite=overwrite) as (opened, locks):
+        _run(opened, locks, watch, overwrite=overwrite)
 
 
-def resume(out: str | Path, config: Config | None = None, *, watch: Watch = lambda line: None) -> None:
+def resume(
+    out: str | Path,
+    config: Config | None = None,
+    *,
+    watch: Watch = lambda line: None,
+    trust_plugins: bool | Collection[str] = False,
+) -> None:
     """Go on with a run from its newest checkpoint; in synchronous mode it ends where it would have ended anyway.
 
     Args:
         out: the run's directory.
-        config: another configuration to go on with; the saved one by default.
+        config: another configuration to go on with; the saved one by default. Some of it a run cannot change.
         watch: called after every iteration.
+        trust_plugins: see `Agent.load`; of the saved configuration.
 
     Raises:
         As `train`.
     """
-    _run(config or saved_config(out), Path(out), watch, fresh=False)
+    with open_saved(out, config, trust_plugins) as (opened, locks):
+        _run(opened, locks, watch)
 
 
-def _run(config: Config, out: Path, watch: Watch, *, fresh: bool, overwrite: bool = False) -> None:
-    run, algorithm = config.run, config.experiment.algorithm
-    torch.set_num_threads(1)
-    threads = run.learner_threads or max(1, usable_cpus() // (2 if run.mode == "overlapped" else 1))
-    tasks = run.tasks or (0 if algorithm.on_policy else FIXED_TASKS)
-    # Saved as resolved: a run that is resumed on another machine shares its work among as many threads.
-    run = dataclasses.replace(run, learner_threads=threads, tasks=tasks, name=run.name or name_of(out))
-    config = dataclasses.replace(config, run=run)
-    learner = Learner(algorithm, config.experiment.problem, seed=run.seed, device=run.device, threads=threads)
-    place = run.checkpoints or str(out / "checkpoints")
-    checkpoints = Checkpoints(place, run.keep)
-    pieces = Pieces(f"{place}/replay", 2 * run.replay_mb * MEGABYTE)  # shards do not forget in step
-    order = TaskOrder(run.tasks, run.task_order, run.seed)
-    counts = {
-        "env_steps": 0,
-        "trials": 0,
-        "seconds": 0.0,
-        "dropped_stale": 0,
-        "dropped_lost": 0,
-        "restarts": 0,
-        "lost_trials": 0,
-        "diverged": 0,
-        "checkpoints_failed": 0,
-    }
-    if fresh and run.start_from:
-        require(algorithm.on_policy, "start_from", run.start_from, "none with an algorithm that learns from replay")
-        load_weights(learner.model, weights_of(find_checkpoint(run.start_from).arrays))
-    if not fresh:
-        saved = Checkpoints(checkpoint_place(str(out))).newest()
-        for reason in saved.skipped:
-            logging.getLogger("innerloop").warning("%s The checkpoint before it is used.", reason)
-        learner.load(saved.arrays, saved.numbers)
-        order.load(saved.arrays)
-        counts |= {name: saved.numbers[name] for name in counts if name in saved.numbers}
+def _run(opened: Opened, locks: list[DirectoryLock], watch: Watch, *, overwrite: bool = False) -> None:
+    config, learner, counts = opened.config, opened.learner, opened.counts
+    run, algorithm, fresh = config.run, config.experiment.algorithm, opened.resumed is None
     with ExitStack() as stack:
         stack.enter_context(ray_session(run.address, run.dashboard, run.actor_cpus))
         store = open_store(
@@ -150,25 +113,20 @@ def _run(config: Config, out: Path, watch: Watch, *, fresh: bool, overwrite: boo
         stopping = stack.enter_context(stop_signals())
         # What can be refused beforehand has been. A run that fails before its first update leaves nothing either.
         if fresh:
-            checkpoints.clear()
-            pieces.clear()
             store.delete()
-            remove(out)
-            stack.callback(lambda: None if learner.version or stopping.is_set() else remove(out))
+            stack.callback(lambda: None if learner.version or stopping.is_set() else remove(opened.out))
+        opened.begin()
         try:
-            out.mkdir(parents=True, exist_ok=True)
-            saved_as = config.to_json()
-            write_whole(str(out / "config.json"), json.dumps(saved_as, indent=1).encode())
-            journal = Journal(out, learner.version)
+            journal = Journal(opened.out, learner.version)
         except OSError as error:
-            raise BadInput(f"out is {str(out)!r}; expected a directory that can be written ({error}).") from error
+            raise BadInput(f"out is {opened.shown!r}; expected a directory that can be written ({error}).") from error
         stack.callback(journal.close)
         notice, telemetry = Notice(config), Telemetry(config, counts | {"iteration": learner.version})
         stack.callback(notice.close)
         stack.callback(telemetry.close)
         overlapped = run.mode == "overlapped"
         if not fresh:
-            store.restore(pieces.read(learner.version), int(counts["env_steps"]))
+            store.restore(opened.pieces.read(learner.version), int(counts["env_steps"]))
         reserved = learner.threads if overlapped else 0
         at_once = run.parts * (1 + run.max_staleness if overlapped else 1)
         pool = Pool(
@@ -183,19 +141,23 @@ def _run(config: Config, out: Path, watch: Watch, *, fresh: bool, overwrite: boo
             cpus=run.actor_cpus,
         )
         stack.callback(pool.close)
-        loop = _Loop(config, learner, pool, store, order, counts)
-
-        saver = Saver(checkpoints, pieces, learner, order, store, loop.counts, saved_as)
+        loop = _Loop(config, learner, pool, store, opened.order, counts)
+        saver = Saver(opened, store)
         try:
             for line in loop.iterations(stopping):
                 journal.write(line)
                 notice.write(line)
                 telemetry.record(line)
                 watch(line)
+                for lock in locks:
+                    lock.check()
                 if learner.version % run.checkpoint_every == 0:
                     saver.save()
+        except KeyboardInterrupt as error:  # the second: it could not wait
+            raise Interrupted(learner.version) from error
         finally:
-            if learner.version % run.checkpoint_every or (stopping.is_set() and not learner.version):
+            loop.close()
+            if (learner.version or stopping.is_set()) and not any(lock.lost for lock in locks):
                 saver.save()
         saver.end()
         if run.progress(learner.version, counts["seconds"]) < 1:
@@ -228,7 +190,8 @@ class _Loop:
         on_policy, on_gpu = self._config.experiment.algorithm.on_policy, learner.device.type == "cuda"
         ahead = run.max_staleness if run.mode == "overlapped" else 0
         requested = learner.version
-        already = {(each.iteration, each.part): each.episodes for each in self._store.begin(learner.version)}
+        waiting = self._store.begin(learner.version, self._schema() if self._store.writer else None)
+        already = {(each.iteration, each.part): each.episodes for each in waiting}
         self._publish()
         while (progress := run.progress(learner.version, self.counts["seconds"])) < 1:
             start = time.perf_counter()
@@ -255,6 +218,7 @@ class _Loop:
             metrics = self._meanwhile(update) if ahead else update.result()
             updated = time.perf_counter()
             self._store.learned(sorted(played))
+            self._order.over(learner.version)
             self._publish()
             end = time.perf_counter()
             steps = sum(each.summary.steps for each in taken)
@@ -264,16 +228,16 @@ class _Loop:
             self.counts["diverged"] += sum(each.summary.diverged for each in taken)
             self.counts["restarts"] = self._before["restarts"] + self._pool.restarts
             self.counts["lost_trials"] = self._before["lost_trials"] + self._pool.lost_trials
-            returns = np.concatenate([each.summary.returns for each in taken])
+            returns = [each.summary.returns for each in taken]  # [B, episodes] each; trials may have become longer
             reports, self._reports = self._reports, []
             playing = sum(report.seconds for report in reports)
             yield {
                 "iteration": learner.version,
-                "return": float(returns.sum(1).mean()),
-                "first_episode": float(returns[:, 0].mean()),
-                "last_episode": float(returns[:, -1].mean()),
-                "episodes": returns.shape[1],
-                **episode_entries(returns.mean(0)),
+                "return": float(np.concatenate([each.sum(1) for each in returns]).mean()),
+                "first_episode": float(np.concatenate([each[:, 0] for each in returns]).mean()),
+                "last_episode": float(np.concatenate([each[:, -1] for each in returns]).mean()),
+                "episodes": max(each.shape[1] for each in returns),
+                **episode_entries(mean_by_episode(returns)),
                 **metrics,
                 "staleness": float(np.mean(staleness)),
                 "staleness_max": max(staleness),
@@ -291,11 +255,21 @@ class _Loop:
                 **self.counts,
             }
 
+    def close(self) -> None:
+        """Wait until an update that is under way has been made, or undone."""
+        self._thread.shutdown()
+
     def _publish(self) -> None:
         self._broadcast.publish(self._learner.weights(), self._learner.version)
 
+    def _schema(self) -> Schema:
+        """What comes back from a store that others can write to is compared with it."""
+        run, experiment, learner = self._run, self._config.experiment, self._learner
+        iterations = max(run.iterations, learner.version + 1)
+        return Schema.of(experiment, learner.model, iterations=iterations, parts=run.parts, tasks=run.tasks)
+
     def _pump(self, timeout: float) -> None:
-        for assignment, summary, reference in self._pool.pump(self._broadcast, timeout):
+        for assignment, summary, reference in self._pool.pump(self._broadcast, timeout, self._store.clock):
             self._reports.append(summary)
             self._store.append(assignment, summary, None if self._store.writer else reference)
 
@@ -344,3 +318,17 @@ def assignments(
     sizes = [trials // parts + (part < trials % parts) for part in range(parts)]
     starts = [0, *itertools.accumulate(sizes)]
     return [Assignment(iteration, p, size, tasks[starts[p] : starts[p + 1]], episodes) for p, size in enumerate(sizes)]
+
+
+def mean_by_episode(returns: Sequence[np.ndarray]) -> np.ndarray:
+    """The mean return of each episode of a trial, over the trials that have it.
+
+    Args:
+        returns: [B, episodes] each, of as many trials and episodes as may be.
+
+    Returns:
+        [the most episodes].
+    """
+    widest = max(each.shape[1] for each in returns)
+    padded = [np.pad(each, [(0, 0), (0, widest - each.shape[1])], constant_values=np.nan) for each in returns]
+    return np.nanmean(np.concatenate(padded), 0)

@@ -2,17 +2,27 @@
 
 The environments of a batch are stepped one after the other in Python: right for trying an idea, slow for a large run.
 A family that is stepped often deserves a batched implementation of `api.VectorEnv`.
+
+What an environment gives is parsed where it gives it (`boundary`): it is right, or `BadInput` says in a sentence which
+environment gave what. What its own code raises is `EnvironmentRaised`, with the line of that code.
 """
 
+import logging
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import gymnasium
 import numpy as np
+from gymnasium import spaces
 
 from .api import Bools, Split, Step, Tasks
-from .errors import require
+from .boundary import parse_count, parse_flag, parse_number, parse_rows
+from .errors import BadInput, ask, require
+from .instances import Instances, running_statistics
+from .task_source import Drawn, Listed, TaskSource
+
+log = logging.getLogger("innerloop")
 
 Task = Mapping[str, Any]
 """One task: names to numbers or arrays."""
@@ -21,105 +31,165 @@ Task = Mapping[str, Any]
 class GymnasiumFamily:
     """Tasks of one Gymnasium environment.
 
-    task  the entries that `tasks` gives, each stacked to [N, ...]
+    task  of a function, the entries that it gives, each stacked to [N, ...]; of a list, member: int64 [N], the number
+          of each task among all that were given, train before test, and the entries that all tasks share
     """
 
     def __init__(
         self,
         make: Callable[[], gymnasium.Env],
-        set_task: Callable[[gymnasium.Env, Task], None],
-        tasks: Callable[[np.random.Generator], Task] | Sequence[Task],
+        set_task: Callable[[gymnasium.Env, Any], Any],
+        tasks: Callable[[np.random.Generator], Task] | Iterable[Any] | Mapping[Any, Iterable[Any]],
         *,
         horizon: int | None = None,
-        test_share: float = 0.2,
+        test_share: float | None = None,
+        seed_from: str | None = None,
+        rows: int = 64,
     ) -> None:
         """Args:
-        make: makes the environment.
+        make: makes the environment, a new one at every call.
         set_task: makes the (wrapped) environment the MDP of a task; called before the first reset of a trial.
-        tasks: draws one task from a generator; or a finite list of tasks, which is split into train and test.
+        tasks: draws one task from a generator: a dict of numbers, text or arrays. Or a finite list of tasks of any
+            kind (dicts, or a suite's own objects), which is split into train and test; {"train": a list, "test": a
+            list} where it is split already. `set_task` gets a list's members as they are (dicts as copies).
         horizon: steps after which every episode has ended; by default the environment's own time limit. A lower
             one truncates.
-        test_share: of a finite list, held out for "test".
+        test_share: of a list, held out for "test"; by default 0.2.
+        seed_from: for environments whose seed is the task: the name of the task's entry, a whole number of at least 0,
+            that every reset of a trial is given as its seed (of tasks that are numbers, any name: the number itself).
+            By default every episode has another seed, from the run's own.
+        rows: environments that evaluation has side by side, at most (more, where one task needs more).
 
         Raises:
-            BadInput: no horizon is given and the environment has no time limit; or a split would be empty.
+            BadInput: no horizon is given and the environment has no time limit; a split would be empty, or train and
+                test share a task; or the environment, its spaces or its tasks cannot be used.
+            EnvironmentRaised: `make` or `tasks` raised.
         """
-        self._make, self._set_task, self._tasks = make, set_task, tasks
-        self._spare: list[gymnasium.Env] = []
-        env = self._take()
-        self.observation_space, self.action_space = env.observation_space, env.action_space
-        limit = env.spec.max_episode_steps if env.spec else None
-        self._spare.append(env)
-        given = horizon if horizon is not None else limit
-        require(
-            given is not None and given >= 1,
-            "horizon",
-            given,
-            "at least 1; the environment has no time limit of its own",
-        )
-        self.horizon: int = given or 0
-        if not callable(tasks):
-            different = {tuple((k, np.asarray(task[k]).tobytes()) for k in sorted(task)) for task in tasks}
-            require(len(different) == len(tasks), "the number of different tasks", len(different), f"{len(tasks)}")
-            order = np.random.default_rng(0).permutation(len(tasks))
-            held_out = round(test_share * len(tasks))
-            self._split: dict[Split, np.ndarray] = {"test": order[:held_out], "train": order[held_out:]}
-            for split, members in self._split.items():
-                require(len(members) > 0, f"the number of {split} tasks", 0, f"at least 1 of the {len(tasks)} given")
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_spare": []}
+        self.rows = parse_count("rows", rows)
+        self._instances, self._set_task, self._seed_from = Instances(make), set_task, seed_from
+        try:
+            [env] = self._instances.take(1)
+            self._instances.give_back([env])
+            self.name = self._instances.name
+            self.observation_space = self._instances.observation_space
+            self.action_space = self._instances.action_space
+            limit = env.spec.max_episode_steps if env.spec else None
+            given = horizon if horizon is not None else limit
+            missing = "at least 1; the environment has no time limit of its own"
+            require(given is not None, "horizon", given, missing)
+            self.horizon = parse_count("horizon", given)
+            self._source: TaskSource = (
+                Drawn(self.name, tasks) if callable(tasks) else Listed(self.name, tasks, test_share)
+            )
+            drawn = callable(tasks) and test_share is not None
+            require(not drawn, "test_share", test_share, "none, because the tasks are drawn and not listed")
+        except BaseException:
+            self._instances.close()
+            raise
+        for wrapper in running_statistics(env):
+            log.warning(
+                "%s of %s normalises by what it has seen of every episode before: results depend on what else was "
+                "played, and on where. Normalise by fixed numbers.",
+                wrapper,
+                self.name,
+            )
 
     def sample(self, rng: np.random.Generator, n: int, split: Split) -> Tasks:
-        if callable(self._tasks):
-            drawn = [self._tasks(rng) for _ in range(n)]
-        else:
-            drawn = [self._tasks[index] for index in rng.choice(self._split[split], n)]
-        return {name: np.stack([np.asarray(task[name]) for task in drawn]) for name in drawn[0]}
+        return self._source.sample(rng, n, split)
 
     def make(self, tasks: Tasks, rng: np.random.Generator) -> "GymnasiumEnvs":
-        n = len(next(iter(tasks.values())))
-        envs = [self._take() for _ in range(n)]
-        for row, env in enumerate(envs):
-            self._set_task(env, {name: array[row] for name, array in tasks.items()})
-        batch = GymnasiumEnvs(envs, self.horizon, rng)
-        weakref.finalize(batch, self._spare.extend, envs)  # making one can take longer than a whole trial
-        return batch
+        instances, n = self._instances, len(next(iter(tasks.values())))
+        seeds: list[int] | None = None if self._seed_from is None else []
+        envs = instances.take(n)
+        try:
+            for row, env in enumerate(envs):
+                task = self._source.task(tasks, row)
+                if seeds is not None:
+                    seeds.append(self._seed(task))
+                ask(self.name, "set_task", self._set_task, env, task)
+                instances.check_spaces(env)
+        except BaseException:
+            instances.give_back(envs)
+            raise
+        return GymnasiumEnvs(instances, envs, self.horizon, rng, seeds)
 
-    def _take(self) -> gymnasium.Env:
-        return self._spare.pop() if self._spare else self._make()
+    def _seed(self, task: Any) -> int:
+        assert self._seed_from is not None
+        seed = task.get(self._seed_from) if isinstance(task, Mapping) else task
+        return parse_count(f"the seed ({self._seed_from}) of a task of {self.name}", seed, least=0)
 
 
 class GymnasiumEnvs:
     """N single environments as one batch."""
 
-    def __init__(self, envs: list[gymnasium.Env], horizon: int, rng: np.random.Generator) -> None:
-        self._envs, self._horizon, self._rng = envs, horizon, rng
-        self._observation: list[Any] = [None] * len(envs)
+    def __init__(
+        self,
+        instances: Instances,
+        envs: list[gymnasium.Env],
+        horizon: int,
+        rng: np.random.Generator,
+        seeds: list[int] | None,
+    ) -> None:
+        """Args:
+        instances: where the environments go when this batch is gone: making one can take longer than a whole trial.
+        envs: N, with their tasks.
+        horizon: steps after which an episode is truncated.
+        rng: gives a seed to every episode, unless it is given.
+        seeds: of every episode of a row.
+        """
+        self._instances, self._envs, self._horizon, self._rng, self._seeds = instances, envs, horizon, rng, seeds
+        self._name, self._space, self._actions = instances.name, instances.observation_space, instances.action_space
+        self._scalar = isinstance(self._actions, spaces.Discrete)  # which environments index with
+        self._observation = np.zeros((len(envs), *(self._space.shape or ())), self._space.dtype)
         self._time = np.zeros(len(envs), np.int64)
         self._over = np.ones(len(envs), np.bool_)
+        weakref.finalize(self, instances.give_back, envs)
 
     def reset(self, rows: Bools) -> np.ndarray:
-        seeds = self._rng.integers(2**31, size=len(self._envs))
-        for row in np.flatnonzero(rows):
-            self._observation[row], _ = self._envs[row].reset(seed=int(seeds[row]))
+        drawn = self._rng.integers(2**31, size=len(self._envs)).tolist() if self._seeds is None else self._seeds
+        for row in np.flatnonzero(rows).tolist():
+            answer = self._ask(row, "reset", seed=drawn[row])
+            if not (isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[1], dict)):
+                raise self._unexpected("reset", answer, "a tuple (observation, info), info a dict")
+            self._see(row, answer[0])
         self._time[rows], self._over[rows] = 0, False
-        return self._stacked()
+        return self._observation.copy()
 
     def step(self, action: np.ndarray) -> Step:
         n = len(self._envs)
         reward, terminated, truncated = np.zeros(n, np.float32), np.zeros(n, np.bool_), np.zeros(n, np.bool_)
-        for row in np.flatnonzero(~self._over):
-            answer = self._envs[row].step(action[row])
-            self._observation[row], reward[row], terminated[row], truncated[row] = answer[:4]
+        action = np.asarray(action, self._actions.dtype)
+        for row in np.flatnonzero(~self._over).tolist():
+            answer = self._ask(row, "step", action[row] if self._scalar else action[row, ...])
+            if not (isinstance(answer, tuple) and len(answer) == 5 and isinstance(answer[4], dict)):
+                expected = "a tuple (observation, reward, terminated, truncated, info), info a dict"
+                raise self._unexpected("step", answer, expected)
+            self._see(row, answer[0])
+            reward[row] = parse_number(f"{self._name}'s reward", answer[1])
+            terminated[row] = parse_flag(f"{self._name}'s terminated", answer[2])
+            truncated[row] = parse_flag(f"{self._name}'s truncated", answer[3])
         self._time += 1
         truncated |= ~self._over & ~terminated & (self._time >= self._horizon)
         self._over |= terminated | truncated
-        return Step(self._stacked(), reward, terminated, truncated)
+        return Step(self._observation.copy(), reward, terminated, truncated)
 
-    def _stacked(self) -> np.ndarray:
-        space = self._envs[0].observation_space
-        for observation in self._observation:
-            shape = np.shape(observation)
-            require(shape == space.shape, "the shape of the environment's observation", shape, str(space.shape))
-        return np.asarray(self._observation, space.dtype)
+    def _ask(self, row: int, method: str, *args: Any, **options: Any) -> Any:
+        env = self._envs[row]
+        try:
+            return ask(self._name, method, getattr(env, method), *args, **options)
+        except Exception:
+            self._instances.discard(env)  # who knows in which state it is
+            raise
+
+    def _see(self, row: int, given: object) -> None:
+        mine = self._observation
+        fits = type(given) is np.ndarray and given.dtype == mine.dtype and given.shape == mine.shape[1:]
+        if not fits or mine.dtype.kind != "f":
+            given = parse_rows(f"{self._name}'s observation", given, self._space, None)
+        mine[row] = given  # pyright: ignore[reportArgumentType,reportCallIssue]
+
+    def _unexpected(self, method: str, answer: object, expected: str) -> BadInput:
+        size = f" of {len(answer)}" if isinstance(answer, tuple) else ""
+        return BadInput(
+            f"what {method} of {self._name} returned is a {type(answer).__name__}{size}; expected {expected}."
+        )

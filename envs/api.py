@@ -39,6 +39,9 @@ class Step(NamedTuple):
 class VectorEnv(Protocol):
     """N MDPs of one family, stepped as one batch.
 
+    What it returns is checked and copied (`boundary`): it may use its arrays again. The actions that it is given are
+    its own, to change as it likes.
+
     A row whose episode has ended and which was not reset may be stepped on: it must not fail; what it returns must be
     finite, and is not used.
     """
@@ -56,7 +59,11 @@ class TaskFamily(Protocol):
     """A distribution p(M) over MDPs that share their spaces.
 
     Disjointness: a family with a finite set of tasks gives "train" and "test" different members of it; a family with a
-    continuous distribution may ignore `split`, because the caller draws the two from different random streams.
+    continuous distribution may ignore `split`, because the caller draws the two from different random streams. None of
+    a finite set comes twice in one `sample` before all have come (`seeding.in_rounds`).
+
+    A family whose MDPs are large may have an attribute `rows: int`: how many of them evaluation plays side by side, at
+    most (one task's `width` rows in any case); without it, 2,000.
     """
 
     @property

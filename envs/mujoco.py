@@ -20,6 +20,7 @@ from gymnasium import spaces
 from .api import Bools, Split, Tasks
 from .errors import require
 from .locomotion import Body, Locomotion, Motion, Reward
+from .seeding import in_rounds
 
 HALF_CHEETAH = Body(xml="half_cheetah.xml", frame_skip=5, noise=0.1, normal_velocities=True, hidden=1)
 ANT = Body(xml="ant.xml", frame_skip=5, noise=0.1, normal_velocities=True, hidden=2, point="xpos")
@@ -215,8 +216,9 @@ class Walker2DParams(_Family):
     """Walk in a body whose masses, inertias, damping and friction are unknown (Rakelly et al. 2019, Walker-2D-Params).
 
     Reward and end of an episode are those of rand_param_envs, PEARL's source. Gymnasium's are the model and the four
-    steps of it per action (there: five). The tasks are two fixed sets, drawn once and for all. What the model derives
-    from the varied numbers is computed anew (there it keeps the values of the unvaried body).
+    steps of it per action (there: five). The tasks are two fixed sets, drawn once and for all; none comes twice before
+    all of its set have come. What the model derives from the varied numbers is computed anew (there it keeps the values
+    of the unvaried body).
 
     observation  float32 [N, 17]; velocities are clipped to ±10
     action       float32 [N, 6]
@@ -241,7 +243,7 @@ class Walker2DParams(_Family):
 
     def sample(self, rng: np.random.Generator, n: int, split: Split) -> Tasks:
         members = self.train_tasks if split == "train" else self.test_tasks
-        chosen = rng.integers(members, size=n)
+        chosen = in_rounds(rng, np.arange(members), n)
         fixed = np.random.default_rng(("train", "test").index(split))
         sizes = [np.prod(shape, dtype=int) for _, *shape in FACTORS.values()]
         powers = np.split(fixed.uniform(-3, 3, (members, sum(sizes)))[chosen], np.cumsum(sizes)[:-1], axis=1)

@@ -7,6 +7,7 @@ from gymnasium import spaces
 
 from .api import Bools, Split, Step, Tasks
 from .errors import require
+from .seeding import in_rounds
 
 _STRIDE = 0.1
 _PLANE = spaces.Box(-np.inf, np.inf, (2,), np.float32)
@@ -73,8 +74,7 @@ class SparsePointNavigation:
     def sample(self, rng: np.random.Generator, n: int, split: Split) -> Tasks:
         order = np.random.default_rng(0).permutation(100)
         own = order[:80] if split == "train" else order[80:]
-        rounds = -(-n // len(own))
-        angle = np.linspace(0, np.pi, 100)[np.concatenate([rng.permutation(own) for _ in range(rounds)])[:n]]
+        angle = np.linspace(0, np.pi, 100)[in_rounds(rng, own, n)]
         return {"goal": np.column_stack([np.cos(angle), np.sin(angle)]).astype(np.float32)}
 
     def make(self, tasks: Tasks, rng: np.random.Generator) -> "Points":

@@ -30,3 +30,9 @@ def streams(seed: int, split: Split, *key: int) -> Streams:
     """
     children = np.random.SeedSequence((seed, ("train", "test").index(split), len(key), *key)).spawn(3)
     return Streams(*(np.random.Generator(np.random.Philox(child)) for child in children))
+
+
+def in_rounds(rng: np.random.Generator, members: np.ndarray, n: int) -> np.ndarray:
+    """n of the members, [n, ...]: none twice before all have been drawn."""
+    rounds = max(1, -(-n // len(members)))
+    return np.concatenate([rng.permutation(members) for _ in range(rounds)])[:n]

@@ -7,12 +7,11 @@ where the goal was.
 
 from typing import NamedTuple
 
-import gymnasium
 import numpy as np
-from gymnasium import spaces
 
-from .api import Bools, Step, TaskFamily, Tasks
-from .errors import BadInput, require
+from .api import Bools, Split, Step, TaskFamily, Tasks
+from .boundary import name_of, parse_count, parse_rows, parse_step, parse_tasks
+from .errors import BadInput, ask, require
 
 
 class Input(NamedTuple):
@@ -24,6 +23,15 @@ class Input(NamedTuple):
     """float32 [N]: for the previous action; 0 at the start of the trial."""
     done: Bools
     """[N]: the previous action ended an episode; False at the start of the trial, and while a row waits."""
+
+
+def sample_tasks(family: TaskFamily, rng: np.random.Generator, n: int, split: Split) -> Tasks:
+    """n tasks of a family.
+
+    Raises:
+        BadInput: what it sampled is not a dict of arrays with n rows each.
+    """
+    return parse_tasks(name_of(family), family.sample(rng, n, split), n)
 
 
 class Trials:
@@ -45,17 +53,22 @@ class Trials:
         width: rows of one task, at least 1; they lie next to each other.
 
         Raises:
-            BadInput: `episodes` or `width` is less than 1.
+            BadInput: `episodes` or `width` is less than 1, or the horizon or the tasks are not what they must be.
+            EnvironmentRaised: the family's own code raised.
         """
         require(episodes >= 1, "episodes", episodes, "at least 1")
         require(width >= 1, "width", width, "at least 1")
-        if width > 1:
-            tasks = {name: np.repeat(array, width, axis=0) for name, array in tasks.items()}
-        self._env = family.make(tasks, rng)
-        self._spaces = family.observation_space, family.action_space
+        self._name = name_of(family)
+        # Copies, also for a width of 1: what the environment does to its tasks is not done to the caller's.
+        tasks = {name: np.repeat(array, width, axis=0) for name, array in parse_tasks(self._name, tasks).items()}
+        self._env = ask(self._name, "make", family.make, tasks, rng)
+        self._space = family.observation_space
         self._n = len(next(iter(tasks.values())))
         self._episodes, self._wait = episodes, width > 1
-        self.steps = episodes * family.horizon
+        self._horizon, self._clock = parse_count(f"the horizon of {self._name}", family.horizon), 0
+        self._began = np.zeros(self._n, np.int64)  # by the clock: each row's episode
+        self._due = self._horizon  # by the clock: no episode must have ended before
+        self.steps = episodes * self._horizon
         """Steps after which every trial is over."""
         self.episode = np.zeros(self._n, np.int64)
         """[N]: episodes ended, in [0, episodes]; the index of the one now running, unless the row waits."""
@@ -66,8 +79,7 @@ class Trials:
 
     def begin(self) -> Input:
         """The first input of every trial."""
-        observation = self._env.reset(np.ones(self._n, np.bool_))
-        check_rows("the observation", observation, self._spaces[0], self._n)
+        observation = self._reset(np.ones(self._n, np.bool_))
         return Input(observation, np.zeros(self._n, np.float32), np.zeros(self._n, np.bool_))
 
     def step(self, action: np.ndarray) -> tuple[Input, Step]:
@@ -77,47 +89,40 @@ class Trials:
             The next input, and the step as the MDPs gave it; in rows that were not playing, it means nothing.
 
         Raises:
-            BadInput: the environment returned NaN, or arrays of a shape that its space does not have.
+            BadInput: the environment returned what its spaces do not have, or goes on after its horizon.
+            EnvironmentRaised: its own code raised.
         """
-        step = self._env.step(action)
-        check_rows("the observation", step.observation, self._spaces[0], self._n)
-        for field in ("reward", "terminated", "truncated"):
-            shape = np.shape(getattr(step, field))
-            require(shape == (self._n,), f"the shape of the environment's {field}", shape, f"({self._n},), one per row")
-        if not np.isfinite(step.reward).all():
-            raise BadInput(
-                f"the environment's reward is {step.reward[~np.isfinite(step.reward)][0]}; expected a finite number."
-            )
+        # A copy: an environment that changes its action in place must not change what the agent did.
+        step = ask(self._name, "step", self._env.step, action.copy())
+        step = parse_step(self._name, step, self._space, self._n)
         done = (step.terminated | step.truncated) & self.playing
-        self.diverged += int((step.diverged & self.playing).sum())
+        going = self.playing & ~done
+        self._clock += 1
+        if self._clock >= self._due and going.any():
+            self._check_horizon(self._began[going])
+        if step.diverged is not np.False_:
+            self.diverged += int((step.diverged & self.playing).sum())
         self.episode += done
         ended = done if not self._wait else ~self.playing | done
         again = ended & (self.episode < self._episodes)
         if self._wait and not ended.all():
             again[:] = False
-        self.playing = (self.playing & ~done) | again
+        self.playing = going | again
         observation = step.observation
         if again.any():
-            fresh = self._env.reset(again)
-            check_rows("the observation", fresh, self._spaces[0], self._n)
+            self._began[again] = self._clock
+            fresh = self._reset(again)
             observation = np.where(again.reshape(-1, *[1] * (observation.ndim - 1)), fresh, observation)
         return Input(observation, step.reward, done), step
 
+    def _check_horizon(self, began: np.ndarray) -> None:
+        self._due = int(began.min()) + self._horizon
+        if self._due <= self._clock:
+            raise BadInput(
+                f"an episode of {self._name} goes on after {self._horizon} steps, its horizon; expected terminated or "
+                "truncated by then."
+            )
 
-def check_rows(what: str, array: np.ndarray, space: gymnasium.Space, n: int) -> None:
-    """Refuse a batch that cannot be n members of `space`: the shape, NaN, or an index out of range.
-
-    Raises:
-        BadInput: naming the environment's field, what it returned and what was expected.
-    """
-    shape = (n, *(space.shape or ()))
-    if array.shape != shape:
-        raise BadInput(
-            f"the shape of {what} from the environment is {array.shape}; expected {shape}: {n} rows of {space}."
-        )
-    if isinstance(space, spaces.Discrete):
-        first, end = space.start, space.start + space.n
-        if array.dtype.kind not in "iu" or (array < first).any() or (array >= end).any():
-            raise BadInput(f"{what} from the environment is {array}; expected integers in [{first}, {end}).")
-    elif not np.isfinite(array).all():
-        raise BadInput(f"{what} from the environment is {array[~np.isfinite(array)][0]}; expected finite numbers.")
+    def _reset(self, rows: Bools) -> np.ndarray:
+        observation = ask(self._name, "reset", self._env.reset, rows.copy())
+        return parse_rows(f"{self._name}'s observation", observation, self._space, self._n)

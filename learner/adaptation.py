@@ -51,25 +51,30 @@ def phase(
     """A phase out of columns [H, B, ...]; see `baseline.task_advantages`, whose second result is the second here."""
     advantage, explained = task_advantages(x, reward, valid, width=width, discount=discount, trace=trace)
     weight = by_task(valid, width).to(x.dtype)
-    found = Phase(
-        by_task(x, width), by_task(draw, width), by_task(log_prob, width), advantage, weight / weight.sum(-1, True)
-    )
+    weight = weight / weight.sum(-1, True).clamp(min=1)
+    found = Phase(by_task(x, width), by_task(draw, width), by_task(log_prob, width), advantage, weight)
     return found, explained
 
 
 def phases(
     policy: GradientPolicy, trajectory: Trajectory, *, width: int, discount: float, trace: float
 ) -> tuple[list[Phase], Tensor]:
-    """A trajectory as one phase per episode of its trials, and the baseline's explained variance [episodes, tasks]."""
+    """A trajectory as one phase per episode of its trials, and the baseline's explained variance [episodes, tasks].
+
+    A trial's last episode is in the last phase. One with fewer episodes than others has nothing in the phases before
+    it, whose inner steps then change nothing.
+    """
     valid = trajectory.valid
     done = trajectory.done & valid
-    episodes = int(done.sum(0).max())  # as many in every column
+    own = done.sum(0)  # of each column
+    episodes = int(own.max())
     episode = np.cumsum(done, axis=0) - done
     count = np.cumsum(valid, axis=0) - valid
     start = np.stack([(valid & (episode < index)).sum(0) for index in range(episodes)])
     column = np.broadcast_to(np.arange(valid.shape[1]), valid.shape)
     time = count - start[np.minimum(episode, episodes - 1), column]
-    place = episode[valid], time[valid], column[valid]
+    index = np.where(episode == own - 1, episodes - 1, episode)
+    place = index[valid], time[valid], column[valid]
     steps = int(time[valid].max()) + 1
     device = next(policy.parameters()).device
 

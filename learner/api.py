@@ -26,6 +26,9 @@ from ..envs.api import Bools
 
 Metrics = dict[str, float]
 
+MOST_LAYERS = 1_000
+"""Of any network: each is an object of its own, made before its size is known."""
+
 
 class Diverged(RuntimeError):
     """A gradient that is not finite. Raised by an algorithm; the learner then is as it was before the update."""

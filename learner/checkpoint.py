@@ -2,7 +2,8 @@
 
 A checkpoint is two files, `00000120.safetensors` and `00000120.json`. The JSON is written last and carries the size and
 SHA-256 of the other, and a sum of itself: without it, or with another sum, the checkpoint does not count. The place is
-a local path or any fsspec URL (`s3://…`, `gs://…`, `memory://…`).
+a local path or any fsspec URL (`s3://…`, `gs://…`, `memory://…`). Several runs may share one: each reads and deletes
+only what carries its own id.
 """
 
 import contextlib
@@ -10,18 +11,44 @@ import hashlib
 import json
 import logging
 import os
+import re
+import secrets
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
 
-import fsspec
 import numpy as np
-from fsspec.implementations.local import LocalFileSystem
+from pydantic import Field, TypeAdapter
 from safetensors.numpy import load as decode
 from safetensors.numpy import save as encode
+from typing_extensions import TypedDict
 
 from ..envs.errors import BadInput, require
+from .files import Count, Finite, parse, read, reason
+from .model import refuse_beyond_memory
+from .places import Place, resolve_place
 
 FORMAT = 1
+LARGEST_JSON = 2**24
+"""Bytes of a checkpoint's JSON, at most."""
+
+_NAME = re.compile(r"(\d{8,})\.json")
+_PART = re.compile(r"\d{8,}\.(json|safetensors)\.[0-9a-f]{16}\.part")
+_Counter = Annotated[Finite, Field(ge=0)]
+
+
+class _About(TypedDict):
+    """A checkpoint's JSON."""
+
+    format: int
+    bytes: Count
+    sha256: str
+    numbers: dict[str, _Counter]
+    config: dict[str, Any]
+    seal: str
+
+
+_ABOUT = TypeAdapter(_About)
 
 
 class Checkpoint(NamedTuple):
@@ -39,25 +66,24 @@ class Checkpoint(NamedTuple):
 class Checkpoints:
     """The checkpoints of one run, in one place."""
 
-    def __init__(self, place: str, keep: int = 3) -> None:
+    def __init__(self, place: str | Path | Place, keep: int = 3, run: str | None = None) -> None:
         """Args:
         place: a directory, or an fsspec URL of one; made when first written to.
         keep: how many of the newest are kept.
+        run: the id of the run; None to read what is there, whichever run saved it.
 
         Raises:
-            BadInput: `keep` is less than 1, or the URL's protocol is not known or not installed.
+            BadInput: `keep` is less than 1, or the place cannot be one.
         """
         require(keep >= 1, "keep", keep, "at least 1")
-        self.place, self._keep = place, keep
-        try:
-            self._fs, self._root = fsspec.core.url_to_fs(place)
-        except (ValueError, ImportError) as error:
-            raise BadInput(
-                f"checkpoints is {place!r}; expected a path or a URL that fsspec can open ({error})."
-            ) from error
+        self.place = place if isinstance(place, Place) else resolve_place("checkpoints", place)
+        self._keep, self._run = keep, run
+        self._fs, self._root = self.place.fs, self.place.root
+        self._of: dict[str, str | None] = {}
+        """The run of each checkpoint whose JSON has been read; None where that cannot be told."""
 
     def save(self, arrays: dict[str, np.ndarray], numbers: dict[str, float], config: dict[str, Any]) -> None:
-        """Write the checkpoint of `numbers["version"]`, then delete all but the newest `keep`.
+        """Write the checkpoint of `numbers["version"]`, then delete all but the run's newest `keep`.
 
         Raises:
             OSError: the place cannot be written; what was there stays usable.
@@ -79,18 +105,35 @@ class Checkpoints:
             self._write(f"{name}.json", json.dumps(about, indent=1).encode())
         except Exception as error:  # whatever a file system of fsspec raises
             with contextlib.suppress(Exception):
-                if name not in self.names():  # its arrays alone would take room for nothing
+                if name not in self._listed():  # its arrays alone would take room for nothing
                     self._fs.rm(f"{self._root}/{name}.safetensors")
             raise error if isinstance(error, OSError) else OSError(f"{type(error).__name__}: {error}") from error
-        self.delete(self.names()[: -self._keep])
+        self._of[name] = config.get("id", "")
+        try:
+            self.delete(self.own()[: -self._keep])
+        except BadInput as error:
+            raise OSError(str(error)) from error
 
     def names(self) -> list[str]:
-        """Of the checkpoints, oldest first."""
-        if not self._fs.exists(self._root):
-            return []
-        self._fs.invalidate_cache(self._root)
-        files = (path.rsplit("/", 1)[-1] for path in self._fs.ls(self._root, detail=False))
-        return sorted(file[: -len(".json")] for file in files if file.endswith(".json") and file[:8].isdigit())
+        """Of the run's checkpoints, and of those of which it cannot be told whose they are; oldest first.
+
+        Raises:
+            BadInput: the place cannot be read.
+        """
+        return [name for name in self._listed() if self._run is None or self._id(name) in (self._run, None)]
+
+    def own(self) -> list[str]:
+        """Of the run's checkpoints, oldest first; without a run, of all that are checkpoints.
+
+        Raises:
+            BadInput: the place cannot be read.
+        """
+        mine = [name for name in self._listed() if self._id(name) is not None]
+        return [name for name in mine if self._run in (self._id(name), None)]
+
+    def others(self) -> list[str]:
+        """Of checkpoints that other runs saved here."""
+        return [name for name in self._listed() if self._id(name) not in (self._run, None)]
 
     def newest(self) -> Checkpoint:
         """The newest one that is whole.
@@ -104,15 +147,28 @@ class Checkpoints:
                 return self.read(name, skipped)
             except BadInput as error:
                 skipped.append(str(error))
-        raise BadInput(skipped[0] if skipped else f"no checkpoint in {self.place!r}; expected the directory of a run.")
+        if skipped:
+            raise BadInput(skipped[0])
+        raise BadInput(f"no checkpoint in {self.place.shown!r}; expected the directory of a run.")
 
     def clear(self) -> None:
-        """Delete all checkpoints."""
-        self.delete(self.names())
+        """Delete all checkpoints, of whichever run, and what a process that was killed left of one."""
+        arrays = self._files(r"\d{8,}\.safetensors")
+        # One whose JSON cannot be read is ours if it has arrays; anything else of that name is not.
+        names = [name for name in self._listed() if self._id(name) is not None or f"{name}.safetensors" in arrays]
+        self.delete(names)
+        self.tidy()
+
+    def tidy(self) -> None:
+        """Delete what a process that was killed was writing; nobody else may be writing here."""
+        for file in self._files(_PART.pattern):
+            with contextlib.suppress(FileNotFoundError):
+                self._fs.rm(f"{self._root}/{file}")
 
     def delete(self, names: list[str]) -> None:
         """Some of `names`."""
         for name in names:
+            self._of.pop(name, None)
             for kind in ("json", "safetensors"):
                 with contextlib.suppress(FileNotFoundError):
                     self._fs.rm(f"{self._root}/{name}.{kind}")
@@ -123,25 +179,33 @@ class Checkpoints:
         Raises:
             BadInput: it is not whole.
         """
-        where = f"{self.place}/{name}"
+        where = self._where(name)
+        about = self._about(name)
+        require(about["format"] == FORMAT, f"the format of {where}", about["format"], f"{FORMAT}")
+        seal = about.pop("seal")
+        if seal != _seal(about):
+            raise BadInput(f"{where} is not what was written; its JSON was changed, expected the original.")
+        size, most = about["bytes"], f"{about['bytes']} bytes: the file is not whole"
+        refuse_beyond_memory(f"the arrays of {where}", size)
         try:
-            about = json.loads(self._fs.cat_file(f"{self._root}/{name}.json"))
-            data: bytes = self._fs.cat_file(f"{self._root}/{name}.safetensors")
-            given, numbers, config = about["format"], about["numbers"], about["config"]
-            size, digest = about["bytes"], about["sha256"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise BadInput(f"checkpoint {where!r} cannot be read ({error!r}); expected a whole one.") from error
-        require(given == FORMAT, f"the format of checkpoint {where!r}", given, f"{FORMAT}")
-        require(
-            len(data) == size, f"the size of checkpoint {where!r}", len(data), f"{size} bytes: the file is not whole"
-        )
-        if hashlib.sha256(data).hexdigest() != digest:
-            raise BadInput(f"checkpoint {where!r} is not what was written; expected SHA-256 {digest}.")
-        if about.pop("seal", None) not in (None, _seal(about)):  # older ones have none
+            path = f"{self._root}/{name}.safetensors"
+            found = self._fs.size(path)
+            require(found == size, f"the size of {where}", found, most)
+            data = read(path, where, "a whole one", fs=self._fs, most=size)
+        except FileNotFoundError:
+            raise BadInput(f"{where} has no arrays; expected {name}.safetensors beside it.") from None
+        require(len(data) == size, f"the size of {where}", len(data), most)
+        if hashlib.sha256(data).hexdigest() != about["sha256"]:
+            raise BadInput(f"{where} is not what was written; expected SHA-256 {about['sha256']}.")
+        version = about["numbers"].get("version")
+        require(version == int(name), f"the version of {where}", version, f"{int(name)}, as in its name")
+        try:
+            arrays = decode(data)
+        except Exception as error:  # whatever a parser makes of input that somebody else wrote
             raise BadInput(
-                f"checkpoint {where!r} is not what was written; its JSON was changed, expected the original."
-            )
-        return Checkpoint(decode(data), numbers, config, skipped)
+                f"the arrays of {where} cannot be parsed ({reason(error)}); expected safetensors."
+            ) from error
+        return Checkpoint(arrays, about["numbers"], about["config"], skipped)
 
     def size(self, name: str) -> int:
         """Bytes of the arrays in one of `names`; 0 if they are lost."""
@@ -152,15 +216,55 @@ class Checkpoints:
         except FileNotFoundError:
             return 0
 
+    def _listed(self) -> list[str]:
+        names = [file.removesuffix(".json") for file in self._files(_NAME.pattern)]
+        return sorted(names, key=int)
+
+    def _files(self, pattern: str) -> set[str]:
+        """The files in the place whose whole names match."""
+        try:
+            self._fs.invalidate_cache(self._root)
+            if not self._fs.exists(self._root):
+                return set()
+            files = {path.rstrip("/").rsplit("/", 1)[-1] for path in self._fs.ls(self._root, detail=False)}
+        except FileNotFoundError:
+            return set()
+        except Exception as error:  # whatever a file system of fsspec raises
+            raise BadInput(
+                f"{self.place.shown!r} cannot be read ({reason(error)}); expected a directory of checkpoints."
+            ) from error
+        return {file for file in files if re.fullmatch(pattern, file)}
+
+    def _id(self, name: str) -> str | None:
+        """Of the run that saved it; None where that cannot be told."""
+        if name not in self._of:
+            try:
+                found = self._about(name)["config"].get("id", "")
+                self._of[name] = found if isinstance(found, str) else None
+            except BadInput:
+                self._of[name] = None
+        return self._of[name]
+
+    def _about(self, name: str) -> _About:
+        where = self._where(name)
+        try:
+            data = read(f"{self._root}/{name}.json", where, "a whole one", fs=self._fs, most=LARGEST_JSON)
+        except FileNotFoundError as error:
+            raise BadInput(f"{where} cannot be read ({error}); expected a whole one.") from error
+        return parse(_ABOUT, data, where, "a whole one")
+
+    def _where(self, name: str) -> str:
+        return f"checkpoint {f'{self.place.shown}/{name}'!r}"
+
     def _write(self, file: str, data: bytes) -> None:
         path = f"{self._root}/{file}"
-        if isinstance(self._fs, LocalFileSystem):
+        if self.place.local:
             write_whole(path, data)
         else:
             self._fs.pipe_file(path, data)  # object stores show a file only once it is whole
 
 
-def _seal(about: dict[str, Any]) -> str:
+def _seal(about: Any) -> str:
     """Tells whether a checkpoint's JSON was changed."""
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
 
@@ -168,21 +272,22 @@ def _seal(about: dict[str, Any]) -> str:
 class Pieces:
     """What grows with a run, such as replay: each piece is written once, beside the checkpoint that it belongs to."""
 
-    def __init__(self, place: str, capacity: int) -> None:
+    def __init__(self, place: str | Path, capacity: int, run: str = "") -> None:
         """Args:
         place: as of `Checkpoints`.
-        capacity: bytes; the oldest pieces are deleted as long as the newer ones hold as many.
+        capacity: bytes; the oldest pieces are deleted while the newer ones hold that many.
+        run: the id of the run.
         """
-        self._files, self._capacity = Checkpoints(place, keep=2**31), capacity
+        self._files, self._capacity, self._run = Checkpoints(place, keep=2**31, run=run), capacity, run
 
     def save(self, version: int, arrays: dict[str, np.ndarray]) -> None:
         """Add the piece that came with a version; nothing, if it is empty, or if the version has one already (what came
         since will come again after a resume)."""
-        if not arrays or f"{version:08d}" in self._files.names():
+        if not arrays or f"{version:08d}" in self._files.own():
             return
-        self._files.save(arrays, {"version": version}, {})
+        self._files.save(arrays, {"version": version}, {"id": self._run})
         held = 0
-        for name in reversed(self._files.names()):
+        for name in reversed(self._files.own()):
             if held >= self._capacity:
                 self._files.delete([name])
             held += self._files.size(name) if held < self._capacity else 0
@@ -190,29 +295,34 @@ class Pieces:
     def read(self, version: int) -> Iterator[dict[str, np.ndarray]]:
         """The pieces up to a version, oldest first; later ones are deleted. One that is damaged is left out, with a
         warning."""
+        yield from (arrays for _, arrays in self.whole(version))
+        self._files.delete([name for name in self._files.own() if int(name) > version])
+
+    def whole(self, version: int) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
+        """The pieces up to a version with their versions, oldest first."""
         for name in self._files.names():
-            if int(name) > version:
-                self._files.delete([name])
-                continue
-            try:
-                yield self._files.read(name, []).arrays
-            except BadInput as error:
-                logging.getLogger("innerloop").warning("%s The run goes on without what was in it.", error)
+            if int(name) <= version:
+                try:
+                    yield int(name), self._files.read(name, []).arrays
+                except BadInput as error:
+                    logging.getLogger("innerloop").warning("%s The run goes on without what was in it.", error)
 
     def clear(self) -> None:
         """Delete all."""
         self._files.clear()
 
 
-def write_whole(path: str, data: bytes) -> None:
+def write_whole(path: str | Path, data: bytes) -> None:
     """Write a local file so that at any moment it is either as before or complete, on disk too."""
-    temporary = f"{path}.{os.getpid()}.part"
+    temporary = f"{path}.{secrets.token_hex(8)}.part"
+    # Exclusively, and not through a link: others may be able to write to the directory.
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)
     try:
-        with open(temporary, "wb") as file:
+        with os.fdopen(descriptor, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:
-        if os.path.exists(temporary):
+        with contextlib.suppress(FileNotFoundError):
             os.remove(temporary)

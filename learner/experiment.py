@@ -2,15 +2,22 @@
 
 import dataclasses
 import difflib
+import math
+import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import gymnasium
+
 from ..envs import FAMILIES
 from ..envs.api import TaskFamily
-from ..envs.errors import BadInput, require
+from ..envs.errors import BadInput, raised_by, require
 from ..envs.registry import resolve
 from .api import Algorithm, Problem
+
+LONGEST_TRIAL = 10**8
+"""Steps."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,12 +35,22 @@ class Experiment:
 
     def __post_init__(self) -> None:
         require(self.episodes >= 1, "episodes", self.episodes, "at least 1")
-        for kind, name, thing, protocol in (
-            ("family", self.family_name, self.family, TaskFamily),
-            ("algorithm", self.algorithm_name, self.algorithm, Algorithm),
+        for kind, name, thing in (
+            ("family", self.family_name, self.family),
+            ("algorithm", self.algorithm_name, self.algorithm),
         ):
-            missing = [part for part in vars(protocol) if not part.startswith("_") and not hasattr(thing, part)]
+            missing = [part for part in _parts(kind) if not _has(kind, name, thing, part)]
             require(not missing, kind, name, f"an object with {', '.join(missing)}")
+        for field in ("observation_space", "action_space"):
+            space = getattr(self.family, field)
+            require(isinstance(space, gymnasium.Space), f"{field} of the family", space, "a gymnasium.Space")
+        try:
+            horizon = operator.index(self.family.horizon)
+        except TypeError:
+            horizon = 0
+        require(horizon >= 1, "horizon of the family", self.family.horizon, "a whole number of at least 1")
+        steps = self.episodes * horizon
+        require(steps <= LONGEST_TRIAL, "episodes", self.episodes, f"trials of at most {LONGEST_TRIAL:,} steps")
 
     @property
     def problem(self) -> Problem:
@@ -99,6 +116,11 @@ def construct(kind: str, name: str, known: Mapping[str, Callable[..., Any]], opt
         BadInput: the name or an option is not known, or a value has the wrong type or range.
     """
     found = resolve(kind, name, known)
+    if isinstance(found, type) and name not in known and kind in _PROTOCOLS:
+        # Looked at before it is called: not every class that can be named is harmless to make.
+        methods = [part for part in _parts(kind) if callable(getattr(_PROTOCOLS[kind], part, None))]
+        missing = [part for part in methods if not callable(getattr(found, part, None))]
+        require(not missing, kind, name, f"a class with {', '.join(missing)}, or a finished object")
     if isinstance(found, type) and dataclasses.is_dataclass(found):
         fields = {field.name: field for field in dataclasses.fields(found)}
         for option, given in options.items():
@@ -110,8 +132,12 @@ def construct(kind: str, name: str, known: Mapping[str, Callable[..., Any]], opt
         raise unknown_option(next(iter(options)), [], f"{kind} {name!r}")
     try:
         return found(**options) if isinstance(found, type) else found
+    except BadInput:
+        raise
     except TypeError as error:
         raise BadInput(f"{kind} is {name!r}; expected a class whose arguments all have defaults ({error}).") from error
+    except Exception as error:  # whatever a plug-in's own code raises
+        raise BadInput(f"{kind} is {name!r}; expected a class that can be made ({raised_by(error)}).") from error
 
 
 def unknown_option(option: str, known: list[str], where: str) -> BadInput:
@@ -122,11 +148,40 @@ def unknown_option(option: str, known: list[str], where: str) -> BadInput:
 
 
 def check_type(field: str, given: object, default: object) -> None:
-    """Refuse a value that is not of the type that its default has (a whole number is a float too).
+    """Refuse a value that is not of the type that its default has (a whole number is a float too), or that no number
+    of 64 bits can hold.
 
     Raises:
         BadInput: naming the field.
     """
     kinds: tuple[type, ...] = (int, float) if type(default) is float else (type(default),)
     if type(given) not in kinds:
-        raise BadInput(f"{field} is {given!r}; expected a value of type {type(default).__name__}.")
+        require(False, field, given, f"a value of type {type(default).__name__}")
+    check_range(field, given)
+
+
+def check_range(field: str, given: object) -> None:
+    """Refuse numbers that are not finite, or that have more than 64 bits.
+
+    Raises:
+        BadInput: naming the field.
+    """
+    if isinstance(given, float):
+        require(math.isfinite(given), field, given, "a finite number")
+    if isinstance(given, int):
+        require(abs(given) < 2**63, field, given, "a whole number of at most 64 bits")
+
+
+_PROTOCOLS: dict[str, type] = {"family": TaskFamily, "algorithm": Algorithm}
+
+
+def _parts(kind: str) -> list[str]:
+    """What an object of a kind must have."""
+    return [part for part in vars(_PROTOCOLS[kind]) if not part.startswith("_")]
+
+
+def _has(kind: str, name: str, thing: object, part: str) -> bool:
+    try:
+        return hasattr(thing, part)
+    except Exception as error:  # a plug-in's own property
+        raise BadInput(f"{kind} is {name!r}; expected an object with {part} ({raised_by(error)}).") from error

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ..envs.api import Bools
 from ..envs.errors import require
 from .adaptation import inner_steps, phase
-from .api import Problem
+from .api import MOST_LAYERS, Problem
 from .feedforward import GradientPolicy, Weights
 
 
@@ -45,6 +45,7 @@ class GradientBased:
         require(self.rollouts >= 2, "rollouts", self.rollouts, "at least 2, to tell better from worse")
         for field in ("hidden", "layers"):
             require(getattr(self, field) >= 1, field, getattr(self, field), "at least 1")
+        require(self.layers <= MOST_LAYERS, "layers", self.layers, f"at most {MOST_LAYERS:,}")
         require(0 < self.inner_rate < float("inf"), "inner_rate", self.inner_rate, "a finite number above 0")
         require(0 < self.inner_decay <= 1, "inner_decay", self.inner_decay, "a number in (0, 1]")
         require(self.activation in ("relu", "tanh"), "activation", self.activation, "relu or tanh")

@@ -13,7 +13,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from ..envs.errors import BadInput
+from ..envs.spaces import check_space, scale_of
 
 
 class Head(Protocol):
@@ -109,8 +109,8 @@ class Gaussian(nn.Module):
     """For `Box`: independent normals. The parameters are the means, and behind them the log standard deviations, which
     do not depend on the observation.
 
-    A draw is in units of the box's half-widths around its centre (in the box's own units where it is unbounded), and
-    is clipped to the box when it becomes an action.
+    A draw is in units of the box's half-widths around its centre, and is clipped to the box when it becomes an action.
+    Where a bound is missing it is in the box's own units: around 0, or around what lies 1 inside of the other bound.
     """
 
     def __init__(self, space: spaces.Box) -> None:
@@ -118,10 +118,8 @@ class Gaussian(nn.Module):
         self.width = self.constants = math.prod(space.shape)
         self.size = 2 * self.width
         self._shape, self._low, self._high = space.shape, space.low, space.high
-        bounded = np.isfinite(space.low) & np.isfinite(space.high)
-        low, high = np.where(bounded, space.low, -1), np.where(bounded, space.high, 1)
-        self._centre = (high / 2 + low / 2).astype(np.float32)
-        self._scale = np.where(high > low, high / 2 - low / 2, 1).astype(np.float32)
+        precision = np.result_type(space.low.dtype, np.float32)  # float32 cannot tell 1e9 from 1e9 + 1
+        self._centre, self._scale = (array.astype(precision) for array in scale_of(space))
 
     def noise(self, rng: np.random.Generator, rows: int) -> Tensor:
         return torch.from_numpy(rng.standard_normal((rows, self.width), np.float32))
@@ -152,11 +150,13 @@ class Gaussian(nn.Module):
 
     def action(self, draw: np.ndarray) -> np.ndarray:
         shaped = draw.reshape(len(draw), *self._shape)
-        return np.clip(self._centre + self._scale * shaped, self._low, self._high)
+        action = np.clip(self._centre + self._scale * shaped, self._low, self._high)
+        return action.astype(self._low.dtype, copy=False)
 
     def encode(self, action: Tensor) -> Tensor:
         centre, scale = (torch.from_numpy(a).to(action.device) for a in (self._centre, self._scale))
-        return ((action - centre) / scale).flatten(action.ndim - len(self._shape)).float()
+        rows = action.shape[: action.ndim - len(self._shape)]
+        return ((action - centre) / scale).reshape(*rows, self.width).float()
 
     def none(self, rows: int) -> np.ndarray:
         return np.broadcast_to(self._centre, (rows, *self._shape)).copy()
@@ -166,10 +166,7 @@ def head(space: gymnasium.Space) -> Categorical | Gaussian:
     """The distribution for an action space.
 
     Raises:
-        BadInput: neither `Discrete` nor a `Box` of floats.
+        BadInput: neither `Discrete` nor a `Box` of floats, or its bounds are none.
     """
-    if isinstance(space, spaces.Discrete):
-        return Categorical(space)
-    if isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating):
-        return Gaussian(space)
-    raise BadInput(f"the action space is {space}; expected Discrete or a Box of floats.")
+    check_space("the action space", space, "Discrete or a Box of floats")
+    return Categorical(space) if isinstance(space, spaces.Discrete) else Gaussian(space)  # pyright: ignore[reportArgumentType]

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import TypeGuard, TypeVar
 
 import numpy as np
 import torch
@@ -14,12 +14,17 @@ from torch import Tensor, nn
 
 from ..envs.errors import BadInput, require
 from .api import Algorithm, Diverged, Loss, Metrics, Problem
+from .model import build, compare_shapes
 from .replay import Sampler
 from .trajectory import Trajectory
 
 Arrays = dict[str, np.ndarray]
 MODEL = "model/"
 """Before the names of weights in a learner's state."""
+OPTIMISER = "optimiser/"
+"""Before those of the optimiser's arrays."""
+NEVER_NEGATIVE = ("step", "exp_avg_sq", "max_exp_avg_sq")
+"""Of the optimiser's arrays: counts, and averages of squares, whose roots are taken."""
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -124,7 +129,7 @@ class Learner:
         self.threads = (threads or usable_cpus()) if self.device.type == "cpu" else 1
         with torch.random.fork_rng(devices=[]):  # the model is built on the CPU: no GPU's generator is touched
             torch.default_generator.manual_seed(seed)
-            self.model: nn.Module = algorithm.build(problem)
+            self.model: nn.Module = build(algorithm, problem)
         self.model.to(self.device)
         self._optimiser = algorithm.optimiser(self.model)
         self._optimise = _Optimise(self.model, self._optimiser, self.device, self.threads)
@@ -142,13 +147,15 @@ class Learner:
             The algorithm's metrics.
 
         Raises:
-            Diverged: the loss's gradient is not finite; nothing has changed.
+            Diverged: the loss's gradient is not finite, or what a step made of the weights; nothing has changed.
         """
         before = copy.deepcopy((self.model.state_dict(), self._optimiser.state_dict()))
         rng = np.random.Generator(np.random.Philox(np.random.SeedSequence((self._seed, self.version))))
         try:
             with _repeatable(self.device):
                 metrics = self.algorithm.update(self.model, batch, self._optimise, progress, rng)
+            if not self._is_finite():
+                raise Diverged("a step made weights, or the optimiser's averages, that are not finite")
         except BaseException as error:
             self.model.load_state_dict(before[0])
             self._optimiser.load_state_dict(before[1])
@@ -161,27 +168,47 @@ class Learner:
         self.version += 1
         return metrics
 
+    def _is_finite(self) -> bool:
+        """All that `load` would take."""
+        state = [each for entry in self._optimiser.state.values() for each in entry.values()]
+        found = [each for each in (*self.model.state_dict().values(), *state) if _is_float(each) and each.numel()]
+        # Bounds, in one pass, are several times faster than `isfinite`, and do not overflow as sums do. All on one
+        # device: an optimiser may count its steps on the CPU while its averages are on a GPU.
+        bounds = [bound.to(self.device, torch.float64) for each in found for bound in each.aminmax()]
+        return bool(torch.stack(bounds).isfinite().all())
+
     def _optimiser_entries(self, arrays: Arrays, count: int) -> dict[int, dict[str, Tensor]]:
-        """The optimiser's saved state by parameter; each entry a scalar, or of the parameter's shape.
+        """The optimiser's saved state by parameter, as a step of it would leave it.
 
         Raises:
-            BadInput: not `count` arrays, or one has another shape.
+            BadInput: not `count` arrays, or one has another name, dtype or shape, or values that no step gives.
         """
         entries: dict[int, dict[str, Tensor]] = {}
+        own = self._optimiser_template()
         for key, array in arrays.items():
-            if key.startswith("optimiser/"):
-                _, index, name = key.split("/")
-                entries.setdefault(int(index), {})[name] = torch.tensor(array)
-        shapes = [tuple(parameter.shape) for group in self._optimiser.param_groups for parameter in group["params"]]
+            if not key.startswith(OPTIMISER):
+                continue
+            expected = own.get(key)
+            require(expected is not None, "an array of the optimiser", key, "one that it has for this model")
+            assert expected is not None
+            _check_array(f"the optimiser's {key.removeprefix(OPTIMISER)}", array, expected)
+            _, index, name = key.split("/")
+            if name in NEVER_NEGATIVE:
+                least = float(array.min(initial=0))
+                require(least >= 0, f"the least of the optimiser's {index}/{name}", least, "at least 0")
+            entries.setdefault(int(index), {})[name] = torch.tensor(array)
         found = sum(map(len, entries.values()))
         require(found == count, "the number of the optimiser's arrays", found, f"{count}")
-        for index, entry in entries.items():
-            for name, tensor in entry.items():
-                shape = tuple(tensor.shape)
-                own = shapes[index] if index < len(shapes) else None
-                fits = own is not None and shape in ((), own)
-                require(fits, f"the shape of the optimiser's {index}/{name}", shape, f"{own}, as in this model")
         return entries
+
+    def _optimiser_template(self) -> dict[str, Tensor]:
+        """What a step of the optimiser leaves, as `state` names it; of a copy, so that nothing changes."""
+        model = copy.deepcopy(self.model)
+        optimiser = self.algorithm.optimiser(model)
+        for parameter in model.parameters():
+            parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None
+        optimiser.step()
+        return _named(optimiser)
 
     def weights(self) -> Arrays:
         """A copy of the model's parameters and buffers, as actors load them: name to array, on the CPU."""
@@ -190,22 +217,21 @@ class Learner:
     def state(self) -> tuple[Arrays, dict[str, float]]:
         """All that `load` needs to go on bit for bit: arrays by name, and numbers by name."""
         arrays = {MODEL + name: array for name, array in self.weights().items()}
-        for index, entry in self._optimiser.state_dict()["state"].items():
-            for name, tensor in entry.items():
-                arrays[f"optimiser/{index}/{name}"] = tensor.cpu().numpy().copy()
+        arrays |= {name: tensor.cpu().numpy().copy() for name, tensor in _named(self._optimiser).items()}
         return arrays, {"version": self.version, "optimiser_arrays": len(arrays) - len(self.model.state_dict())}
 
     def load(self, arrays: Arrays, numbers: dict[str, float]) -> None:
         """Take over a state that `state` gave.
 
         Raises:
-            BadInput: its arrays are not those of this model; nothing has changed.
+            BadInput: its arrays or numbers are not those of this model; nothing has changed.
         """
+        version, count = (_count(numbers, name) for name in ("version", "optimiser_arrays"))
         state = self._optimiser.state_dict()
-        state["state"] = self._optimiser_entries(arrays, int(numbers["optimiser_arrays"]))
+        state["state"] = self._optimiser_entries(arrays, count)
         load_weights(self.model, weights_of(arrays))
         self._optimiser.load_state_dict(state)
-        self.version = int(numbers["version"])
+        self.version = version
 
 
 def weights_of(state: Arrays) -> Arrays:
@@ -221,17 +247,48 @@ def load_weights(model: nn.Module, weights: Arrays) -> None:
         weights: name to array, as `Learner.weights` gives them.
 
     Raises:
-        BadInput: a name or a shape that the model does not have; nothing has changed.
+        BadInput: a name, a shape or a dtype that the model does not have, or numbers that are not finite; nothing has
+            changed.
     """
     own = model.state_dict()
-    given = {name: array.shape for name, array in weights.items()}
-    expected = {name: tuple(tensor.shape) for name, tensor in own.items()}
-    for name in [*expected, *given]:
-        if given.get(name) != expected.get(name):
-            raise BadInput(
-                f"the weights of {name} have shape {given.get(name, 'none')}; expected {expected.get(name, 'none')}: "
-                "these weights are of another family, memory or width."
-            )
+    compare_shapes(weights, {name: tuple(tensor.shape) for name, tensor in own.items()})
+    for name, tensor in own.items():
+        _check_array(f"the weights of {name}", weights[name], tensor)
     with torch.no_grad():
         for name, tensor in own.items():
             tensor.copy_(torch.tensor(weights[name]))
+
+
+def _check_array(field: str, array: np.ndarray, own: Tensor) -> None:
+    """Refuse what a tensor of ours cannot have been.
+
+    Raises:
+        BadInput: another shape or dtype, or numbers that are not finite.
+    """
+    require(array.shape == tuple(own.shape), f"the shape of {field}", array.shape, f"{tuple(own.shape)}")
+    dtype = str(own.dtype).removeprefix("torch.")
+    require(array.dtype.name == dtype, f"the dtype of {field}", array.dtype.name, f"{dtype}, as they were saved")
+    if _is_float(own) and not np.isfinite(array).all():
+        wrong = array.size - np.count_nonzero(np.isfinite(array))
+        raise BadInput(f"{wrong} of {array.size} numbers of {field} are NaN or infinite; expected finite ones.")
+
+
+def _named(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """An optimiser's state as arrays are named: optimiser/PARAMETER/ENTRY."""
+    state = optimiser.state_dict()["state"]
+    return {f"{OPTIMISER}{index}/{name}": each for index, entry in state.items() for name, each in entry.items()}
+
+
+def _count(numbers: dict[str, float], name: str) -> int:
+    """Raises:
+    BadInput: it is no whole number of at least 0.
+    """
+    given = numbers.get(name)
+    whole = isinstance(given, int | float) and not isinstance(given, bool) and 0 <= given < 2**63 and given % 1 == 0
+    require(whole, f"the checkpoint's {name}", given, "a whole number of at least 0")
+    assert given is not None
+    return int(given)
+
+
+def _is_float(value: object) -> TypeGuard[Tensor]:
+    return isinstance(value, Tensor) and value.is_floating_point()

@@ -17,7 +17,7 @@ from torch.nn import functional
 from ..envs.api import Bools
 from ..envs.errors import require
 from ..envs.registry import resolve
-from .api import Metrics, Optimise, Problem
+from .api import MOST_LAYERS, Metrics, Optimise, Problem
 from .memory import MEMORIES, constructor
 from .replay import Request, Sample, Sampler, Steps
 from .sac import ActorCritic, SoftActorCritic, Twins, noise, perceptron
@@ -64,6 +64,7 @@ class PEARL(SoftActorCritic):
         counts = "latent encoder_hidden hidden layers context_window tasks_per_batch steps_per_task"
         for field in counts.split():
             require(getattr(self, field) >= 1, field, getattr(self, field), "at least 1")
+        require(self.layers <= MOST_LAYERS, "layers", self.layers, f"at most {MOST_LAYERS:,}")
         for field in ("context", "resample"):
             require(getattr(self, field) >= 0, field, getattr(self, field), "at least 0")
         require(0 <= self.persistence < 1, "persistence", self.persistence, "a number in [0, 1)")

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..envs.errors import BadInput, require
+from ..envs.spaces import bounded
 from .api import Metrics, Problem, linear
 from .heads import Gaussian
 from .policy import Observation
@@ -30,7 +31,7 @@ class SquashedGaussian(Gaussian):
     """
 
     def __init__(self, space: gymnasium.Space) -> None:
-        if not (isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating) and space.is_bounded("both")):
+        if not (isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating) and bounded(space).all()):
             raise BadInput(f"the action space is {space}; expected a bounded Box of floats, for soft actor-critic.")
         super().__init__(space)
         self.constants = 0

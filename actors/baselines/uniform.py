@@ -7,13 +7,14 @@ import numpy as np
 from gymnasium import spaces
 
 from ...envs.api import Bools
-from ...envs.errors import BadInput
+from ...envs.spaces import bounded, check_space, scale_of
 
 
 class Random:
     """An `InnerLoop` that draws every action uniformly from the action space.
 
-    Where a Box has no bounds, uniform means nothing: there it draws N(0, 1), clipped to the bound it has, if any.
+    Where a Box has no bounds, uniform means nothing: there it draws N(0, 1); with one bound, around what lies 1 inside
+    of it, clipped to it.
     """
 
     width = 1
@@ -23,11 +24,11 @@ class Random:
             action_space: of one MDP, `Discrete` or `Box`.
 
         Raises:
-            BadInput: it is another kind of space.
+            BadInput: it is another kind of space, or its bounds are none.
         """
-        if not isinstance(action_space, spaces.Discrete | spaces.Box):
-            raise BadInput(f"the action space is {action_space}; expected Discrete or Box.")
+        check_space("the action space", action_space)
         self.note: Mapping[str, np.ndarray] = {}
+        assert isinstance(action_space, spaces.Discrete | spaces.Box)
         self._space = action_space
         self._own_rng = np.random.default_rng(0)
         self.begin_trial(0)
@@ -43,8 +44,8 @@ class Random:
             return self._space.start + self._rng.integers(self._space.n, size=self._n)
         shape = (self._n, *self._space.shape)
         low, high = self._space.low.astype(np.float64), self._space.high.astype(np.float64)
-        bounded = np.isfinite(low) & np.isfinite(high)
-        base, width = np.where(bounded, low, 0), np.where(bounded, high, 0) - np.where(bounded, low, 0)
+        both, (centre, _) = bounded(self._space), scale_of(self._space)
+        base, width = np.where(both, low, 0), np.where(both, high, 0) - np.where(both, low, 0)
         uniform = base + width * self._rng.random(shape)
-        normal = np.clip(self._rng.standard_normal(shape), low, high)
-        return np.where(bounded, uniform, normal).astype(self._space.dtype)
+        normal = np.clip(centre + self._rng.standard_normal(shape), low, high)
+        return np.where(both, uniform, normal).astype(self._space.dtype)

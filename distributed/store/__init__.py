@@ -3,11 +3,13 @@
 from .api import Kept, Store, Summary, Taken, Writer, summarise
 from .ray import RayStore
 from .redis import RedisStore
+from .schema import Schema
 
 __all__ = [
     "Kept",
     "RayStore",
     "RedisStore",
+    "Schema",
     "Store",
     "Summary",
     "Taken",

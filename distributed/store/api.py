@@ -8,6 +8,7 @@ import numpy as np
 from ...actors.actor import Assignment
 from ...learner.replay import Arrays, Sampler
 from ...learner.trajectory import Trajectory
+from .schema import Schema
 
 
 class Summary(NamedTuple):
@@ -64,7 +65,8 @@ class Store(Protocol):
     """Trajectories with the version of the weights that made them.
 
     On-policy algorithms `take` each trajectory once. Off-policy ones have them put into `replay` with `keep`, bounded
-    by bytes, oldest trials first out, and sample from there by task.
+    by bytes, oldest trials first out, and sample from there by task. Whoever opens a store has the run's name to itself
+    until it is closed.
     """
 
     @property
@@ -78,9 +80,14 @@ class Store(Protocol):
         ...
 
     @property
+    def clock(self) -> float:
+        """Seconds that go on only while actors can write: how long one takes to answer is measured by them."""
+        ...
+
+    @property
     def counts(self) -> dict[str, int]:
         """For the run's metrics, by name: replay_trials, replay_bytes, replay_evicted, replay_lost (trials that went
-        with the machine that held them), quarantined (payloads that did not decode)."""
+        with the machine that held them), quarantined (what was found there and is none of the run's)."""
         ...
 
     def exists(self) -> bool:
@@ -91,8 +98,12 @@ class Store(Protocol):
         """Delete all that the store has of the run; before `begin`."""
         ...
 
-    def begin(self, version: int) -> list[Assignment]:
+    def begin(self, version: int, schema: Schema | None = None) -> list[Assignment]:
         """Called once, before the first assignment of a run that goes on from a version (0: begins).
+
+        Args:
+            version: of the learner's weights.
+            schema: of the run's trajectories, where others could write to the store; None for no comparison.
 
         Returns:
             What waits already, played before a crash and not learned from. What was played for iterations from

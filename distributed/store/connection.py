@@ -33,6 +33,8 @@ NEARLY_FULL = 0.95
 """Share of the server's memory in use."""
 CALM = 10.0
 """Seconds that a server must have room before that is said."""
+REFUSING = 10.0
+"""Seconds for which a server that has refused a write counts as refusing: whoever waits has tried again by then."""
 
 _USERNAME, _PASSWORD = "INNERLOOP_REDIS_USERNAME", "INNERLOOP_REDIS_PASSWORD"
 _CERTIFICATES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
@@ -173,7 +175,12 @@ class Link:
         self.client = address.connect()
         self.away = Notice(f"{address.place} answers again; {who} goes on.")
         self.full = Notice(f"{address.place} has room again.")
-        self._refused = -1
+        self._refused, self._refused_at = -1, -REFUSING
+
+    @property
+    def refusing(self) -> bool:
+        """Whether writes are refused now, ours or somebody else's, because the server is full."""
+        return time.monotonic() - self._refused_at < REFUSING
 
     def __reduce__(self) -> tuple[type["Link"], tuple[Address, str]]:
         return Link, (self.address, self._who)
@@ -231,6 +238,7 @@ class Link:
         """
         place = self.address.place
         if is_full(error):
+            self._refused_at = time.monotonic()
             self.full.begin(f"{place} is full; {self._who} waits for room. It may need more memory (maxmemory).")
             return
         self._raise_unless_passing(error)
@@ -241,6 +249,8 @@ class Link:
         server: dict[str, Any] = self.client.info()  # pyright: ignore[reportAssignmentType]
         limit, used = server.get("maxmemory", 0), server.get("used_memory", 0)
         refused = server.get("errorstat_OOM", {}).get("count", 0)
+        if refused > self._refused >= 0:
+            self._refused_at = time.monotonic()
         if (limit and used >= NEARLY_FULL * limit) or refused > self._refused >= 0:
             self.full.begin(
                 f"{self.address.place} is full, or nearly ({used / 2**20:.1f} of {limit / 2**20:.1f} MiB used); "

@@ -1,5 +1,6 @@
 """The store in Ray: trajectories stay in the object store where they were made; replay lives in shards beside them."""
 
+import time
 from collections.abc import Iterable
 
 import ray
@@ -9,6 +10,7 @@ from ...actors.actor import Assignment
 from ...learner.replay import Arrays
 from ...learner.trajectory import Trajectory
 from .api import Kept, Summary, Taken
+from .schema import Schema
 from .shards import ShardedReplay
 
 
@@ -27,6 +29,10 @@ class RayStore:
         self.replay = ShardedReplay(shards, capacity, patience)
 
     @property
+    def clock(self) -> float:
+        return time.monotonic()
+
+    @property
     def counts(self) -> dict[str, int]:
         return self.replay.counts
 
@@ -36,7 +42,7 @@ class RayStore:
     def delete(self) -> None:
         pass
 
-    def begin(self, version: int) -> list[Assignment]:
+    def begin(self, version: int, schema: Schema | None = None) -> list[Assignment]:
         return []
 
     def append(self, assignment: Assignment, summary: Summary, reference: object) -> None:

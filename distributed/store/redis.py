@@ -14,12 +14,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...actors.actor import Assignment
+from ...envs.errors import BadInput
 from ...learner.replay import POSTERIOR, Arrays, Replay
 from ...learner.trajectory import Trajectory
 from . import wire
 from .api import Kept, Summary, Taken, summarise
 from .connection import CALM, Address, Link, examine
-from .stream import SESSION, Entry, Keys, Stream, keys_of
+from .lock import RunLock
+from .schema import Schema
+from .stream import SESSION, Entry, Keys, Record, Stream, keys_of
 
 PIECE = 2**20
 """Bytes of a field of an entry, at most."""
@@ -72,7 +75,7 @@ class _Held(NamedTuple):
 
     id: bytes
     size: int
-    record: str
+    record: Record
     end: int
     """The replay's number of the trial behind its last one."""
 
@@ -89,7 +92,7 @@ class RedisStore:
         lost_after: seconds in contact with the server after which what an actor has announced counts as lost.
 
         Raises:
-            BadInput: the server cannot be used, or the run's name.
+            BadInput: the server cannot be used, or the run's name, or a living run uses it.
         """
         keys, link = keys_of(run), Link(Address.parse(url))
         examine(link, 0 if on_policy else capacity)
@@ -99,7 +102,8 @@ class RedisStore:
             Link(link.address, "the actor"), keys, self._session, None if on_policy else POSTERIOR
         )
         self.replay = Replay(capacity)
-        self._stream = Stream(link, keys)
+        self._link, self._name = link, RunLock(link, f"innerloop:{run}:lock", run)
+        self._stream = Stream(link, keys, self._name)
         self._lock = threading.Lock()
         self._waiting: dict[Place, Entry] = {}
         self._announced: dict[Place, _Announced] = {}
@@ -112,6 +116,13 @@ class RedisStore:
         self._held: deque[_Held] = deque()
         self._held_bytes = 0
         self._discarded = 0
+        self._refused: dict[Place, str] = {}
+        """What our actors wrote and is none of the run's, and why."""
+        self._name.take()
+
+    @property
+    def clock(self) -> float:
+        return self._stream.clock
 
     @property
     def counts(self) -> dict[str, int]:
@@ -129,8 +140,8 @@ class RedisStore:
     def delete(self) -> None:
         self._stream.delete()
 
-    def begin(self, version: int) -> list[Assignment]:
-        self._stream.prepare()
+    def begin(self, version: int, schema: Schema | None = None) -> list[Assignment]:
+        self._stream.prepare(schema, self._refuse)
         self._floor = version
         self._refill(version)
         for entry in sorted(self._stream.unread(), key=lambda entry: entry.assignment):
@@ -208,18 +219,19 @@ class RedisStore:
 
     def close(self) -> None:
         self._stream.close()
+        self._name.release()
+        self._link.client.close()
 
     def _refill(self, version: int) -> None:
         """Fill replay as it was when the learner had this version, as far as the server still has it."""
         played, self.replay.played = self.replay.played, 0
         for record in self._stream.records():
-            id, iteration = record.split()
-            if int(iteration) >= version:
-                self._stream.back(id, record)
-            elif entry := self._stream.read(id):
+            if record.iteration >= version:
+                self._stream.back(record)
+            elif (entry := self._stream.read(record.id)) and entry.assignment.iteration == record.iteration:
                 self._keep(entry, record)
             else:
-                self._stream.drop(id.encode(), record)
+                self._stream.drop(record.id.encode(), record)
         self.replay.played = max(played, self.replay.played)
 
     def _accept(self, entry: Entry) -> None:
@@ -236,6 +248,11 @@ class RedisStore:
             else:
                 self._waiting[place] = entry
 
+    def _refuse(self, assignment: Assignment, session: bytes, reason: str) -> None:
+        """An entry was put aside; in the stream's thread, or before it begins."""
+        if session == self._session:
+            self._refused[_place(assignment)] = reason
+
     def _due(self) -> list[Place]:
         """What can be delivered, or reported as lost; oldest first."""
         self._stream.check()
@@ -244,12 +261,21 @@ class RedisStore:
         return sorted(here | {place for place, a in self._announced.items() if place not in here and a.at < late})
 
     def _pop(self, place: Place) -> tuple[Entry | None, _Announced]:
-        """What has come for a place, if anything, and what its actor said of it."""
+        """What has come for a place, if anything, and what its actor said of it.
+
+        Raises:
+            BadInput: what its actor wrote was put aside, as it would be whoever plays it.
+        """
         entry, announced = self._waiting.pop(place, None), self._announced.pop(place, None)
         self._again.discard(place)
         if announced is None:
             assert entry is not None
             announced = _Announced(entry.assignment, summarise(entry.trajectory), 0.0)
+        if entry is None and (reason := self._refused.pop(place, "")):
+            raise BadInput(
+                f"part {place[1]} of iteration {place[0]} is no trajectory of this run's as an actor wrote it: "
+                f"{reason.rstrip('.')}. The environment or the algorithm gave it."
+            )
         return entry, announced
 
     def _settle(self, entry: Entry) -> None:
@@ -265,14 +291,14 @@ class RedisStore:
         self._discarded += 1
         self._stream.drop(entry.id)
 
-    def _keep(self, entry: Entry, record: str = "") -> None:
+    def _keep(self, entry: Entry, record: Record | None = None) -> None:
         """Put an entry into replay, which may have its record from before; the server forgets what replay forgets."""
         replay, assignment = self.replay, entry.assignment
         columns = entry.trajectory.reward.shape[1]
         tasks = np.repeat(assignment.tasks, columns // max(1, len(assignment.tasks))).tolist()
         replay.append(tasks, entry.trajectory)
         if not record:
-            record = f"{entry.id.decode()} {assignment.iteration}"
+            record = Record.of(entry)
             self._stream.keep(entry.id, record)
             self._stream.seen(entry)
         self._settle(entry)

@@ -9,11 +9,13 @@ All keys of a run begin with `innerloop:{run}:`
                   trial)
     quarantine    a stream of the newest entries that could not be decoded, cut short, with the reason
     format        of the entries
+    lock          of the run that uses the name; see `RunLock`
 
 One thread talks to the server, so that the learner never waits for the network.
 """
 
 import logging
+import math
 import re
 import threading
 import time
@@ -30,6 +32,8 @@ from ...envs.errors import BadInput, require
 from ...learner.trajectory import Trajectory
 from . import wire
 from .connection import TIMEOUT, Link, Stopped, is_full
+from .lock import RunLock
+from .schema import Schema
 
 SESSION = b"session"
 """The field of an entry that says for whom it was written; the others are the trajectory, in pieces."""
@@ -41,6 +45,8 @@ LOOK = 1.0
 """Seconds between looks at the server's memory."""
 QUARANTINE, CUT = 16, 2**16
 """Entries in quarantine, and bytes of each."""
+MOST = 2**53
+"""Episodes that are counted of a task."""
 
 _GROUP = _CONSUMER = "learner"
 
@@ -53,6 +59,12 @@ class Keys(NamedTuple):
     tasks: str
     quarantine: str
     format: str
+
+
+TYPES = Keys("stream", "list", "hash", "stream", "string")
+"""What each key is."""
+_RECORD = re.compile(rb"(\d{1,20}-\d{1,20}) (\d{1,18})")
+_STATISTIC = re.compile(rb"\d{1,18}:(episodes|return)")
 
 
 def keys_of(run: str) -> Keys:
@@ -76,19 +88,44 @@ class Entry(NamedTuple):
     trajectory: Trajectory
 
 
+class Record(NamedTuple):
+    """That an entry is in replay."""
+
+    id: str
+    iteration: int
+    text: str
+    """As the server has it."""
+
+    @classmethod
+    def of(cls, entry: Entry) -> "Record":
+        id, iteration = entry.id.decode(), entry.assignment.iteration
+        return cls(id, iteration, f"{id} {iteration}")
+
+    @classmethod
+    def parse(cls, data: bytes) -> "Record | None":
+        """None for what is no record."""
+        if not (found := _RECORD.fullmatch(data)):
+            return None
+        id, iteration = found[1].decode(), int(found[2])
+        return cls(id, iteration, data.decode()) if all(int(part) < 2**64 for part in id.split("-")) else None
+
+
 class Stream:
     """The learner's end of a run's stream."""
 
-    def __init__(self, link: Link, keys: Keys) -> None:
+    def __init__(self, link: Link, keys: Keys, lock: RunLock) -> None:
         """Args:
         link: to the server.
         keys: of the run.
+        lock: on its name, taken; nothing is written without it.
         """
-        self._link, self._keys = link, keys
+        self._link, self._keys, self._name = link, keys, lock
+        self._schema: Schema | None = None
+        self._refused: Callable[[Assignment, bytes, str], None] = lambda assignment, session, reason: None
         self.quarantined = 0
-        """Entries that did not decode."""
+        """What was found there and is none of the run's."""
         self.clock = 0.0
-        """Seconds in contact with the server."""
+        """Seconds in contact with the server, while it refused nobody because it was full."""
         self._lock, self._stop = threading.Lock(), threading.Event()
         self._thread: threading.Thread | None = None
         self._failure: Exception | None = None
@@ -100,20 +137,32 @@ class Stream:
         self._behind = True  # what was sent to us behind the newest may not have arrived
         self._looked = -LOOK
 
-    def prepare(self) -> None:
+    def prepare(
+        self, schema: Schema | None = None, refused: Callable[[Assignment, bytes, str], None] | None = None
+    ) -> None:
         """Make what is not there yet.
 
+        Args:
+            schema: of what is to be found; None for any trajectory.
+            refused: told of what is no trajectory of the run's: what it says it was played for, for which session, and
+                what is wrong with it.
+
         Raises:
-            BadInput: the entries there are of another format.
+            BadInput: the entries there are of another format, or what is there is none of ours.
         """
-        found: Any = self._ask(lambda client: client.get(self._keys.format))
-        if found is None:
+        self._schema, self._refused = schema, refused or self._refused
+        for key, expected in zip(self._keys, TYPES, strict=True):
+            kind = self._ask(lambda client, key=key: client.type(key)).decode()
+            require(kind in (expected, "none"), f"the type of {key} in Redis", kind, f"{expected}, or --overwrite")
+        found: Any = self._ask(lambda client: client.getrange(self._keys.format, 0, 20))
+        if not found:
             self._ask(self._create)
         else:
             given, expected = found.decode(errors="replace"), str(wire.FORMAT)
             require(
                 given == expected, f"the format of {self._keys.format} in Redis", given, f"{expected}, or --overwrite"
             )
+        self._ask(self._clean_statistics)
 
     def exists(self) -> bool:
         """Whether the server has anything of the run."""
@@ -131,37 +180,45 @@ class Stream:
                     yield entry
                 self._newest = id
 
-    def records(self) -> list[str]:
-        """Of what is in replay, in its order; see `keep`."""
+    def records(self) -> list[Record]:
+        """Of what is in replay, in its order; what is none is deleted, counted and named."""
         found: Any = self._ask(lambda client: client.lrange(self._keys.kept, 0, -1))
-        return [*dict.fromkeys(record.decode() for record in found)]
+        records: dict[str, Record] = {}
+        for data in dict.fromkeys(found):
+            record = Record.parse(data)
+            if record and record.id not in records:
+                records[record.id] = record
+            else:
+                self._ask(lambda client, data=data: client.lrem(self._keys.kept, 0, data))
+                self._count(f"{data[:100]!r} of {self._keys.kept} is no record of an entry and was deleted")
+        return [*records.values()]
 
     def read(self, id: str) -> Entry | None:
-        """An entry, if it is still there."""
+        """An entry in replay, if it is still there."""
         found: Any = self._ask(lambda client: client.xrange(self._keys.trajectories, id, id))
-        return self._ask(lambda client: self._decoded(client, *found[0])) if found else None
+        return self._ask(lambda client: self._decoded(client, *found[0], kept=True)) if found else None
 
-    def back(self, id: str, record: str) -> None:
+    def back(self, record: Record) -> None:
         """An entry is not in replay any more; it will be among the `unread`."""
 
         def claim(client: redis.Redis) -> None:
-            client.xclaim(self._keys.trajectories, _GROUP, _CONSUMER, 0, [id], force=True, justid=True)
-            client.lrem(self._keys.kept, 0, record)
+            client.xclaim(self._keys.trajectories, _GROUP, _CONSUMER, 0, [record.id], force=True, justid=True)
+            client.lrem(self._keys.kept, 0, record.text)
 
         self._ask(claim)
 
-    def drop(self, id: bytes, record: str = "") -> None:
+    def drop(self, id: bytes, record: Record | None = None) -> None:
         """Have an entry deleted, soon, and its record, if it was in replay."""
         with self._lock:
             self._over.append(id)
             if record:
                 self._records.pop(id, None)
-                self._forgotten.append(record)
+                self._forgotten.append(record.text)
 
-    def keep(self, id: bytes, record: str) -> None:
+    def keep(self, id: bytes, record: Record) -> None:
         """Have it written down, soon, that an entry is in replay."""
         with self._lock:
-            self._records[id] = record
+            self._records[id] = record.text
 
     def seen(self, entry: Entry) -> None:
         """Have its part in the statistics of its tasks written down, soon."""
@@ -178,19 +235,23 @@ class Stream:
         self._thread.start()
 
     def check(self) -> None:
-        """Raise what ended the thread, if anything did."""
+        """Raise what ended the thread, if anything did, or that another run has the name."""
         if self._failure:
             raise self._failure
+        self._name.check()
 
     def close(self) -> None:
         """Stop reading; tell the server what it has not been told yet, if it answers."""
         self._stop.set()
         if self._thread:
             self._thread.join(2 * TIMEOUT)
-        self._link.client.close()
 
     def _ask(self, action: Callable[[redis.Redis], Any]) -> Any:
-        return self._link.patiently(action, self._stop)
+        def ours(client: redis.Redis) -> Any:
+            self._name.ensure(client)
+            return action(client)
+
+        return self._link.patiently(ours, self._stop)
 
     def _create(self, client: redis.Redis) -> None:
         client.set(self._keys.format, wire.FORMAT)
@@ -210,6 +271,7 @@ class Stream:
             self._failure = error
         if not self._link.away.on:
             with suppress(RedisError, BadInput):
+                self._name.ensure(self._link.client)
                 self._flush(self._link.client)
 
     def _turn(self, client: redis.Redis, accept: Callable[[Entry], None]) -> None:
@@ -226,7 +288,8 @@ class Stream:
         except RedisError:
             self._behind = True
             raise
-        self.clock += min(time.monotonic() - begin, 1.0)
+        if not self._link.refusing:
+            self.clock += min(time.monotonic() - begin, 1.0)
 
     def _receive(self, client: redis.Redis, block: int | None = None) -> list[tuple[bytes, dict[bytes, bytes]]]:
         """What is next: first what was sent already and may not have arrived, then what is new."""
@@ -250,16 +313,22 @@ class Stream:
         reply: Any = client.xreadgroup(_GROUP, _CONSUMER, streams, count=AT_ONCE, block=block)
         return reply[0][1] if reply else []
 
-    def _decoded(self, client: redis.Redis, id: bytes, fields: dict[bytes, bytes]) -> Entry | None:
+    def _decoded(
+        self, client: redis.Redis, id: bytes, fields: dict[bytes, bytes], *, kept: bool = False
+    ) -> Entry | None:
         """An entry; None, and it goes into quarantine, if it is none."""
         if not fields:  # deleted meanwhile
             self.drop(id)
             return None
         data = b"".join(value for name, value in fields.items() if name != SESSION)
+        session, assignment = fields.get(SESSION, b""), None
         try:
-            return Entry(id, fields.get(SESSION, b""), len(data), *wire.decode(data))
+            assignment, trajectory = wire.decode(data)
+            if self._schema:
+                self._schema.check(assignment, trajectory, kept=kept)
+            return Entry(id, session, len(data), assignment, trajectory)
         except wire.Undecodable as error:
-            reason = str(error)
+            reason, assignment = str(error), error.assignment or assignment
         about: dict[Any, Any] = {"entry": id, "reason": reason, "bytes": len(data), "data": data[:CUT]}
         try:
             with client.pipeline(transaction=True) as together:
@@ -271,11 +340,25 @@ class Stream:
             if not is_full(error):
                 raise
             self.drop(id)
-        self.quarantined += 1
-        logging.getLogger("innerloop").warning(
-            "entry %s of %s is no trajectory and was put aside: %s", id.decode(), self._keys.trajectories, reason
-        )
+        place = f"entry {id.decode()} of {self._keys.trajectories}"
+        self._count(f"{place} is no trajectory of this run's and was put aside: {reason}")
+        if assignment:
+            self._refused(assignment, session, reason)
         return None
+
+    def _count(self, sentence: str) -> None:
+        self.quarantined += 1
+        logging.getLogger("innerloop").warning("%s", sentence)
+
+    def _clean_statistics(self, client: redis.Redis) -> None:
+        """Delete what the hash of tasks has beside statistics that can be counted on."""
+        found: Any = client.hgetall(self._keys.tasks)
+        if wrong := [name for name, value in found.items() if not _is_statistic(name, value)]:
+            client.hdel(self._keys.tasks, *wrong)
+            shown = ", ".join(repr(name[:50]) for name in wrong[:5])
+            self._count(
+                f"{len(wrong)} fields of {self._keys.tasks} are no statistics of tasks and were deleted: {shown}"
+            )
 
     def _flush(self, client: redis.Redis) -> None:
         """Tell the server what has become of entries."""
@@ -311,3 +394,12 @@ class Stream:
                 del self._seen[: len(seen)]
                 for id in records:
                     self._records.pop(id, None)
+
+
+def _is_statistic(name: bytes, value: bytes) -> bool:
+    try:
+        return bool(_STATISTIC.fullmatch(name)) and (
+            math.isfinite(float(value)) if name.endswith(b"return") else 0 <= int(value) < MOST
+        )
+    except ValueError:
+        return False

@@ -28,7 +28,10 @@ _NOTE = "note."
 
 
 class Undecodable(ValueError):
-    """Bytes that are no trajectory of this format; the message is a sentence that says why."""
+    """Bytes that are no trajectory of this format, or of this run; the message is a sentence that says why."""
+
+    assignment: Assignment | None = None
+    """What they were played for, as far as they say so."""
 
 
 def encode(assignment: Assignment, trajectory: Trajectory) -> bytes:
@@ -65,7 +68,11 @@ def decode(data: bytes) -> tuple[Assignment, Trajectory]:
     except Exception as error:  # whatever a parser makes of input that somebody else wrote
         raise Undecodable(f"it cannot be parsed ({type(error).__name__}).") from error
     assignment, version, diverged = _numbers(numbers)
-    _check_arrays(arrays, assignment)
+    try:
+        _check_arrays(arrays, assignment)
+    except Undecodable as error:
+        error.assignment = assignment
+        raise
     note = {name.removeprefix(_NOTE): arrays.pop(name) for name in [*arrays] if name.startswith(_NOTE)}
     return assignment, Trajectory(**arrays, note=note, version=version, diverged=diverged)
 

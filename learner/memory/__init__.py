@@ -7,8 +7,11 @@ learning. A new memory is one file and one line in MEMORIES.
 import functools
 import inspect
 
+from torch import nn
+
 from ...envs.errors import require
 from ...envs.registry import resolve
+from ..api import MOST_LAYERS
 from ..experiment import unknown_option
 from .api import MakeMemory, Memory, State
 from .deepset import DeepSet
@@ -30,6 +33,8 @@ MEMORIES: dict[str, MakeMemory] = {
     "transformer": Transformer,
 }
 """Name to a constructor; what it makes is also an `nn.Module`."""
+MOST = {"layers": MOST_LAYERS}
+"""The largest values of some options of memories; of others 2^20."""
 
 
 def constructor(field: str, given: str) -> MakeMemory:
@@ -44,7 +49,7 @@ def constructor(field: str, given: str) -> MakeMemory:
     """
     name, *options = given.split(",")
     make = resolve(field, name, MEMORIES)
-    require(callable(make), field, given, "a constructor (input size, hidden, steps)")
+    require(_is_constructor(make), field, given, "a constructor (input size, hidden, steps) of an nn.Module")
     if not options:
         return make
     parameters = inspect.signature(make).parameters.values()
@@ -54,7 +59,15 @@ def constructor(field: str, given: str) -> MakeMemory:
         option, _, count = each.partition("=")
         if option not in known:
             raise unknown_option(option, known, f"{field} {name!r}")
-        whole = count.isascii() and count.isdigit() and int(count) >= 1
-        require(whole, f"{option} of {field} {name!r}", count, "a whole number of at least 1")
+        most = MOST.get(option, 2**20)
+        whole = count.isascii() and count.isdigit() and len(count) < 10 and 1 <= int(count) <= most
+        require(whole, f"{option} of {field} {name!r}", count, f"a whole number of at least 1, at most {most:,}")
         chosen[option] = int(count)
     return functools.partial(make, **chosen)
+
+
+def _is_constructor(found: object) -> bool:
+    """Looked at before it is called: not everything that can be named is harmless to call."""
+    if isinstance(found, type):
+        return issubclass(found, nn.Module)
+    return isinstance(found, functools.partial) or inspect.isfunction(found)

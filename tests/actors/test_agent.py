@@ -12,7 +12,7 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from innerloop.actors.agent import Agent, checkpoint_place
+from innerloop.actors.agent import Agent, locate
 from innerloop.actors.rollout import play
 from innerloop.envs.api import TaskFamily
 from innerloop.envs.bandit import BernoulliBandit
@@ -270,7 +270,7 @@ def test_a_run_is_found_by_its_directory_or_by_its_checkpoints(tmp_path: Path, s
     for given in (str(run), f"{run}/"):
         assert Agent.load(given).experiment == experiment_of()
     (run / "config.json").write_text(json.dumps({"run": {"checkpoints": str(elsewhere)}}))
-    assert checkpoint_place(str(run)) == str(elsewhere)
+    assert locate(str(run)).place.url == str(elsewhere)
 
 
 def test_a_place_without_a_run_is_refused_in_one_sentence(tmp_path: Path) -> None:
@@ -278,7 +278,7 @@ def test_a_place_without_a_run_is_refused_in_one_sentence(tmp_path: Path) -> Non
         Agent.load(str(tmp_path / "nothing"))
     for content in ("{", "[]"):
         (tmp_path / "config.json").write_text(content)
-        with pytest.raises(BadInput, match=r"config\.json' cannot be read .*; expected the configuration of a run\.$"):
+        with pytest.raises(BadInput, match=r"config\.json' cannot be used .*; expected the configuration of a run\.$"):
             Agent.load(str(tmp_path))
 
 

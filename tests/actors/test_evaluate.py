@@ -1,21 +1,27 @@
 """Evaluation: means and intervals over tasks, the same tasks for everyone, the same numbers every time."""
 
 import csv
+import gc
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
+from gymnasium import spaces
 from scipy import stats
 
 from innerloop.actors import evaluate as module
 from innerloop.actors.baselines.uniform import Random
 from innerloop.actors.evaluate import Interval, evaluate, intervals, play_tasks
 from innerloop.actors.rollout import play
-from innerloop.envs.api import TaskFamily
+from innerloop.envs.adapter import GymnasiumFamily
+from innerloop.envs.api import TaskFamily, Tasks
 from innerloop.envs.bandit import BernoulliBandit, CorrelatedBandit, GaussianBandit
-from innerloop.envs.errors import BadInput
-from innerloop.envs.navigation import PointNavigation
+from innerloop.envs.errors import BadInput, EnvironmentRaised
+from innerloop.envs.navigation import PointNavigation, Points
 from innerloop.envs.seeding import streams
 from innerloop.envs.tabular import TabularMDP
 from innerloop.envs.trials import Trials
@@ -223,6 +229,118 @@ def test_agents_that_adapt_in_several_rows_play_the_same_tasks_as_those_that_ada
     np.testing.assert_array_equal(given[2], given[0])
 
 
+class Few(NotedPoints):
+    """Good for a few rows only."""
+
+    rows: Any = 6
+
+
+@pytest.mark.parametrize(("rollouts", "most"), [(1, 6), (2, 6), (4, 4), (8, 8)])
+def test_as_many_rows_are_played_at_once_as_the_family_is_good_for(
+    rollouts: int, most: int, adapting_on: ExperimentOn, shaken: Made
+) -> None:
+    family, rows = Few(horizon=2), []
+    object.__setattr__(family, "given", [])
+    experiment = adapting_on(family, episodes=2, rollouts=max(2, rollouts))
+    agent = experiment.algorithm.inner_loop(shaken(experiment).model, experiment.problem)
+    agent = Random(family.action_space) if rollouts == 1 else agent
+    begin = agent.begin_trial
+    agent.begin_trial = lambda n, rng: (rows.append(n), begin(n, rng))  # pyright: ignore[reportAttributeAccessIssue]
+    assert play_tasks(agent, family, 2, tasks=25, seed=0).shape == (25, 2)
+    assert max(rows) == most
+    assert sum(rows) == 25 * rollouts
+    assert len(family.given) == 1  # the tasks are the same, however many are played at once
+
+
+@pytest.mark.parametrize("rows", [0, -1, 2.5, True, None, "8"])
+def test_rows_that_are_no_number_are_refused_in_one_sentence(rows: Any) -> None:
+    family = Few(horizon=2)
+    object.__setattr__(family, "rows", rows)
+    with pytest.raises(BadInput, match=r"^the rows of Few is .*; expected at least 1, a whole number\.$"):
+        play_tasks(Random(family.action_space), family, 2, tasks=4, seed=0)
+
+
+class Ladder(gymnasium.Env):
+    """An episode of as many steps as its task says, each of which pays that."""
+
+    observation_space, action_space = spaces.Box(-1, 1, (1,), np.float32), spaces.Discrete(2)
+    alive = most = 0
+
+    def __init__(self) -> None:
+        Ladder.alive += 1
+        Ladder.most = max(Ladder.most, Ladder.alive)
+        self.height = 0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
+        self.left = self.height
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict]:
+        self.left -= 1
+        return np.zeros(1, np.float32), float(self.height), self.left == 0, False, {}
+
+    def close(self) -> None:
+        Ladder.alive -= 1
+
+
+def set_height(env: gymnasium.Env, task: Any) -> None:
+    assert isinstance(env, Ladder)
+    env.height = task["height"]
+
+
+def ladders(**options: Any) -> GymnasiumFamily:
+    Ladder.alive = Ladder.most = 0
+    tasks = {"train": [{"height": 9}], "test": [{"height": height} for height in range(1, 8)]}
+    return GymnasiumFamily(Ladder, set_height, tasks, horizon=9, **options)
+
+
+@pytest.mark.parametrize("rows", [1, 3, 5, 64])
+def test_no_more_environments_are_alive_than_a_family_has_rows_and_returns_are_right(rows: int, tmp_path: Path) -> None:
+    family = ladders(rows=rows)
+    found = play_tasks(Random(family.action_space), family, 2, tasks=30, seed=0)
+    [(_, tasks)] = module.held_out(family, tasks=30, seed=0)
+    np.testing.assert_array_equal(found, np.repeat(tasks["height"][:, None] ** 2, 2, axis=1))
+    assert Ladder.most == min(rows, 30)
+    evaluate(Random(family.action_space), family, 2, tasks=30, seed=0, file=tmp_path / "returns.csv")
+    assert Ladder.most == min(rows, 30)
+    header, *lines = list(csv.reader((tmp_path / "returns.csv").open()))
+    assert header == ["member", "height", "episode.1", "episode.2"]
+    np.testing.assert_array_equal(
+        np.array(lines, np.float64), np.column_stack([tasks["member"], tasks["height"], found])
+    )
+    del family
+    gc.collect()
+    assert Ladder.alive == 0
+
+
+def test_a_family_that_does_not_say_plays_the_usual_number_at_once() -> None:
+    assert module.rows_of(BernoulliBandit()) == module.CHUNK
+    assert module.rows_of(ladders()) == 64
+
+
+def test_intervals_are_those_of_all_resamples_at_once() -> None:
+    samples = np.random.default_rng(3).normal(5, 2, (300, 4))
+    rng = np.random.default_rng(0)
+    counts = np.stack([np.bincount(rng.integers(300, size=300), minlength=300) for _ in range(1000)])
+    low, high = np.percentile(counts @ samples / 300, [2.5, 97.5], axis=0)
+    found = intervals(samples)
+    np.testing.assert_allclose([each.low for each in found], low, rtol=1e-12)
+    np.testing.assert_allclose([each.high for each in found], high, rtol=1e-12)
+    np.testing.assert_array_equal([each.mean for each in found], samples.mean(0))
+
+
+def test_memory_does_not_grow_with_the_number_of_tasks_but_for_their_returns() -> None:
+    """Numpy's own count of bytes: 40,000 bandits, and 400,000 less than twice as much more than their returns are."""
+    family, peaks = BernoulliBandit(), []
+    for tasks in (4_000, 40_000):
+        tracemalloc.start()
+        evaluate(Random(family.action_space), family, 2, tasks=tasks, seed=0)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    returns, resampled = 36_000 * 4 * 8, 36_000 * 3 * 8  # trial, two episodes, regret; a resample's indices and counts
+    assert peaks[1] - peaks[0] < returns + 2 * resampled
+
+
 @pytest.mark.parametrize("tasks", [1, 0, -3])
 def test_an_interval_needs_two_tasks(tasks: int, agent_on: Callable[..., InnerLoop]) -> None:
     family = BernoulliBandit()
@@ -245,5 +363,48 @@ def test_every_task_has_its_line_of_parameters_and_returns(tmp_path: Path) -> No
 
 def test_a_file_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
     family = PointNavigation(horizon=1)
-    with pytest.raises(BadInput, match=r"^csv is '.*'; expected a file that can be written"):
-        evaluate(Random(family.action_space), family, 1, tasks=2, seed=0, file=tmp_path / "no" / "returns.csv")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for name in ("no/returns.csv", ".", "loop", "x" * 300, "nul\0"):
+        with pytest.raises(BadInput, match=r"^csv is '.*'; expected a file that can be written"):
+            evaluate(Random(family.action_space), family, 1, tasks=2, seed=0, file=tmp_path / name)
+    assert [file.name for file in tmp_path.iterdir()] == ["loop"]
+
+
+class Halfway(PointNavigation):
+    """Breaks down in its second part."""
+
+    rows = 5
+
+    def make(self, tasks: Tasks, rng: np.random.Generator) -> Points:
+        if getattr(self, "made", False):
+            raise RuntimeError("broken")
+        object.__setattr__(self, "made", True)
+        return super().make(tasks, rng)
+
+
+def test_a_file_is_whole_or_as_it_was(tmp_path: Path) -> None:
+    for before in (None, "what was there"):
+        file = tmp_path / "returns.csv"
+        if before is not None:
+            file.write_text(before)
+        family = Halfway(horizon=2)
+        with pytest.raises(EnvironmentRaised, match=r"^Halfway's make raised RuntimeError: broken"):
+            evaluate(Random(family.action_space), family, 1, tasks=9, seed=0, file=file)
+        assert [each.name for each in tmp_path.iterdir()] == ([] if before is None else [file.name])
+        assert before is None or file.read_text() == before
+
+
+def test_a_file_may_be_a_link_or_no_file_at_all(tmp_path: Path) -> None:
+    family, file, link = PointNavigation(horizon=1), tmp_path / "returns.csv", tmp_path / "link.csv"
+    link.symlink_to(file)
+    evaluate(Random(family.action_space), family, 1, tasks=3, seed=0, file=link)
+    assert link.is_symlink()
+    assert len(file.read_text().splitlines()) == 4
+    evaluate(Random(family.action_space), family, 1, tasks=3, seed=0, file=Path("/dev/null"))
+    assert not Path("/dev/null").is_file()
+
+
+def test_more_returns_than_memory_holds_are_refused_in_one_sentence() -> None:
+    family = BernoulliBandit()
+    with pytest.raises(BadInput, match=r"^tasks is 1000000000000000000; expected fewer, .*\.$"):
+        evaluate(Random(family.action_space), family, 2, tasks=10**18, seed=0)

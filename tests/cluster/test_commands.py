@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from ray.scripts.scripts import cli
 
-from innerloop.distributed.cli import parse, read_training
+from innerloop.distributed.options import parse, read_training
 from innerloop.distributed.submit import Submit
 
 SECTIONS = (

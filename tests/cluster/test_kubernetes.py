@@ -16,7 +16,7 @@ import yaml
 from ray.autoscaler._private.kuberay.autoscaling_config import _derive_autoscaling_config_from_ray_cr
 
 from innerloop import __version__
-from innerloop.distributed.cli import read_training
+from innerloop.distributed.options import read_training
 
 CLUSTER = Path(__file__).parents[2] / "cluster"
 KUBERNETES = "1.37"

@@ -1,10 +1,11 @@
-"""A Redis for the tests, and stores in it."""
+"""A Redis for the tests, and stores in it; dashboards that answer what they are told to."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from itertools import count
 
 import pytest
+from dashboards import Answers, Dashboard
 from redis_server import RedisServer
 from redis_stores import Open
 
@@ -39,5 +40,18 @@ def open_store() -> Iterator[Open]:
             store = RedisStore(url or server.url, run or next(NAMES), on_policy=on_policy, **given)
             stack.callback(store.close)
             return store
+
+        yield make
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[Answers], Dashboard]]:
+    """Dashboards that are closed after the test."""
+    with ExitStack() as stack:
+
+        def make(answers: Answers) -> Dashboard:
+            dashboard = Dashboard(answers)
+            stack.callback(dashboard.close)
+            return dashboard
 
         yield make

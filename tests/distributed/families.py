@@ -1,6 +1,7 @@
 """Plug-ins for tests: families that misbehave, a memory that does not remember."""
 
 import os
+import sys
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,6 +46,33 @@ class PoisonedBandit(BernoulliBandit):
         if self.poisoned or os.environ.get(POISON):
             raise ZeroDivisionError("the poison works")
         return super().sample(rng, n, split)
+
+
+class Awkward(Exception):
+    """Cannot be pickled and read again."""
+
+    def __init__(self, one: int, other: int) -> None:
+        super().__init__(f"{one} and\n{other}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RaisingBandit(BernoulliBandit):
+    """A bandit whose code raises, or ends its process."""
+
+    how: str = "raise"
+
+    def sample(self, rng: np.random.Generator, n: int, split: Split) -> Tasks:
+        if self.how == "raise":
+            raise ValueError("no such\narm")
+        if self.how == "awkward":
+            raise Awkward(1, 2)
+        if self.how == "numpy":
+            np.linalg.inv(np.zeros((2, 2)))
+        if self.how == "exit":
+            sys.exit("bye")
+        if self.how == "interrupt":
+            raise KeyboardInterrupt
+        os._exit(3)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,6 +4,7 @@ things on a port that are no Redis."""
 import importlib.metadata
 import re
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
@@ -98,6 +99,16 @@ class RedisServer:
         if self._process:
             self._process.kill()
             self._process.wait()
+
+    def pause(self) -> None:
+        """It accepts connections and answers nothing, as one whose machine or network stands still."""
+        assert self._process
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """After `pause`."""
+        assert self._process
+        self._process.send_signal(signal.SIGCONT)
 
     def __enter__(self) -> "RedisServer":
         self.start()

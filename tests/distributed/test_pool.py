@@ -1,7 +1,9 @@
 """Actors on a cluster whose nodes come and go, and actors that fail."""
 
 import json
+import logging
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,7 +13,7 @@ from typing import Any
 
 import pytest
 import ray
-from families import PoisonedBandit
+from families import PoisonedBandit, RaisingBandit
 
 from innerloop.distributed import pool
 from innerloop.distributed.config import configure
@@ -87,12 +89,14 @@ def test_the_autoscaler_is_asked_for_what_can_be_used_and_told_at_the_end(elasti
     assert elastic["overlapped"]["asked"] == [8, 0]  # and those of the iteration ahead
 
 
-def test_an_actor_that_always_raises_is_given_up_with_its_traceback(elastic: dict[str, Any]) -> None:
+def test_an_actor_that_always_raises_is_given_up_and_its_reason_said_once(elastic: dict[str, Any]) -> None:
     log = (elastic["out"] / "log").read_text()
     assert log.count("given up") == 1
-    given_up = log[log.index("is given up after 2 failures in a row. ") :]
-    assert "in sample\n" in given_up
-    assert "ZeroDivisionError: the poison works" in given_up
+    assert "its place is given up after 2 failures in a row, each time as it was said before." in log
+    [said] = [line for line in log.splitlines() if "failed, and is replaced: ZeroDivisionError: the poison" in line]
+    assert re.search(r"families\.py:\d+ in sample\.$", said)
+    assert "Traceback" not in log
+    assert len(log.splitlines()) < 20
 
 
 def test_weights_come_to_a_node_once_for_all_its_actors(elastic: dict[str, Any]) -> None:
@@ -107,19 +111,52 @@ def test_a_trajectory_that_was_on_a_dead_node_is_lost_and_no_other(elastic: dict
 
 
 @pytest.mark.usefixtures("own_ray")
-def test_without_an_actor_that_does_not_raise_the_run_ends_in_one_sentence(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_without_an_actor_that_does_not_raise_the_run_ends_in_one_sentence(tmp_path: Path) -> None:
     family = f"{PoisonedBandit.__module__}:PoisonedBandit"
     config = configure(family=family, poisoned=True, trials=8, actors=1, max_restarts=1)
     with pytest.raises(pool.ActorsDied) as ended:
         train(config, tmp_path / "run")
-    assert str(ended.value) == (
-        "every actor failed; max_restarts is 1. The last said: ZeroDivisionError: the poison works"
-    )
-    said = [record.getMessage() for record in caplog.records if record.name == "innerloop"]  # Ray may log it, too
-    assert sum("in sample\n" in each for each in said) == 2  # the actor's own traceback, at each failure
+    assert str(ended.value).startswith("every actor failed; max_restarts is 1. The last said: ")
+    assert str(ended.value).count("ZeroDivisionError: the poison works, at ") == 1
     assert not (tmp_path / "run").exists()
+
+
+LINE = r"families\.py:\d+ in sample"
+SILENT = "its process ended at once: it was killed, crashed, or its environment called os._exit"
+
+
+@pytest.mark.usefixtures("own_ray")
+@pytest.mark.parametrize(
+    ("how", "reason"),
+    [
+        ("raise", rf"ValueError: no such arm, at \S*{LINE}"),
+        ("awkward", rf"Awkward: 1 and 2, at \S*{LINE}"),
+        ("numpy", rf"LinAlgError: Singular matrix, at \S*{LINE}"),
+        ("exit", rf"SystemExit: bye, at \S*{LINE}"),
+        ("interrupt", rf"KeyboardInterrupt, at \S*{LINE}"),
+        ("die", SILENT),
+    ],
+)
+def test_why_actors_fail_is_said_once_in_one_sentence(
+    how: str, reason: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With the line of the user's own code; the traceback is for those who debug."""
+    caplog.set_level(logging.DEBUG, "innerloop")
+    family = f"{RaisingBandit.__module__}:RaisingBandit"
+    config = configure(family=family, how=how, trials=8, parts=2, actors=1, max_restarts=1)
+    with pytest.raises(pool.ActorsDied) as ended:
+        train(config, tmp_path / "run")
+    assert re.fullmatch(rf".*max_restarts is 1\. The last said: .*{reason}\.", str(ended.value))
+    records = [record for record in caplog.records if record.name == "innerloop"]
+    said = [record.getMessage() for record in records if record.levelno > logging.DEBUG]
+    assert sum(bool(re.search(rf"failed, and is replaced: .*{reason}\.$", each)) for each in said) == 1
+    assert sum(bool(re.search(reason, each)) for each in said) == 2  # and how often, at the end
+    assert re.search(rf"^\d times an actor failed like this: .*{reason}\.$", said[-1])
+    assert not any("\n" in each for each in said)
+    assert len(said) <= 5
+    details = [record.getMessage() for record in records if record.levelno == logging.DEBUG]
+    assert len(details) == 1
+    assert how == "die" or "Traceback (most recent call last)" in details[0]
 
 
 @pytest.mark.usefixtures("own_ray")

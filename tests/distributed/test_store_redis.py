@@ -125,7 +125,8 @@ def test_runs_on_one_server_do_not_meet(server: RedisServer, open_store: Open) -
     assert numbers(other.take(1, 0).trajectories) == [2]
     with server.client() as client:
         left = {key.decode() for key in client.keys("innerloop:o*")}
-    assert left == {f"innerloop:{run}:{name}" for run in ("one", "other") for name in ("format", "trajectories")}
+    expected = {f"innerloop:{run}:{name}" for run in ("one", "other") for name in ("format", "trajectories", "lock")}
+    assert left == expected
 
 
 def test_the_writer_travels_to_its_actor(server: RedisServer, open_store: Open) -> None:

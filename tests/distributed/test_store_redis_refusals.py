@@ -93,6 +93,7 @@ def test_entries_of_another_format_are_refused_and_can_be_deleted(server: RedisS
     said = rf"^the format of innerloop:other-format:format in Redis is '99'; expected {wire.FORMAT}, or --overwrite\.$"
     with pytest.raises(BadInput, match=said):
         store.begin(0)
+    store.close()
     store = open_store(server, "other-format")
     store.delete()
     begun(store)

@@ -1,11 +1,13 @@
 """The order of fixed training tasks: repeatable, balanced or worst first, and taken up again where it was left."""
 
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from innerloop.distributed.tasks import TaskOrder
+from innerloop.envs.errors import BadInput
 from innerloop.learner.checkpoint import Checkpoints
 
 BOTH = ["balanced", "prioritised"]
@@ -31,6 +33,50 @@ def test_balanced_plays_every_task_equally_often(tasks: int, trials: int) -> Non
         counts.update(chosen)
         assert counts.keys() == {*range(tasks)}
         assert max(counts.values()) - min(counts.values()) <= 1
+
+
+@pytest.mark.parametrize(
+    "trials", [[8, 6, 4, 3, 2, 2, 2, 9], [1, 1, 30, 1, 1, 7], [5, 12, 5, 12, 5]], ids=["curriculum", "burst", "turns"]
+)
+def test_balanced_plays_every_task_equally_often_however_the_number_of_trials_changes(trials: list[int]) -> None:
+    made, places = TaskOrder(5, "balanced", 0), []
+    for iteration, count in enumerate(trials):
+        places += made.choose(iteration, count)
+        counts = np.bincount(places, minlength=5)
+        assert counts.max() - counts.min() <= 1
+    constant = TaskOrder(5, "balanced", 0)  # the same endless shuffle, cut differently
+    assert places == [task for iteration in range(len(places)) for task in constant.choose(iteration, 1)]
+
+
+def test_a_resumed_run_with_another_number_of_trials_goes_on_where_it_was(tmp_path: Path) -> None:
+    """Iterations that were requested ahead are chosen for again, from where the last one that is over ended."""
+    made, before = TaskOrder(7, "balanced", 3), []
+    for iteration, count in enumerate([9, 6, 5, 4]):
+        chosen = made.choose(iteration, count)
+        before += chosen if iteration < 2 else ()
+    made.over(2)
+    checkpoints = Checkpoints(str(tmp_path))
+    checkpoints.save(made.state(), {"version": 2}, {})
+    resumed = TaskOrder(7, "balanced", 3)
+    resumed.load(checkpoints.newest().arrays)
+    assert made.state()["tasks/starts"].tolist() == [[2, 15], [3, 20], [4, 24]]  # no more than is needed
+    after = [task for iteration, count in enumerate([2, 11], 2) for task in resumed.choose(iteration, count)]
+    constant = TaskOrder(7, "balanced", 3)
+    assert before + after == [task for iteration in range(28) for task in constant.choose(iteration, 1)]
+
+
+def test_a_checkpoint_that_does_not_say_where_it_was_goes_on_as_it_always_did() -> None:
+    made, constant = TaskOrder(7, "balanced", 3), TaskOrder(7, "balanced", 3)
+    made.load({"tasks/episodes": np.zeros(7, np.int64), "tasks/last_return": np.full(7, np.nan)})
+    assert made.choose(4, 5) == tuple(constant.choose(place, 1)[0] for place in range(20, 25))
+
+
+@pytest.mark.parametrize("given", [0, 5, 20])
+def test_another_number_of_tasks_than_the_checkpoints_is_refused(given: int) -> None:
+    trained = TaskOrder(8, "prioritised", 0)
+    trained.played((7, 1), np.ones((2, 3)))
+    with pytest.raises(BadInput, match=rf"^tasks is {given}; expected 8, as many as the run has trained on\.$"):
+        TaskOrder(given, "prioritised", 0).load(trained.state())
 
 
 def test_balanced_depends_on_the_seed_and_the_iteration_alone() -> None:

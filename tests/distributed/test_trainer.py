@@ -123,7 +123,7 @@ def test_a_run_that_adapts_by_gradient_ends_alike_with_any_number_of_actors_and_
             assert line["trials"] == 4 * line["iteration"]
             assert line["env_steps"] == 4 * 3 * 3 * steps * line["iteration"]  # trials, rollouts, episodes, steps
             assert line["diverged"] == 4 * 3 * 3 * diverged * line["iteration"]
-    agent = Agent.load(str(tmp_path / "dead"))
+    agent = Agent.load(tmp_path / "dead", trust_plugins=True)
     assert agent.width == 3
     assert play_tasks(agent, agent.experiment.family, 3, tasks=2, seed=0).shape == (2, 3)
 

@@ -8,8 +8,8 @@ import pytest
 from gymnasium import spaces
 
 from innerloop.envs.api import Bools, Split, Step, Tasks
-from innerloop.envs.errors import BadInput
-from innerloop.envs.trials import Trials
+from innerloop.envs.errors import BadInput, EnvironmentRaised
+from innerloop.envs.trials import Trials, sample_tasks
 
 
 class Corridors:
@@ -240,7 +240,7 @@ N = 3
 class Faulty:
     """N rows of one-step episodes; `fault` replaces fields of every step, `resets` what the first resets return."""
 
-    fault: dict[str, np.ndarray] = field(default_factory=dict)
+    fault: dict[str, Any] = field(default_factory=dict)
     resets: list[np.ndarray] = field(default_factory=list)
     observation_space: spaces.Space = field(default_factory=lambda: spaces.Box(-1, 1, (2,), np.float32))
     action_space = spaces.Discrete(2)
@@ -260,7 +260,8 @@ class Faulty:
 
     def step(self, action: np.ndarray) -> Step:
         ended = np.ones(N, np.bool_)
-        return Step(self._usual(), np.zeros(N, np.float32), ended, ~ended)._replace(**self.fault)
+        usual = Step(self._usual(), np.zeros(N, np.float32), ended, ~ended)
+        return self.fault["step"] if "step" in self.fault else usual._replace(**self.fault)
 
 
 def begun(faulty: Faulty) -> Trials:
@@ -296,6 +297,27 @@ def one_nan(*shape: int) -> np.ndarray:
             {"observation": np.zeros((2, 2))},
             r"shape of .*observation.* is \(2, 2\); expected \(3, 2\): 3 rows.*\.$",
         ),
+        (
+            {"observation": np.full((N, 2), 1e300)},
+            r"^Faulty's observation is 1e\+300; expected numbers within .*float32\.$",
+        ),
+        ({"observation": np.zeros((N, 2), complex)}, r"^Faulty's observation is .*; expected numbers\.$"),
+        ({"observation": [[0.0, 0.0], [0.0], [0.0]]}, r"^Faulty's observation is .*; expected an array of numbers\.$"),
+        ({"observation": None}, r"^Faulty's observation is None; expected numbers\.$"),
+        ({"reward": np.full(N, 1e39)}, r"^Faulty's reward is 1e\+39; expected a finite number\.$"),
+        ({"reward": np.array([None] * N)}, r"^Faulty's reward is .*; expected numbers\.$"),
+        ({"reward": ["1"] * N}, r"^Faulty's reward is .*; expected numbers\.$"),
+        ({"terminated": np.full(N, 2)}, r"^Faulty's terminated is 2; expected True or False\.$"),
+        ({"terminated": np.full(N, -1)}, r"^Faulty's terminated is -1; expected True or False\.$"),
+        ({"truncated": np.full(N, np.nan)}, r"^Faulty's truncated is nan; expected True or False\.$"),
+        ({"truncated": np.array(["False"] * N)}, r"^Faulty's truncated is .*; expected numbers\.$"),
+        ({"diverged": np.ones(2, np.bool_)}, r"^the shape of Faulty's diverged is \(2,\); expected \(3,\).*\.$"),
+        ({"diverged": "no"}, r"^Faulty's diverged is 'no'; expected numbers\.$"),
+        ({"diverged": np.full(N, 3)}, r"^Faulty's diverged is 3; expected True or False\.$"),
+        ({"dense": np.float32(0)}, r"^the shape of Faulty's dense reward is \(\); expected \(3,\).*\.$"),
+        ({"dense": one_nan(N)}, r"^Faulty's dense reward is nan; expected a finite number\.$"),
+        ({"step": None}, r"^what step of Faulty returned is None; expected a Step .*\.$"),
+        ({"step": tuple(Step(*[np.zeros(N)] * 4))}, r"^what step of Faulty returned is \(.*; expected a Step .*\.$"),
     ],
 )
 def test_what_an_environment_gets_wrong_is_refused_in_one_sentence(fault: dict[str, Any], message: str) -> None:
@@ -342,3 +364,159 @@ def test_a_bad_first_observation_of_a_later_episode_is_refused() -> None:
     trials = begun(Faulty(resets=[np.zeros((N, 2), np.float32), one_nan(N, 2)]))
     with pytest.raises(BadInput, match=r"observation.* is nan; expected finite numbers\.$"):
         trials.step(stay(N))
+
+
+@pytest.mark.parametrize(
+    ("fault", "field", "expected"),
+    [
+        ({"reward": np.arange(N)}, "reward", np.float32([0, 1, 2])),
+        ({"reward": np.float64([0.1, 0.2, 0.3])}, "reward", np.float32([0.1, 0.2, 0.3])),
+        ({"reward": [True, False, True]}, "reward", np.float32([1, 0, 1])),
+        ({"terminated": np.int64([1, 1, 1])}, "terminated", np.ones(N, np.bool_)),
+        ({"terminated": np.float32([1, 1, 1])}, "terminated", np.ones(N, np.bool_)),
+        ({"truncated": np.uint8([0, 1, 0])}, "truncated", np.array([False, True, False])),
+        ({"observation": np.full((N, 2), 1 / 3)}, "observation", np.full((N, 2), 1 / 3, np.float32)),
+        ({"observation": np.full((N, 2), 5)}, "observation", np.full((N, 2), 5, np.float32)),  # out of its bounds
+        ({"dense": np.arange(N)}, "dense", np.float32([0, 1, 2])),
+        ({"diverged": np.int8([0, 1, 0])}, "diverged", np.array([False, True, False])),
+        ({"diverged": True}, "diverged", np.True_),
+        ({"diverged": False}, "diverged", np.False_),
+    ],
+)
+def test_what_another_type_holds_without_loss_is_right(fault: dict[str, Any], field: str, expected: np.ndarray) -> None:
+    _, step = begun(Faulty(fault)).step(stay(N))
+    found = getattr(step, field)
+    np.testing.assert_array_equal(found, expected)
+    assert found.dtype == expected.dtype
+
+
+def test_whole_numbers_as_flags_play_as_many_steps_as_booleans() -> None:
+    class Numbers(Corridors):
+        def step(self, action: np.ndarray) -> Step:
+            step = super().step(action)
+            return step._replace(terminated=step.terminated.astype(int), truncated=step.truncated.astype(np.int8))
+
+    @dataclass(frozen=True, kw_only=True)
+    class Numbered(Corridor):
+        def make(self, tasks: Tasks, rng: np.random.Generator) -> Corridors:
+            return Numbers(tasks["length"], self.horizon)
+
+    tasks = {"length": np.array([1, 2, 3, 9])}
+    steps = []
+    for family in (Corridor(), Numbered()):
+        trials = Trials(family, tasks, 5, np.random.default_rng(0))
+        trials.begin()
+        steps.append([trials.playing])
+        while trials.playing.any():
+            trials.step(stay(4))
+            steps[-1].append(trials.playing)
+    np.testing.assert_array_equal(steps[0], steps[1])
+
+
+class Reusing(Corridors):
+    """Writes everything that it returns, and everything that it is given, over at the next call."""
+
+    def __init__(self, length: np.ndarray, limit: int) -> None:
+        super().__init__(length, limit)
+        n = len(length)
+        self._buffers = Step(np.zeros((n, 2), np.float32), np.zeros(n, np.float32), *np.zeros((2, n), np.bool_))
+
+    def reset(self, rows: Bools) -> np.ndarray:
+        self._buffers.observation[:] = super().reset(rows.copy())
+        rows[:] = False
+        return self._buffers.observation
+
+    def step(self, action: np.ndarray) -> Step:
+        for buffer, given in zip(self._buffers[:4], super().step(action)[:4], strict=True):
+            buffer[:] = given
+        action[:] = -7
+        return self._buffers
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reuse(Corridor):
+    def make(self, tasks: Tasks, rng: np.random.Generator) -> Corridors:
+        made = Reusing(tasks["length"].copy(), self.horizon)
+        tasks["length"][:] = 0
+        return made
+
+
+def test_an_environment_may_use_its_arrays_again_and_change_what_it_is_given() -> None:
+    """The same trials, array by array, as those of one that does not; and nothing of the caller's has changed."""
+    records = []
+    for family in (Corridor(), Reuse()):
+        tasks, action = {"length": np.array([1, 2, 3, 9])}, stay(4)
+        trials = Trials(family, tasks, 3, np.random.default_rng(0))
+        record = [*trials.begin()]
+        while trials.playing.any():
+            given, step = trials.step(action)
+            record += [*given, *step[:4], trials.playing]
+        np.testing.assert_array_equal(action, 0)
+        np.testing.assert_array_equal(tasks["length"], [1, 2, 3, 9])
+        records.append(record)
+    for one, other in zip(*records, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def play_on(trials: Trials, n: int) -> None:
+    trials.begin()
+    for _ in range(trials.steps):
+        trials.step(stay(n))
+
+
+@pytest.mark.parametrize("lengths", [[5], [1, 5], [4, 1, 6]])
+@pytest.mark.parametrize("width", [1, 2])
+def test_an_episode_that_goes_on_after_the_horizon_is_refused_in_one_sentence(lengths: list[int], width: int) -> None:
+    class Endless(Corridor):
+        def make(self, tasks: Tasks, rng: np.random.Generator) -> Corridors:
+            return Corridors(tasks["length"], limit=100)
+
+    trials = Trials(Endless(), {"length": np.array(lengths)}, 3, np.random.default_rng(0), width)
+    with pytest.raises(BadInput, match=r"^an episode of Endless goes on after 4 steps, its horizon; expected .*\.$"):
+        play_on(trials, width * len(lengths))
+
+
+@pytest.mark.parametrize("horizon", [0, -1, 2.5, True, None, "3"])
+def test_a_horizon_that_is_no_number_of_steps_is_refused(horizon: Any) -> None:
+    with pytest.raises(BadInput, match=r"^the horizon of Corridor is .*; expected at least 1, a whole number\.$"):
+        Trials(Corridor(horizon=horizon), {"length": np.ones(2)}, 1, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize(
+    ("tasks", "message"),
+    [
+        (None, "what Drawn sampled is None; expected a dict of arrays"),
+        ([1, 2], r"what Drawn sampled is \[1, 2\]; expected a dict of arrays"),
+        ({}, "what Drawn sampled is {}; expected a dict of arrays"),
+        ({"length": np.ones(2)}, r"the shape of 'length' of the tasks of Drawn is \(2,\); expected 3 rows"),
+        ({"length": np.float64(1)}, r"the shape of 'length' of the tasks of Drawn is \(\); expected 3 rows"),
+        (
+            {"length": np.ones(3), "colour": np.ones(4)},
+            r"the shape of 'colour' of the tasks of Drawn is \(4,\); expected 3",
+        ),
+        ({"length": np.array([None] * 3)}, "'length' of the tasks of Drawn is .*; expected numbers or text"),
+        ({"length": [[1], [1, 2], [3]]}, "'length' of the tasks of Drawn is .*; expected numbers or text"),
+    ],
+)
+def test_a_sample_that_is_none_is_refused_in_one_sentence(tasks: Any, message: str) -> None:
+    class Drawn(Corridor):
+        def sample(self, rng: np.random.Generator, n: int, split: Split) -> Tasks:
+            return tasks
+
+    with pytest.raises(BadInput, match=rf"^{message}[^\n]*\.$"):
+        sample_tasks(Drawn(), np.random.default_rng(0), 3, "train")
+
+
+@pytest.mark.parametrize("method", ["make", "reset", "step"])
+def test_what_an_environment_raises_is_one_sentence_with_its_line(method: str) -> None:
+    def broken(*_: object) -> Any:
+        raise ZeroDivisionError("no mass")
+
+    family, env = Corridor(), Corridors(np.ones(2), 4)
+    setattr(env, method, broken)
+    object.__setattr__(family, "make", broken if method == "make" else lambda tasks, rng: env)
+    message = rf"^Corridor's {method} raised ZeroDivisionError: no mass, at .*test_trials\.py:\d+ in broken\.$"
+    with pytest.raises(EnvironmentRaised, match=message):
+        play_on(
+            Trials(family, sample_tasks(family, np.random.default_rng(0), 2, "train"), 1, np.random.default_rng(0)), 2
+        )

@@ -175,6 +175,45 @@ def test_the_outer_gradient_is_the_mean_over_tasks_one_by_one(
     assert_same(found, dict(zip(parameters, expected, strict=True)), 1e-11)
 
 
+@pytest.mark.parametrize("algorithm", ["maml", "promp"])
+@pytest.mark.parametrize("fewer", [1, 2, 3])
+@pytest.mark.parametrize(
+    "family", [lambda: PointNavigation(horizon=5), "cartpole"], indirect=True, ids=["point", "pole"]
+)
+def test_trials_of_fewer_episodes_beside_others_adapt_and_count_as_they_do_alone(
+    family: TaskFamily, fewer: int, algorithm: str, adapting_on: AdaptingOn, shaken: Made, played: Played,
+    in_double: InDouble,
+) -> None:  # fmt: skip
+    """As a curriculum makes them while actors play ahead: each takes the inner steps that its own trial took."""
+    experiment = adapting_on(family, episodes=4, algorithm=algorithm)
+    learner = shaken(experiment)
+    model = learner.model
+    alone = [
+        in_double(learner, played(adapting_on(family, episodes, algorithm), learner, n=TASKS, seed=episodes))
+        for episodes in (4, fewer)
+    ]
+
+    def read(trajectory: Trajectory) -> list[Phase]:
+        return phases(model, trajectory, width=4, discount=0.9, trace=0.8)[0]
+
+    data, ratio = read(concatenate(alone)), algorithm == "promp"
+    assert len(data) == 4
+    together = adapted(model, data[:-1], ratio=ratio)[-1]
+    outer = 0.0
+    for group, trajectory in enumerate(alone):
+        own = read(trajectory)
+        expected = adapted(model, own[:-1], ratio=ratio)[-1]
+        first = group * TASKS
+        for task in range(TASKS):
+            one = {name: each[task] if len(own) > 1 else each for name, each in expected.items()}
+            assert_same({name: each[first + task] for name, each in together.items()}, one, 1e-12)
+        outer += float(surrogate(model, model.distribution(expected, own[-1].x), own[-1]).detach())
+    found = surrogate(model, model.distribution(together, data[-1].x), data[-1])
+    assert float(found.detach()) == pytest.approx(outer, rel=1e-9)
+    metrics = shaken(experiment).update(concatenate([played(experiment, learner, n=TASKS), trajectory]), 0.0)
+    assert all(np.isfinite(value) for value in metrics.values())
+
+
 @with_learned_rates
 @by_ratio
 @pytest.mark.parametrize(

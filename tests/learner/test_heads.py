@@ -14,6 +14,7 @@ from innerloop.envs.errors import BadInput
 from innerloop.learner.heads import Categorical, Gaussian, head
 
 MANY = 20_000
+LARGEST = np.finfo(np.float32).max
 LOGITS = torch.tensor([0.5, -1.0, 2.0, 0.0, -8.0])
 SPACES = {
     "discrete": spaces.Discrete(4),
@@ -25,6 +26,13 @@ SPACES = {
     "box-float64": spaces.Box(-1, 1, (2,), np.float64),
     "box-unbounded": spaces.Box(-np.inf, np.inf, (2,), np.float32),
     "box-half-bounded": spaces.Box(np.float32([0, -np.inf]), np.float32([np.inf, 3])),
+    "box-half-bounded-far": spaces.Box(np.float32([50, -np.inf]), np.float32([np.inf, -50])),
+    "box-half-bounded-by-the-largest": spaces.Box(np.float32([50, -LARGEST]), np.float32([LARGEST, -50])),
+    "box-of-the-largest": spaces.Box(-LARGEST, LARGEST, (2,), np.float32),
+    "box-of-the-largest-float64": spaces.Box(-1.7e308, 1.7e308, (2,), np.float64),
+    "box-far": spaces.Box(1e9, 1e9 + 2, (2,), np.float64),
+    "box-float16": spaces.Box(-1, 1, (2,), np.float16),
+    "box-scalar": spaces.Box(-1, 1, (), np.float32),
 }
 every_space = pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
 
@@ -153,7 +161,7 @@ def test_actions_are_members_of_the_space(space: gymnasium.Space) -> None:
     actions = made.action(draw.numpy())
     assert len(actions) == 500
     for action in actions:
-        assert space.contains(action), action
+        assert space.contains(np.asarray(action)), action
 
 
 @pytest.mark.parametrize("start", [0, 3, -2])
@@ -171,6 +179,17 @@ def test_a_draw_of_plus_and_minus_one_is_a_bound_of_the_box_and_zero_its_centre(
 def test_an_unbounded_box_is_in_its_own_units() -> None:
     draws = np.float32([[-70, 3], [0.5, 1e4]])
     np.testing.assert_array_equal(head(SPACES["box-unbounded"]).action(draws), draws)
+
+
+@every_space
+def test_different_draws_are_different_actions(space: gymnasium.Space) -> None:
+    """Within one standard deviation of the middle, in every dimension: none is stuck at a bound."""
+    if isinstance(space, spaces.Box):
+        made = head(space)
+        draws = np.linspace(-1, 1, 5, dtype=np.float32)[:, None].repeat(made.width, 1)
+        actions = made.action(draws)
+        assert actions.dtype == space.dtype
+        assert (np.diff(actions, axis=0) > 0).all()
 
 
 @every_space

@@ -1,0 +1,170 @@
+"""The options of commands: which there are, and how they are read. What cannot be used becomes one sentence."""
+
+import argparse
+import contextlib
+import dataclasses
+import io
+import re
+from collections.abc import Callable
+from dataclasses import field
+from typing import Annotated, Any
+
+import tyro
+
+from ..envs import FAMILIES
+from ..envs.errors import BadInput, require
+from ..learner import ALGORITHMS
+from ..learner.experiment import check_range, options_of
+from .access import without_passwords
+from .config import PRESETS, Config, Run, configure, merge, option_fields, refuse_inapplicable
+from .directory import saved_config, saved_json
+
+
+def refuse_odd(words: list[str]) -> None:
+    """Refuse what a shell makes of a slip: words that are empty or no text, and options that are given twice.
+
+    Raises:
+        BadInput: naming the option.
+    """
+    seen: set[str] = set()
+    option = "an argument"
+    for word in words:
+        if word == "--":
+            seen, option = set(), "an argument"
+            continue
+        if word.startswith("--"):
+            option = word.partition("=")[0].replace("_", "-")
+            require(option not in seen, option, "given twice", "once")
+            seen.add(option)
+        if word == "" or (word.startswith("--") and word.endswith("=")):
+            raise BadInput(f"{option} is ''; expected a value.")
+        if not word.isprintable():  # control characters, and bytes that are not UTF-8
+            raise BadInput(f"{option} is {word.partition('=')[2] or word!a}; expected printable text in UTF-8.")
+
+
+def options_in(words: list[str]) -> set[str]:
+    """The names of the options among words, as fields."""
+    return {word[2:].partition("=")[0].replace("-", "_") for word in words if word.startswith("--")}
+
+
+def read_training(rest: list[str]) -> tuple[Any, Config]:
+    """The options of `innerloop train`, and the configuration that they make.
+
+    Raises:
+        BadInput: an option or a value that cannot be used.
+    """
+    # The names decide which options there are, so they are read first.
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    for name in ("--preset", "--family", "--algorithm", "--resume"):
+        first.add_argument(name)
+    first.add_argument("--trust-plugins", action="store_true")
+    try:
+        names, _ = first.parse_known_args(rest)
+    except argparse.ArgumentError as error:
+        raise BadInput(f"{error.argument_name} has no value; expected one.") from error
+    if names.resume:
+        base = _resumed(names, rest)
+    else:
+        require(not names.trust_plugins, "trust_plugins", True, "it beside --resume: plug-ins named here are imported")
+        chosen = {key: value for key in ("family", "algorithm") if (value := getattr(names, key))}
+        base = configure(**merge(names.preset, chosen))
+    options = parse(train_options(base), rest, "innerloop train")
+    config = Config(
+        experiment=dataclasses.replace(
+            base.experiment,
+            family=getattr(options, "family_options", base.experiment.family),
+            algorithm=getattr(options, "algorithm_options", base.experiment.algorithm),
+            episodes=options.episodes,
+        ),
+        run=options.run,
+    )
+    for thing in (config.run, config.experiment, config.experiment.family, config.experiment.algorithm):
+        for name, value in options_of(thing).items():
+            check_range(name, value)
+    refuse_inapplicable(config, options_in(rest))
+    return options, config
+
+
+def _resumed(names: argparse.Namespace, rest: list[str]) -> Config:
+    """The configuration of the run that goes on.
+
+    Raises:
+        BadInput: there is none, or an option beside --resume that only a new run has.
+    """
+    given = options_in(rest)
+    for name in ("preset", "out", "overwrite", "start_from"):
+        require(name not in given, name, getattr(names, name, "given"), "nothing beside --resume: the run has its own")
+    saved = saved_json(names.resume)
+    for name in ("family", "algorithm"):
+        named, own = getattr(names, name), saved[name].get("name")
+        require(named in (None, own), name, named, f"{own!r}, the run's own, or nothing beside --resume")
+    return saved_config(names.resume, names.trust_plugins or [names.family or "", names.algorithm or ""])
+
+
+def train_options(base: Config) -> type:
+    """The dataclass whose fields are the options of `train` for this family and algorithm, with their defaults.
+
+    Run, family and algorithm each bring their own fields; the flags carry no prefix, because `option_fields` has
+    made sure that no two are the same.
+    """
+    experiment = base.experiment
+    option_fields(experiment.family_name, experiment.algorithm_name)
+    fields: list[tuple[str, Any, Any]] = [
+        ("preset", _described(str, f"Start from a named set of options: {', '.join(PRESETS)}."), ""),
+        (
+            "family",
+            _described(str, f"What is learned: {', '.join(FAMILIES)}, or package.module:attribute."),
+            experiment.family_name,
+        ),
+        (
+            "algorithm",
+            _described(str, f"How it is learned: {', '.join(ALGORITHMS)}, or package.module:attribute."),
+            experiment.algorithm_name,
+        ),
+        ("episodes", _described(int, "Episodes in a trial, each of the same task."), experiment.episodes),
+        ("out", _described(str, "Directory of the run; by default runs/PRESET or runs/FAMILY."), ""),
+        ("overwrite", _described(bool, "Delete an earlier run in that directory."), False),
+        ("resume", _described(str, "Go on with the run in this directory, with its own options."), ""),
+        ("trust_plugins", _described(bool, "Import the plug-ins that a resumed run names: it runs their code."), False),
+        ("run", Annotated[Run, tyro.conf.arg(name="")], base.run),
+    ]
+    for name, thing in (("family_options", experiment.family), ("algorithm_options", experiment.algorithm)):
+        if options_of(thing):
+            fields.append((name, Annotated[type(thing), tyro.conf.arg(name="")], thing))
+    return dataclasses.make_dataclass(
+        "Train", [(n, kind, field(default=default)) for n, kind, default in fields], frozen=True, kw_only=True
+    )
+
+
+def _described(kind: type, text: str) -> Any:
+    return Annotated[kind, tyro.conf.arg(help=text)]
+
+
+def parse(options: Callable[..., Any], rest: list[str], name: str) -> Any:
+    """Read typed options; what cannot be used becomes one sentence.
+
+    Raises:
+        BadInput: an option that is not known, or a value that its type or range does not allow.
+    """
+    said = io.TextIOWrapper(io.BytesIO(), "utf-8")  # the boxes look different in other encodings
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(options, args=rest, prog=name, config=(tyro.conf.FlagCreatePairsOff,))
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        said.seek(0)
+        fault = without_passwords(first_sentence(said.read()), rest).rstrip(".")
+    own = re.fullmatch(r"Error parsing \w+: (.* is .*; expected .*)", fault)
+    raise BadInput(f"{own[1]}." if own else f"{fault}; expected what {name} --help lists.")
+
+
+def first_sentence(box: str) -> str:
+    """What a box of tyro's says before its first rule, on one line; its own first line is the title, or the frame."""
+    lines: list[str] = []
+    for line in (line.strip("│ ") for line in box.strip().splitlines()[1:]):
+        if lines and re.fullmatch("[─-]{3,}", line):
+            break
+        if not re.fullmatch("[─╰╯-]*", line):
+            lines.append(line)
+    return " ".join(lines) or " ".join(box.split())

@@ -1,0 +1,162 @@
+"""What trajectories of a run look like: what comes from a server that others can write to is compared with it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from gymnasium import Space, spaces
+from torch import nn
+
+from ...actors.actor import Assignment
+from ...envs.errors import BadInput, EnvironmentRaised, describe, origin
+from ...envs.seeding import streams
+from ...envs.trials import Trials
+from ...learner.experiment import Experiment
+from ...learner.replay import POSTERIOR
+from ...learner.trajectory import Trajectory
+from .wire import Undecodable
+
+ROUNDING = 1e-5
+"""By which a number may leave a box, in units of its bounds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schema:
+    """Of one run."""
+
+    experiment: Experiment
+    iterations: int
+    """That the run has, at most."""
+    parts: int
+    """Of an iteration."""
+    tasks: int
+    """That the run trains on; 0 where every trial is of a new one."""
+    example: Trajectory
+    """The first step of a trial, in as many columns as a task has."""
+
+    @classmethod
+    def of(cls, experiment: Experiment, model: nn.Module, *, iterations: int, parts: int, tasks: int) -> "Schema":
+        """Args:
+        experiment: what is played; here for one step.
+        model: of the learner.
+        iterations: see above, as all others.
+
+        Raises:
+            BadInput: the environment raised, or misbehaved.
+        """
+        try:
+            with torch.random.fork_rng(devices=[]):  # this changes nothing of what comes
+                example = first_step(experiment, model)
+        except (BadInput, EnvironmentRaised):
+            raise
+        except (Exception, SystemExit) as error:
+            raise EnvironmentRaised(
+                f"the first step of a trial raised {describe(error)}, at {origin(error)}."
+            ) from error
+        return cls(experiment=experiment, iterations=iterations, parts=parts, tasks=tasks, example=example)
+
+    def check(self, assignment: Assignment, trajectory: Trajectory, *, kept: bool = False) -> None:
+        """Compare a trajectory, whose arrays have one T and one B, and what it was played for, with the run.
+
+        Args:
+            assignment: what it was played for.
+            trajectory: it.
+            kept: it was in replay already; into how many parts its iteration was divided does not matter any more.
+
+        Raises:
+            Undecodable: it is none of this run's; in one sentence, why.
+        """
+        self._check_assignment(assignment, trajectory)
+        _within("part", assignment.part, 0, 2**63 if kept else self.parts - 1)
+        problem, example = self.experiment.problem, self.example
+        steps, columns = trajectory.reward.shape
+        width = example.reward.shape[1]
+        _expect("columns", columns, assignment.trials * width)
+        _require(steps <= assignment.episodes * problem.horizon, f"it has {steps} steps; its trials end before")
+        _check_members("observation", trajectory.observation, example.observation, problem.observation_space)
+        _check_members("action", trajectory.action, example.action, problem.action_space, bounded=True)
+        _require(bool(np.isfinite(trajectory.reward).all()), "its reward is not finite")
+        _expect("dense reward", trajectory.dense is not None, example.dense is not None)
+        _require(trajectory.dense is None or bool(np.isfinite(trajectory.dense).all()), "its dense is not finite")
+        _expect("notes", sorted(trajectory.note), sorted(example.note))
+        for name, array in trajectory.note.items():
+            _check_like(f"note {name}", array, example.note[name])
+        _check_episodes(trajectory, assignment.episodes, waits=width > 1)
+
+    def _check_assignment(self, assignment: Assignment, trajectory: Trajectory) -> None:
+        iteration, _, trials, tasks, episodes = assignment
+        _within("iteration", iteration, 0, self.iterations - 1)
+        _within("trials", trials, 1, trajectory.reward.shape[1])
+        _expect("tasks", len(tasks), trials if self.tasks else 0)
+        for task in tasks:
+            _within("task", task, 0, self.tasks - 1)
+        _within("episodes", episodes, 1, self.experiment.episodes)
+        _within("version", trajectory.version, 0, self.iterations)
+        _within("diverged", trajectory.diverged, 0, trajectory.reward.shape[1] * episodes)
+
+
+def first_step(experiment: Experiment, model: nn.Module) -> Trajectory:
+    """The first step of one trial, as actors write it down and a writer sends it."""
+    rng = streams(0, "train")
+    family, algorithm = experiment.family, experiment.algorithm
+    agent = algorithm.inner_loop(model, experiment.problem)
+    trials = Trials(family, family.sample(rng.tasks, 1, "train"), experiment.episodes, rng.env, agent.width)
+    given = trials.begin()
+    agent.begin_trial(agent.width, rng.agent)
+    action, observation = agent.act(*given), given.observation
+    note = {name: array for name, array in agent.note.items() if algorithm.on_policy or name in POSTERIOR}
+    given, step = trials.step(action)
+    return Trajectory(
+        observation=np.stack([observation, given.observation]),
+        action=action[None],
+        reward=step.reward[None],
+        terminated=step.terminated[None],
+        truncated=step.truncated[None],
+        valid=np.ones_like(step.terminated)[None],
+        dense=None if step.dense is None else step.dense[None],
+        note={name: array[None] for name, array in note.items()},
+    )
+
+
+def _require(condition: bool, fault: str) -> None:
+    if not condition:
+        raise Undecodable(f"{fault}.")
+
+
+def _expect(what: str, given: object, expected: object) -> None:
+    _require(given == expected, f"its {what}: {given!s:.200}; expected {expected}")
+
+
+def _within(what: str, given: int, first: int, last: int) -> None:
+    _require(first <= given <= last, f"its {what}: {given}; expected {first} to {last}")
+
+
+def _check_like(what: str, array: np.ndarray, example: np.ndarray) -> None:
+    """The axes behind [T, B], the type, and that all is finite."""
+    found = array.dtype, array.shape[2:]
+    expected = example.dtype, example.shape[2:]
+    _require(found == expected, f"its {what} is {found[0]} {found[1]}; expected {expected[0]} {expected[1]}")
+    _require(array.dtype.kind in "biu" or bool(np.isfinite(array).all()), f"its {what} is not finite")
+
+
+def _check_members(what: str, array: np.ndarray, example: np.ndarray, space: Space, *, bounded: bool = False) -> None:
+    """Members of a space; of a box only where it is `bounded`, because environments leave their own."""
+    _check_like(what, array, example)
+    if isinstance(space, spaces.Discrete):
+        first, last = int(space.start), int(space.start + space.n) - 1
+        _require(first <= array.min() and array.max() <= last, f"its {what} is not in {first} to {last}")
+    elif isinstance(space, spaces.Box) and bounded:
+        low, high = space.low.astype(np.float64), space.high.astype(np.float64)
+        inside = (array >= low - ROUNDING * (1 + abs(low))) & (array <= high + ROUNDING * (1 + abs(high)))
+        _require(bool(inside.all()), f"its {what} is not in {space}")
+
+
+def _check_episodes(trajectory: Trajectory, episodes: int, *, waits: bool) -> None:
+    """That each column has its episodes one after the other, and ends with the last; where columns wait for each other,
+    all begin each episode together."""
+    done = trajectory.done & trajectory.valid
+    ended = np.cumsum(done, 0) - done  # before each step
+    running = ended.min(1, keepdims=True) if waits else ended
+    counts = (ended == running) & (running < episodes)
+    right = bool((trajectory.valid == counts).all() and counts.any(1).all() and (done.sum(0) == episodes).all())
+    _require(right, f"its steps are not those of trials of {episodes} episodes")

@@ -1,0 +1,224 @@
+"""Where what a family and its environments give is parsed: into arrays that are ours and are what the space says, or
+into one sentence that says who gave what in which field. Behind it nothing is checked again.
+
+Numbers may come in any type that holds them without loss; rounding to fewer digits is none. A finite number outside a
+box's bounds is taken as it is: many environments leave theirs by a little, and nothing here depends on them.
+"""
+
+import math
+from collections.abc import Mapping
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+from .api import Bools, Step, Tasks
+from .errors import BadInput, brief
+
+LARGEST = float(np.finfo(np.float32).max)
+FLAG = np.dtype(np.bool_)
+
+
+def parse_array(field: str, given: object) -> np.ndarray:
+    """Something array-like as numbers; it may share their memory.
+
+    Raises:
+        BadInput: it holds other things than real numbers, or its rows have different lengths.
+    """
+    if isinstance(given, np.ndarray) and given.dtype.kind in "fiub":
+        return given
+    try:
+        array = np.asarray(given)
+    except Exception as error:  # ragged, or whatever an array-like's own code raises
+        raise BadInput(f"{field} is {brief(given)}; expected an array of numbers.") from error
+    if array.dtype.kind not in "fiub":
+        raise BadInput(f"{field} is {brief(given)}; expected numbers.")
+    return array
+
+
+def parse_numbers(field: str, given: object, dtype: np.dtype) -> np.ndarray:
+    """A copy of an array with another dtype.
+
+    Raises:
+        BadInput: a number is NaN, infinite, or one that the dtype does not have (rounding apart).
+    """
+    array = parse_array(field, given)
+    if array.dtype == dtype:
+        found = array.copy()
+    else:
+        with np.errstate(over="ignore", invalid="ignore"):
+            found = array.astype(dtype)
+    if dtype.kind == "f":
+        if not all_finite(found):
+            bad = array[~np.isfinite(found)][0]
+            expected = f"numbers within the range of {dtype}" if np.isfinite(bad) else "finite numbers"
+            raise BadInput(f"{field} is {bad}; expected {expected}.")
+    elif array.dtype != dtype and not (lossless := found == array).all():
+        bad = array[~lossless].flat[0]
+        whole = "True or False" if dtype == FLAG else f"whole numbers that {dtype} has"
+        raise BadInput(f"{field} is {bad}; expected {whole}.")
+    return found
+
+
+def all_finite(array: np.ndarray) -> bool:
+    """None is NaN or infinite: then nor is the sum of their squares, which is several times as fast to look at."""
+    flat = array.reshape(-1)
+    return math.isfinite(np.dot(flat, flat)) or bool(np.isfinite(array).all())
+
+
+def parse_rows(field: str, given: object, space: gymnasium.Space, n: int | None) -> np.ndarray:
+    """A copy of n members of a space, [n, ...], in its dtype; of one, without that axis, where n is None.
+
+    Raises:
+        BadInput: the shape is another, or a number none of the space's.
+    """
+    array, own = parse_array(field, given), space.shape or ()
+    shape = own if n is None else (n, *own)
+    if array.shape != shape:
+        rows = "" if n is None else f": {n} rows of {space}"
+        raise BadInput(f"the shape of {field} is {array.shape}; expected {shape}{rows}.")
+    dtype = np.dtype(space.dtype)
+    if isinstance(space, spaces.Discrete):
+        first, end = int(space.start), int(space.start) + int(space.n)
+        inside = (array >= first) & (array < end)
+        if not inside.all() or (n is not None and array.dtype.kind == "f"):
+            shown = array if array.size < 10 else array[inside.argmin()]
+            raise BadInput(f"{field} is {shown}; expected integers in [{first}, {end}).")
+    return parse_numbers(field, array, dtype)
+
+
+def parse_number(field: str, given: object) -> float:
+    """One reward.
+
+    Raises:
+        BadInput: it is not one finite number, or beyond float32.
+    """
+    if type(given) is not float:
+        array = parse_array(field, given)
+        if array.size != 1:
+            raise BadInput(f"{field} is {brief(given)}; expected one number.")
+        given = float(array.item())
+    if not -LARGEST <= given <= LARGEST:  # nor is NaN
+        raise BadInput(f"{field} is {given}; expected a finite number.")
+    return given
+
+
+def parse_flag(field: str, given: object) -> bool:
+    """True or False, also as a number or an array of one.
+
+    Raises:
+        BadInput: it is something else.
+    """
+    if given is True or given is False:
+        return given
+    array = parse_array(field, given)
+    if array.size != 1 or array.item() not in (0, 1):
+        raise BadInput(f"{field} is {brief(given)}; expected True or False.")
+    return bool(array.item())
+
+
+def parse_step(who: str, step: object, space: gymnasium.Space, n: int) -> Step:
+    """What a `VectorEnv` of n rows gave, as arrays that it cannot write over.
+
+    Raises:
+        BadInput: it is no `Step`, or a field is not what `Step` says.
+    """
+    if not isinstance(step, Step):
+        raise BadInput(f"what step of {who} returned is {brief(step)}; expected a Step (innerloop.envs.api).")
+    dense = step.dense
+    return Step(
+        parse_rows(f"{who}'s observation", step.observation, space, n),
+        _parse_rewards(f"{who}'s reward", step.reward, n),
+        _parse_flags(f"{who}'s terminated", step.terminated, n),
+        _parse_flags(f"{who}'s truncated", step.truncated, n),
+        _parse_diverged(f"{who}'s diverged", step.diverged, n),
+        None if dense is None else _parse_rewards(f"{who}'s dense reward", dense, n),
+    )
+
+
+def _parse_rewards(field: str, given: object, n: int) -> np.ndarray:
+    """float32 [n]"""
+    array = _one_per_row(field, given, n)
+    if array.dtype == np.float32:
+        found = array.copy()
+    else:
+        with np.errstate(over="ignore"):
+            found = array.astype(np.float32)
+    if not all_finite(found):
+        raise BadInput(f"{field} is {array[~np.isfinite(found)][0]}; expected a finite number.")
+    return found
+
+
+def _parse_flags(field: str, given: object, n: int) -> Bools:
+    """bool [n]"""
+    return parse_numbers(field, _one_per_row(field, given, n), FLAG)
+
+
+def _parse_diverged(field: str, given: object, n: int) -> Bools | np.bool_:
+    """bool [n], or one for all rows."""
+    if given is np.False_ or given is False:
+        return np.False_
+    return np.bool_(parse_flag(field, given)) if np.ndim(given) == 0 else _parse_flags(field, given, n)  # pyright: ignore
+
+
+def _one_per_row(field: str, given: object, n: int) -> np.ndarray:
+    array = parse_array(field, given)
+    if array.shape != (n,):
+        raise BadInput(f"the shape of {field} is {array.shape}; expected ({n},), one per row.")
+    return array
+
+
+def parse_tasks(who: str, given: object, n: int | None = None) -> Tasks:
+    """Tasks as arrays with one row each.
+
+    Args:
+        who: the family's name.
+        given: what it sampled.
+        n: tasks that it was asked for; None for any number from 1.
+
+    Raises:
+        BadInput: it is not a dict of arrays of numbers or text, all with that many rows, or it is empty.
+    """
+    if not isinstance(given, Mapping) or not given:
+        raise BadInput(f"what {who} sampled is {brief(given)}; expected a dict of arrays, with one row per task each.")
+    tasks = {}
+    for name, array in given.items():
+        found = parse_task_array(f"{name!r} of the tasks of {who}", array)
+        rows = found.shape[0] if found.ndim else 0
+        n = max(rows, 1) if n is None else n
+        if not isinstance(name, str) or rows != n:
+            raise BadInput(f"the shape of {name!r} of the tasks of {who} is {found.shape}; expected {n} rows.")
+        tasks[name] = found
+    return tasks
+
+
+def parse_task_array(field: str, given: object) -> np.ndarray:
+    """Numbers or text as an array.
+
+    Raises:
+        BadInput: it holds something else, or its rows have different lengths.
+    """
+    try:
+        array = np.asarray(given)
+    except Exception as error:  # ragged, or whatever an array-like's own code raises
+        raise BadInput(f"{field} is {brief(given)}; expected numbers or text.") from error
+    if array.dtype.kind not in "fiubcUS":
+        raise BadInput(f"{field} is {brief(given)}; expected numbers or text.")
+    return array
+
+
+def parse_count(field: str, given: object, least: int = 1) -> int:
+    """A whole number, of any type but bool.
+
+    Raises:
+        BadInput: it is none, or less than `least`.
+    """
+    if not isinstance(given, int | np.integer) or isinstance(given, bool) or given < least:
+        raise BadInput(f"{field} is {brief(given)}; expected at least {least}, a whole number.")
+    return int(given)
+
+
+def name_of(family: object) -> str:
+    """How sentences call a family, or its environment where it is one of Gymnasium's."""
+    name = getattr(family, "name", None)
+    return name if isinstance(name, str) else type(family).__name__

@@ -1,0 +1,109 @@
+"""The loop itself on a pool that plays in this process, in an order that the test decides."""
+
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+import ray
+
+from innerloop.actors.actor import Actor, Assignment
+from innerloop.distributed.broadcast import Broadcast
+from innerloop.distributed.config import MEGABYTE, Config, configure
+from innerloop.distributed.store import RayStore, Summary, summarise
+from innerloop.distributed.tasks import TaskOrder
+from innerloop.distributed.trainer import _Loop, mean_by_episode
+from innerloop.learner.learner import Learner
+
+pytestmark = pytest.mark.usefixtures("own_ray")
+
+
+class InTurns:
+    """A pool that plays, whenever the loop waits, in turns what was submitted last and first."""
+
+    wanted = alive = 1
+    restarts = lost_trials = 0
+
+    def __init__(self, config: Config) -> None:
+        self._actor = Actor(config.experiment, config.run.seed, config.run.tasks)
+        self._waiting: list[Assignment] = []
+        self.played: list[tuple[Assignment, Summary]] = []
+
+    def submit(self, assignments: list[Assignment]) -> None:
+        self._waiting += assignments
+
+    def pump(self, broadcast: Broadcast, timeout: float, *_: Any) -> list[tuple[Assignment, Summary, ray.ObjectRef]]:
+        if not timeout:  # the learner is learning
+            return []
+        assignment = self._waiting.pop(-(len(self.played) % 2))
+        version, [weights] = broadcast.newest
+        self._actor.load(ray.get(weights), version)
+        trajectory = self._actor.collect(assignment)
+        self.played.append((assignment, summarise(trajectory)))
+        return [(*self.played[-1], ray.put(trajectory))]
+
+
+def run(config: Config) -> tuple[list[dict[str, Any]], list[tuple[Assignment, Summary]], TaskOrder]:
+    """A run's metrics, and what was played for it, in this order."""
+    algorithm, experiment = config.experiment.algorithm, config.experiment
+    learner = Learner(algorithm, experiment.problem, seed=0, device="cpu", threads=1)
+    names = ["env_steps", "trials", "seconds", "dropped_stale", "dropped_lost", "restarts", "lost_trials", "diverged"]
+    order = TaskOrder(config.run.tasks, config.run.task_order, 0)
+    store = RayStore(0 if algorithm.on_policy else 1, config.run.replay_mb * MEGABYTE)
+    pool = InTurns(config)
+    loop = _Loop(config, learner, pool, store, order, dict.fromkeys(names, 0))  # pyright: ignore[reportArgumentType]
+    try:
+        lines = [*loop.iterations(threading.Event())]
+    finally:
+        store.close()
+    return lines, pool.played, order
+
+
+GROWING = {"mode": "overlapped", "max_staleness": 2, "iterations": 8, "parts": 3, "learner_threads": 1, "horizon": 4}
+BANDIT = {"mode": "overlapped", "iterations": 8, "parts": 3, "arms": 3, "episodes": 9, "hidden": 8, "encoder": 0}
+PEARL = {"algorithm": "pearl", "hidden": 8, "encoder_hidden": 8, "layers": 1, "context": 4, "steps_per_task": 8}
+MIXED = {
+    "rl2": BANDIT | {"max_staleness": 2, "episodes_start": 1, "trials": 4, "tasks": 5},
+    "maml": GROWING | {"family": "point-navigation", "algorithm": "maml", "rollouts": 2, "hidden": 4, "episodes": 5,
+                       "episodes_start": 2, "trials": 4, "tasks": 3},
+    "promp": GROWING | {"family": "point-navigation", "algorithm": "promp", "rollouts": 2, "hidden": 4, "episodes": 5,
+                        "episodes_start": 1, "trials": 4},
+    "pearl": GROWING | PEARL | {"family": "sparse-point-navigation", "episodes": 5, "episodes_start": 1, "trials": 4,
+                                "tasks": 6, "warm_up": 20, "ratio": 0.1, "tasks_per_batch": 3},
+    "recurrent-sac": GROWING | {"family": "point-navigation", "algorithm": "recurrent-sac", "memory": "gru",
+                                "hidden": 8, "episodes": 5, "episodes_start": 1, "trials": 4, "tasks": 6,
+                                "warm_up": 20, "ratio": 0.1, "task_order": "prioritised"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MIXED)
+def test_trials_of_different_lengths_in_one_iteration_are_learned_from_and_reported(name: str) -> None:
+    """What a curriculum's actors play ahead comes beside what they played before."""
+    config = configure(**MIXED[name])
+    lines, played, order = run(config)
+    assert [line["iteration"] for line in lines] == [*range(1, 9)]
+    sizes, parts, mixed = iter(played), config.run.parts, 0
+    for line in lines:
+        taken = [summary for _, summary in (next(sizes) for _ in range(parts))]
+        longest = max(summary.returns.shape[1] for summary in taken)
+        mixed += len({summary.returns.shape[1] for summary in taken}) > 1
+        trials = [trial for summary in taken for trial in summary.returns]
+        assert line["episodes"] == longest
+        assert line["return"] == pytest.approx(np.mean([trial.sum() for trial in trials]))
+        assert line["first_episode"] == pytest.approx(np.mean([trial[0] for trial in trials]))
+        assert line["last_episode"] == pytest.approx(np.mean([trial[-1] for trial in trials]))
+        for episode in range(longest):
+            having = [trial[episode] for trial in trials if len(trial) > episode]
+            assert line[f"return_episode_{episode + 1}"] == pytest.approx(np.mean(having))
+        assert all(np.isfinite(value) for value in line.values())
+    assert mixed > 0
+    if config.run.tasks:
+        width = config.experiment.algorithm.rollouts if name == "maml" else 1
+        seen = sum(assignment.trials * assignment.episodes * width for assignment, _ in played[: len(lines) * parts])
+        assert order.episodes.sum() == seen
+        assert order.state()["tasks/starts"][:, 0].tolist() == [8]
+
+
+def test_of_trials_of_one_length_the_means_by_episode_are_the_plain_means_to_the_bit() -> None:
+    returns = [np.random.default_rng(part).normal(size=(17, 9)) for part in range(3)]
+    np.testing.assert_array_equal(mean_by_episode(returns), np.concatenate(returns).mean(0))
