@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from limits import bare_steps_per_s, matrix_flops, median_seconds
+from limits import bare_steps_per_s, device_name, matrix_flops, median_seconds
 from rich.console import Console
 from rich.table import Table
 
@@ -28,7 +28,7 @@ from innerloop.distributed.config import Config, configure
 from innerloop.distributed.session import ray_session
 from innerloop.distributed.trainer import assignments, train
 from innerloop.learner.gradient import GradientAgent
-from innerloop.learner.learner import Learner, usable_cpus
+from innerloop.learner.learner import Learner, choose_device, usable_cpus
 from innerloop.learner.rl2 import RL2
 from innerloop.learner.trajectory import Trajectory, concatenate
 
@@ -49,12 +49,17 @@ def multiply_adds(config: Config) -> int:
     return forward * (1 + 3 * config.experiment.algorithm.epochs)
 
 
-def rollout(config: Config) -> tuple[float, list[Trajectory]]:
-    """Steps a second of one actor in this process, and an iteration of trajectories."""
+def first_iteration(config: Config) -> tuple[Actor, list[Assignment]]:
+    """An actor in this process, with the first weights, and what it is to play."""
     actor = Actor(config.experiment, config.run.seed)
     learner = Learner(config.experiment.algorithm, config.experiment.problem, seed=0, device="cpu")
     actor.load(learner.weights(), 0)
-    parts: list[Assignment] = assignments(0, config.run.trials, config.run.parts)
+    return actor, assignments(0, config.run.trials, config.run.parts)
+
+
+def rollout(config: Config) -> tuple[float, list[Trajectory]]:
+    """Steps a second of one actor in this process, and an iteration of trajectories."""
+    actor, parts = first_iteration(config)
     trajectories = [actor.collect(part) for part in parts]
     return trajectories[0].steps / median_seconds(lambda: actor.collect(parts[0])), trajectories
 
@@ -98,10 +103,11 @@ def end_to_end(config: Config) -> list[dict[str, Any]]:
     return lines[WARM:]
 
 
-def measure(work: str, precision: str | None, iterations: int, mode: str) -> dict[str, Any]:
+def measure(work: str, precision: str | None, iterations: int, mode: str, device: str, parts: int) -> dict[str, Any]:
     """All figures of a workload, as medians."""
-    options = {"precision": precision} if precision else {}
-    config = configure(WORKS[work], iterations=iterations + WARM, mode=mode, **options)
+    options: dict[str, Any] = {"precision": precision} if precision else {}
+    options |= {"parts": parts} if parts else {}
+    config = configure(WORKS[work], iterations=iterations + WARM, mode=mode, device=device, **options)
     torch.set_num_threads(1)
     cpus = usable_cpus()
     matrix = matrix_flops(cpus)
@@ -123,6 +129,7 @@ def measure(work: str, precision: str | None, iterations: int, mode: str) -> dic
         "work": work,
         "precision": getattr(algorithm, "precision", "float32"),
         "mode": mode,
+        "device": device_name(str(choose_device(device))),
         "iterations": iterations,
         "env_steps_per_s": rate,
         "env_steps_per_s_low": min(line["env_steps_per_s"] for line in lines),
@@ -162,14 +169,16 @@ def main() -> None:
     parser.add_argument("--work", choices=WORKS, default="W1")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), help="of RL²'s learner; default: the preset's")
     parser.add_argument("--mode", choices=("synchronous", "overlapped"), default="synchronous")
+    parser.add_argument("--device", default="auto", help="the learner's: auto, cpu, cuda ...")
+    parser.add_argument("--parts", type=int, default=0, help="in which an iteration's trials are played; default: 2")
     parser.add_argument("--iterations", type=int, default=40, help="that count")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
-    result = measure(given.work, given.precision, given.iterations, given.mode)
+    result = measure(given.work, given.precision, given.iterations, given.mode, given.device, given.parts)
     if given.json:
         print(json.dumps(result))
         return
-    title = f"{given.work}, {result['precision']}, {given.mode}, {result['cpus']} CPUs"
+    title = f"{given.work}, {result['precision']}, {given.mode}, {result['cpus']} CPUs, {result['device']}"
     table = Table("figure", "median", title=title)
     for name, value in result.items():
         if isinstance(value, float):

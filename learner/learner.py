@@ -1,8 +1,10 @@
 """The outer loop: the only place where parameters change."""
 
 import copy
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeGuard, TypeVar
 
 import numpy as np
@@ -34,7 +36,7 @@ def choose_device(name: str = "auto") -> torch.device:
         BadInput: no such device on this machine.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:
@@ -42,38 +44,62 @@ def choose_device(name: str = "auto") -> torch.device:
         raise BadInput(f"device is {name!r}; expected auto, or a device that this machine has ({reason}).") from error
 
 
-class _Optimise:
-    """See `api.Optimise`. On a CPU, threads share the work: sums are taken in a fixed order."""
+@contextmanager
+def _repeatable(device: torch.device) -> Iterator[None]:
+    """On a GPU: float32 means float32, and the same update gives the same bits.
 
-    def __init__(self, model: nn.Module, optimiser: torch.optim.Optimizer, threads: int) -> None:
+    cuDNN multiplies float32 matrices as TensorFloat-32, with three digits, unless it is told not to. And gradients are
+    summed in the order in which a thread made their nodes, so the thread that goes forwards goes backwards too.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        with torch.autograd.set_multithreading_enabled(False):
+            yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
+
+
+class _Optimise:
+    """See `api.Optimise`. On a CPU, threads share the work: sums are taken in a fixed order. A GPU is fed by the
+    caller's own thread."""
+
+    def __init__(self, model: nn.Module, optimiser: torch.optim.Optimizer, device: torch.device, threads: int) -> None:
         self._optimiser, self._threads = optimiser, threads
         self._parameters = [p for p in model.parameters() if p.requires_grad]
-        self._pool = ThreadPoolExecutor(threads, "learner", initializer=torch.set_num_threads, initargs=(1,))
+        self._pool = None
+        if device.type == "cpu":
+            self._pool = ThreadPoolExecutor(threads, "learner", initializer=torch.set_num_threads, initargs=(1,))
 
     def parts(self, trials: np.ndarray, most: int = 2**62) -> list[np.ndarray]:
         rounds = -(-len(trials) // (most * self._threads))
         return [part for part in np.array_split(trials, self._threads * rounds) if len(part)]
 
     def map(self, function: Callable[[T], R], items: Iterable[T]) -> list[R]:
-        return list(self._pool.map(function, items))
+        return list(self._pool.map(function, items) if self._pool else map(function, items))
 
     def __call__(self, loss: Loss, trials: np.ndarray, *, learning_rate: float, max_norm: float) -> Metrics:
-        def gradients(part: np.ndarray) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
+        def gradients(part: np.ndarray) -> tuple[tuple[Tensor, ...], list[str], Tensor]:
             value, metrics = loss(part)
             found = torch.autograd.grad(value, self._parameters, allow_unused=True, materialize_grads=True)
-            return found, {"loss": value.detach()} | {name: metric.detach() for name, metric in metrics.items()}
+            numbers = [each.detach().to(value.device) for each in (value, *metrics.values())]
+            return found, ["loss", *metrics], torch.stack(numbers)
 
         shares = self.map(gradients, self.parts(trials))
         for parameter, *found in zip(self._parameters, *(share[0] for share in shares), strict=True):
             parameter.grad = sum(found[1:], start=found[0])
-        norm = nn.utils.clip_grad_norm_(self._parameters, max_norm)
-        metrics = {name: float(sum(share[1][name] for share in shares)) for name in shares[0][1]}
-        if not torch.isfinite(norm):
-            raise Diverged(f"the gradient's norm is {float(norm)} (loss {metrics['loss']:.4g})")
+        norm = float(nn.utils.clip_grad_norm_(self._parameters, max_norm))
+        numbers = sum((share[2] for share in shares), start=torch.zeros_like(shares[0][2]))
+        metrics = dict(zip(shares[0][1], numbers.tolist(), strict=True))  # all at once: a GPU is waited for at each
+        if not math.isfinite(norm):
+            raise Diverged(f"the gradient's norm is {norm} (loss {metrics['loss']:.4g})")
         for group in self._optimiser.param_groups:
             group["lr"] = learning_rate
         self._optimiser.step()
-        return metrics | {"gradient_norm": float(norm)}
+        return metrics | {"gradient_norm": norm}
 
 
 class Learner:
@@ -96,12 +122,12 @@ class Learner:
         self.algorithm, self.problem, self._seed = algorithm, problem, seed
         self.device = choose_device(device)
         self.threads = (threads or usable_cpus()) if self.device.type == "cpu" else 1
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
+        with torch.random.fork_rng(devices=[]):  # the model is built on the CPU: no GPU's generator is touched
+            torch.default_generator.manual_seed(seed)
             self.model: nn.Module = build(algorithm, problem)
         self.model.to(self.device)
         self._optimiser = algorithm.optimiser(self.model)
-        self._optimise = _Optimise(self.model, self._optimiser, self.threads)
+        self._optimise = _Optimise(self.model, self._optimiser, self.device, self.threads)
         self.version = 0
         """Updates made."""
 
@@ -121,7 +147,8 @@ class Learner:
         before = copy.deepcopy((self.model.state_dict(), self._optimiser.state_dict()))
         rng = np.random.Generator(np.random.Philox(np.random.SeedSequence((self._seed, self.version))))
         try:
-            metrics = self.algorithm.update(self.model, batch, self._optimise, progress, rng)
+            with _repeatable(self.device):
+                metrics = self.algorithm.update(self.model, batch, self._optimise, progress, rng)
             if not self._is_finite():
                 raise Diverged("a step made weights, or the optimiser's averages, that are not finite")
         except BaseException as error:
@@ -140,8 +167,10 @@ class Learner:
         """All that `load` would take."""
         state = [each for entry in self._optimiser.state.values() for each in entry.values()]
         found = [each for each in (*self.model.state_dict().values(), *state) if _is_float(each) and each.numel()]
-        # Bounds, in one pass, are several times faster than `isfinite`, and do not overflow as sums do.
-        return bool(torch.stack([bound.double() for each in found for bound in each.aminmax()]).isfinite().all())
+        # Bounds, in one pass, are several times faster than `isfinite`, and do not overflow as sums do. All on one
+        # device: an optimiser may count its steps on the CPU while its averages are on a GPU.
+        bounds = [bound.to(self.device, torch.float64) for each in found for bound in each.aminmax()]
+        return bool(torch.stack(bounds).isfinite().all())
 
     def _optimiser_entries(self, arrays: Arrays, count: int) -> dict[int, dict[str, Tensor]]:
         """The optimiser's saved state by parameter, as a step of it would leave it.

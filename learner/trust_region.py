@@ -116,7 +116,8 @@ def trust_region_step(
 
 def dot(a: Vector, b: Vector) -> float:
     """Inner product, summed in float64."""
-    return sum(float((x.double() * y.double()).sum()) for x, y in zip(a, b, strict=True))
+    products = [(x.double() * y.double()).sum() for x, y in zip(a, b, strict=True)]
+    return sum(torch.stack(products).tolist())
 
 
 def add(a: Vector, b: Vector, scale: float) -> Vector:

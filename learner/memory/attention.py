@@ -1,7 +1,10 @@
 """Causal attention with cached keys and values, over a bounded window of inputs."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
 from .api import State
@@ -13,6 +16,17 @@ MOST = 1_024
 def whole_trial(window: int, steps: int) -> int:
     """The window asked for; where none was, the inputs of a trial (one more than steps), MOST at most."""
     return window or min(steps + 1, MOST)
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, **options: Any) -> Tensor:
+    """`scaled_dot_product_attention`, whose gradients have the same bits every time.
+
+    On a GPU that is the plain one, which keeps all scores: the others add up long trials' gradients in any order.
+    """
+    if not query.is_cuda:
+        return scaled_dot_product_attention(query, key, value, **options)
+    with sdpa_kernel(SDPBackend.MATH):
+        return scaled_dot_product_attention(query, key, value, **options)
 
 
 class Attention(nn.Module):
@@ -58,7 +72,7 @@ class Attention(nn.Module):
             seen.append(ring[:, :, :held])
         age = (position - torch.arange(held, device=x.device)) % self._slots  # of what each slot holds; 0 is the newest
         mask = (age <= position) & (age < self._window)
-        read = scaled_dot_product_attention(query.unsqueeze(2), *seen, attn_mask=mask[:, None, None])
+        read = attend(query.unsqueeze(2), *seen, attn_mask=mask[:, None, None])
         return read.flatten(1), state
 
     def unroll(self, x: Tensor) -> Tensor:
@@ -66,11 +80,11 @@ class Attention(nn.Module):
         index = torch.arange(steps, device=x.device)
         query, key, value = (each.permute(1, 2, 0, 3) for each in self._asked(x, index[:, None, None]))
         if steps <= self._window:
-            read = scaled_dot_product_attention(query, key, value, is_causal=True)
+            read = attend(query, key, value, is_causal=True)
         else:
             age = index[:, None] - index
             mask = (age >= 0) & (age < self._window)
-            read = scaled_dot_product_attention(query, key, value, attn_mask=mask)
+            read = attend(query, key, value, attn_mask=mask)
         return read.permute(2, 0, 1, 3).flatten(2)
 
     def _asked(self, x: Tensor, position: Tensor) -> tuple[Tensor, Tensor, Tensor]:

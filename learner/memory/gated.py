@@ -34,7 +34,7 @@ class GRU(nn.Module):
         return h, (h,)
 
     def unroll(self, x: Tensor) -> Tensor:
-        return self.gru(x)[0]
+        return _in_float32(self.gru, x)
 
 
 class LSTM(nn.Module):
@@ -58,10 +58,14 @@ class LSTM(nn.Module):
         return h, (h, c)
 
     def unroll(self, x: Tensor) -> Tensor:
-        if x.is_cuda or _kernel_takes_bfloat16():
-            return self.lstm(x)[0]
-        with torch.autocast("cpu", enabled=False):
-            return self.lstm(x.to(next(self.lstm.parameters()).dtype))[0]
+        return _in_float32(self.lstm, x) if x.is_cuda or not _kernel_takes_bfloat16() else self.lstm(x)[0]
+
+
+def _in_float32(network: nn.RNNBase, x: Tensor) -> Tensor:
+    """Also where bfloat16 is asked for: a CPU's GRU is slower in it, and a GPU's kernels would take float16 instead,
+    whose range gradients leave."""
+    with torch.autocast(x.device.type, enabled=False):
+        return network(x.to(next(network.parameters()).dtype))[0]
 
 
 @cache

@@ -1,5 +1,6 @@
 """The learner: parameters, optimiser state and version change together, repeatably, or not at all."""
 
+import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -17,6 +18,8 @@ from innerloop.envs.tabular import TabularMDP
 from innerloop.learner.api import Metrics, Optimise, Problem
 from innerloop.learner.experiment import Experiment
 from innerloop.learner.learner import Arrays, Diverged, Learner, choose_device, load_weights
+from innerloop.learner.memory import MEMORIES
+from innerloop.learner.policy import RecurrentPolicy
 from innerloop.learner.rl2 import RL2
 from innerloop.learner.trajectory import Trajectory, concatenate
 
@@ -124,6 +127,48 @@ def test_two_runs_of_one_seed_are_the_same_bits_and_another_seed_others(
     first, second, other = run(0), run(0), run(1)
     same_bits(first.state(), second.state())
     assert any(not np.array_equal(array, other.weights()[name]) for name, array in first.weights().items())
+
+
+class Loop(nn.Module):
+    """A memory that uses its weights at every step, as a plug-in may."""
+
+    def __init__(self, input_size: int, hidden: int, steps: int = 0) -> None:
+        super().__init__()
+        self.layer = nn.Linear(input_size + hidden, hidden)
+        self.hidden = hidden
+
+    def initial(self, rows: int) -> tuple[Tensor, ...]:
+        return (self.layer.weight.new_zeros(rows, self.hidden),)
+
+    def step(self, x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        h = self.layer(torch.cat([x, state[0].to(x.dtype)], -1)).tanh()
+        return h, (h,)
+
+    def unroll(self, x: Tensor) -> Tensor:
+        state, seen = self.initial(x.shape[1]), []
+        for each in x:
+            y, state = self.step(each, state)
+            seen.append(y)
+        return torch.stack(seen)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Looping(RL2):
+    def build(self, problem: Problem) -> RecurrentPolicy:
+        return RecurrentPolicy(problem, Loop, self.hidden, self.encoder)
+
+
+@pytest.mark.parametrize("memory", ["loop", *MEMORIES])
+def test_threads_do_not_race_in_bfloat16(memory: str, experiment_on: ExperimentOn, played: Played) -> None:
+    experiment = experiment_on(BernoulliBandit(), episodes=12, memory="gru" if memory == "loop" else memory)
+    options = dataclasses.asdict(experiment.algorithm) | {"precision": "bfloat16"}
+    experiment = replace(experiment, algorithm=(Looping if memory == "loop" else RL2)(**options))
+    learners = [fresh(experiment, threads=2) for _ in range(4)]
+    batch = played(experiment, learners[0], n=16)
+    for learner in learners:
+        learner.update(batch, 0.0)
+    for learner in learners[1:]:
+        same_bits(learner.state(), learners[0].state())
 
 
 def test_each_update_has_random_numbers_of_its_own_that_a_resumed_run_has_too(experiment: Experiment) -> None:
