@@ -14,6 +14,7 @@ import argparse
 import contextlib
 import copyreg
 import json
+import os
 import shutil
 import statistics
 import sys
@@ -144,10 +145,10 @@ def broadcasting(coordinator: Coordinator, count: int = 200) -> dict[str, float]
 def measure(actors: int, seconds: float) -> dict[str, Any]:
     """All figures for so many actors."""
     directory = own_directory()
+    os.environ["RAY_TMPDIR"] = str(directory)
     per_node = -(-actors // NODES)
     system = {"metrics_report_interval_ms": int(1000 * REPORT)}
     head = {"num_cpus": 1, "labels": {"role": "learner"}, "include_dashboard": False, "_system_config": system}
-    head |= {"temp_dir": str(directory / "r")}
     cluster = Cluster(initialize_head=True, head_node_args=head)
     try:
         nodes = [cluster.add_node(num_cpus=per_node, object_store_memory=2**29) for _ in range(NODES)]

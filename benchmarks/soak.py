@@ -256,10 +256,10 @@ class Nodes:
 
     def __init__(self) -> None:
         self._directory = own_directory()
+        os.environ["RAY_TMPDIR"] = str(self._directory)
         head = {
             "num_cpus": 1,
             "labels": {"role": "learner"},
-            "temp_dir": str(self._directory / "r"),
             "include_dashboard": False,
             "_system_config": HEALTH,
         }

@@ -164,9 +164,11 @@ def _end(directory: Path) -> None:
     with contextlib.suppress(Exception):
         ray.shutdown()
     found: set[psutil.Process] = set()
+    ray_itself = str(Path(ray.__file__).parent)
     for process in psutil.process_iter(["cmdline"]):
         with contextlib.suppress(psutil.Error):
-            if any(str(directory) in word for word in process.info["cmdline"] or []):
+            words = " ".join(process.info["cmdline"] or [])
+            if str(directory) in words and ray_itself in words:  # not somebody who reads its logs
                 found |= {process, *process.children(recursive=True)}
     for process in found - {psutil.Process()}:
         with contextlib.suppress(psutil.Error):

@@ -72,7 +72,7 @@ class _Watch:
         self._changes = contextlib.ExitStack()
         if not client.is_connected():
             node = worker.global_worker.node
-            names = _processes(node.get_session_dir_path()) if node else {}
+            names = _processes(node.get_session_dir_path(), node.raylet_socket_name) if node else {}
             gcs = None if "gcs_server" in names.values() else ray.get_runtime_context().gcs_address
             threading.Thread(target=self._wait, args=(names, gcs), name="cluster", daemon=True).start()
 
@@ -107,7 +107,7 @@ class _Watch:
 
     def _let_go(self) -> None:
         """Calls of Ray raise an error from now on, instead of ending the process; and the loop stops."""
-        self._changes.enter_context(replaced(worker, "print_to_stdstream", lambda *data, **options: None))
+        worker.print_to_stdstream = lambda *data, **options: None  # for good: what Ray's thread prints comes late
         self._changes.enter_context(replaced(auto_init_hook, "enable_auto_connect", False))
         log = logging.getLogger("ray")
         self._changes.callback(log.setLevel, log.level)
@@ -118,13 +118,14 @@ class _Watch:
             event.set()
 
 
-def _processes(session: str) -> dict[int, str]:
-    """Numbers and names of the cluster's own processes on this machine."""
+def _processes(session: str, socket: str) -> dict[int, str]:
+    """Numbers and names of the GCS, if it is on this machine, and of this node's own raylet: others may come and go."""
     found = {}
     for process in psutil.process_iter(["name", "cmdline"]):
-        if process.info["name"] in ("gcs_server", "raylet") and any(
-            session in w for w in process.info["cmdline"] or []
-        ):
+        words = process.info["cmdline"] or []
+        gcs = process.info["name"] == "gcs_server" and any(session in word for word in words)
+        raylet = process.info["name"] == "raylet" and any(word.partition("=")[2] == socket for word in words)
+        if gcs or raylet:
             found[process.pid] = process.info["name"]
     return found
 

@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 import ray
 from families import POISON, PoisonedBandit
-from processes import BEGIN_SECONDS
 from ray._private.ray_constants import AUTOSCALER_RESOURCE_REQUEST_CHANNEL
 from ray._raylet import GcsClient
 from ray.cluster_utils import Cluster
@@ -206,7 +205,7 @@ def received(name: str) -> float:
     """Bytes that have come to a node from others, from its metrics."""
     node = next(node for node in ray.nodes() if node["NodeID"] == name)
     url = f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
-    with urllib.request.urlopen(url, timeout=BEGIN_SECONDS) as answer:
+    with urllib.request.urlopen(url, timeout=400) as answer:
         lines = answer.read().decode().splitlines()
     return sum(
         float(line.split()[-1])
@@ -217,7 +216,8 @@ def received(name: str) -> float:
 
 def main(out: Path) -> None:
     directory = own_directory()
-    head = {"num_cpus": 1, "num_gpus": 1, "include_dashboard": False, "temp_dir": str(directory / "r")}
+    os.environ["RAY_TMPDIR"] = str(directory)
+    head = {"num_cpus": 1, "num_gpus": 1, "include_dashboard": False}
     cluster = Cluster(initialize_head=True, head_node_args=head | {"_system_config": SYSTEM})
     ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
     logging.basicConfig(filename=out / "log", level=logging.WARNING)
