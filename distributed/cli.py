@@ -16,7 +16,7 @@ from rich.console import Console
 
 from ..actors.agent import Agent
 from ..envs import FAMILIES
-from ..envs.errors import BadInput, raised_by, require
+from ..envs.errors import BadInput, EnvironmentRaised, raised_by, require
 from ..learner import ALGORITHMS
 from ..learner.checkpoint import write_whole
 from ..learner.experiment import check_range
@@ -25,7 +25,7 @@ from ..learner.memory import MEMORIES
 from ..learner.places import hide_password, resolve_path
 from .access import without_passwords
 from .config import MOST, PRESETS, Config
-from .display import Display
+from .display import Display, use_any_terminal
 from .local import ClusterFailed
 from .locking import LockLost
 from .options import parse, read_training, refuse_odd
@@ -62,6 +62,7 @@ def main(arguments: list[str] | None = None) -> None:
     Exits with 0; with 2 for input that cannot be used; with 130 when interrupted; with 1 for whatever else ended it. It
     never ends in a traceback: what nobody expected becomes a sentence, with the file that has the rest.
     """
+    use_any_terminal()
     given = sys.argv[1:] if arguments is None else arguments
     if not given or given[0] in ("-h", "--help"):
         print(USAGE, end="")
@@ -78,7 +79,7 @@ def main(arguments: list[str] | None = None) -> None:
         _end(f"{stopped}.", 130, given)
     except KeyboardInterrupt:
         _end("interrupted.", 130, given)
-    except (Diverged, ActorsDied, Unsaved, LockLost, ClusterFailed) as error:
+    except (Diverged, ActorsDied, EnvironmentRaised, Unsaved, LockLost, ClusterFailed) as error:
         _end(str(error), 1, given)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from ray.exceptions import RayError
 
 from ..actors.actor import Assignment
 from ..envs.errors import BadInput, require
@@ -155,6 +156,9 @@ def _run(opened: Opened, locks: list[DirectoryLock], watch: Watch, *, overwrite:
                     saver.save()
         except KeyboardInterrupt as error:  # the second: it could not wait
             raise Interrupted(learner.version) from error
+        except RayError:
+            if not stopping.is_set():  # the cluster is gone: `ray_session` says so, with what is saved
+                raise
         finally:
             loop.close()
             if (learner.version or stopping.is_set()) and not any(lock.lost for lock in locks):

@@ -324,11 +324,14 @@ def test_a_memory_is_named_with_its_options() -> None:
         ("snail,filter=3", r"^'filter' is not an option of memory 'snail'; expected .*Did you mean 'filters'\?$"),
         ("gru,layers=2", r"^'layers' is not an option of memory 'gru'; expected one of none\.$"),
         ("snail,steps=2", r"^'steps' is not an option of memory 'snail'"),
-        ("snail,filters=0", r"^filters of memory 'snail' is '0'; expected a whole number of at least 1\.$"),
+        (
+            "snail,filters=0",
+            r"^filters of memory 'snail' is '0'; expected a whole number of at least 1, at most 1,048,576\.$",
+        ),
         ("snail,filters=1.5", r"^filters of memory 'snail' is '1\.5'; expected a whole number"),
         ("transformer,heads", r"^heads of memory 'transformer' is ''; expected a whole number"),
         ("transformer,", r"^'' is not an option of memory 'transformer'; expected one of layers, heads, window\.$"),
-        ("math:pi", r"^memory is 'math:pi'; expected a constructor \(input size, hidden, steps\)\.$"),
+        ("math:pi", r"^memory is 'math:pi'; expected a constructor \(input size, hidden, steps\) of an nn.Module\.$"),
     ],
 )
 def test_a_memory_that_cannot_be_is_refused_in_one_sentence(given: str, message: str) -> None:
