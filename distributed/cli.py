@@ -112,7 +112,7 @@ def _unexpected(error: Exception, words: list[str]) -> NoReturn:
 def _train(rest: list[str]) -> None:
     options, config = read_training(rest)
     named = options.preset or config.experiment.family_name.replace(":", ".")
-    out = Path(options.resume or options.out or f"runs/{named}")
+    out = options.resume or options.out or f"runs/{named}"
     # From here on the plug-ins are those that were named, or trusted, above.
     trusted = [config.experiment.family_name, config.experiment.algorithm_name]
     trusted = options.trust_plugins or not options.resume or trusted
@@ -123,31 +123,29 @@ def _train(rest: list[str]) -> None:
             else:
                 train(config, out, overwrite=options.overwrite, watch=display)
         except Interrupted as stopped:
-            raise Interrupted(
-                stopped.version, f"; go on with: innerloop train --resume {shlex.quote(str(out))}"
-            ) from None
+            raise Interrupted(stopped.version, f"; go on with: innerloop train --resume {shlex.quote(out)}") from None
     try:
         _report(out, config, trusted)
     except KeyboardInterrupt:
-        run = shlex.quote(str(out))
+        run = shlex.quote(out)
         raise Interrupted(
             config.run.iterations, f", in its evaluation; the agent is saved: innerloop evaluate {run}"
         ) from None
 
 
-def _report(out: Path, config: Config, trusted: bool | list[str]) -> None:
+def _report(out: str, config: Config, trusted: bool | list[str]) -> None:
     """What follows training: evaluation, table and plots."""
     directory = resolve_path("out", out)
     if config.run.evaluation_tasks:
         agent = Agent.load(out, episodes=config.run.evaluation_episodes, trust_plugins=trusted)
         result = evaluation(agent, tasks=config.run.evaluation_tasks, seed=config.run.seed)
         write_whole(directory / "evaluation.json", json.dumps(result, indent=1).encode())
-        Console().print(table(result, out.name))
+        Console().print(table(result, directory.name))
     from .plot import plot  # not above: matplotlib takes a second
 
     for file in plot([directory], directory):
         print(f"plot: {file}")
-    print(f"agent: innerloop.actors.agent.Agent.load({str(out)!r})")
+    print(f"agent: innerloop.actors.agent.Agent.load({out!r})")
 
 
 def _submit(rest: list[str]) -> None:

@@ -80,11 +80,19 @@ def is_run(out: Path) -> bool:
         return False
 
 
+def tidy(out: Path) -> None:
+    """Delete what a process that was killed was writing; nobody else may be writing here."""
+    for file in out.glob("*.part"):
+        if re.fullmatch(rf"({'|'.join(map(re.escape, WRITTEN))})\.[0-9a-f]{{16}}\.part", file.name):
+            file.unlink(missing_ok=True)
+
+
 def remove(out: Path) -> None:
     """What a run has written into its directory, but for checkpoints; and the directory, if nothing else is there.
 
     The configuration goes last: with it, what a process that was killed here has left can be recognised.
     """
+    tidy(out)
     for file in (*(out / "tensorboard").glob(_EVENTS), *(out / name for name in reversed(WRITTEN))):
         with contextlib.suppress(OSError):  # most often: it is not there
             file.rmdir() if file.is_dir() else file.unlink()

@@ -22,7 +22,7 @@ from ..learner.files import reason
 from ..learner.learner import Learner, load_weights, usable_cpus, weights_of
 from ..learner.places import Place, resolve_path, resolve_place
 from .config import MEGABYTE, Config, Run
-from .directory import CONFIG, name_of, refuse_foreign, remove, saved_config, saved_json
+from .directory import CONFIG, name_of, refuse_foreign, remove, saved_config, saved_json, tidy
 from .locking import DirectoryLock
 from .saved import SavedConfig
 from .sizes import refuse_too_large
@@ -91,7 +91,9 @@ class Opened:
                 remove(self.out)
                 self.out.mkdir(parents=True, exist_ok=True)
             else:
-                self.checkpoints.tidy()
+                for each in (self.checkpoints, self.pieces):
+                    each.tidy()
+                tidy(self.out)
                 self._move()
             write_whole(self.out / CONFIG, json.dumps(self.saved_as, indent=1).encode())
         except OSError as error:

@@ -55,9 +55,10 @@ def read_training(rest: list[str]) -> tuple[Any, Config]:
     """
     # The names decide which options there are, so they are read first.
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    for name in ("--preset", "--family", "--algorithm", "--resume"):
+    for name in ("--preset", "--family", "--algorithm", "--resume", "--out", "--start-from"):
         first.add_argument(name)
-    first.add_argument("--trust-plugins", action="store_true")
+    for name in ("--trust-plugins", "--overwrite"):
+        first.add_argument(name, action="store_true")
     try:
         names, _ = first.parse_known_args(rest)
     except argparse.ArgumentError as error:
@@ -91,9 +92,9 @@ def _resumed(names: argparse.Namespace, rest: list[str]) -> Config:
     Raises:
         BadInput: there is none, or an option beside --resume that only a new run has.
     """
-    given = options_in(rest)
     for name in ("preset", "out", "overwrite", "start_from"):
-        require(name not in given, name, getattr(names, name, "given"), "nothing beside --resume: the run has its own")
+        given = getattr(names, name)
+        require(not given, name, given, "nothing beside --resume: the run has its own")
     saved = saved_json(names.resume)
     for name in ("family", "algorithm"):
         named, own = getattr(names, name), saved[name].get("name")

@@ -307,6 +307,10 @@ class Pieces:
                 except BadInput as error:
                     logging.getLogger("innerloop").warning("%s The run goes on without what was in it.", error)
 
+    def tidy(self) -> None:
+        """See `Checkpoints.tidy`."""
+        self._files.tidy()
+
     def clear(self) -> None:
         """Delete all."""
         self._files.clear()

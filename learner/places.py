@@ -50,7 +50,7 @@ def resolve_place(field: str, given: str | Path) -> Place:
         raise BadInput(f"{field} is {text!a}; expected a path in UTF-8.") from None
     require(text.isprintable(), field, shown, "a path without control characters")
     if not re.search("://|::", text) or text.startswith(("file://", "local://")):
-        path = resolve_path(field, re.sub(r"^(file|local)://", "", text))
+        path = resolve_path(field, text)
         return Place(str(path), shown, fsspec.filesystem("file"), str(path))
     try:
         fs, root = fsspec.core.url_to_fs(text)
@@ -66,8 +66,8 @@ def resolve_path(field: str, given: str | Path) -> Path:
     Raises:
         BadInput: it cannot be a path.
     """
-    text = str(given)
-    require(bool(text.strip()), field, text, "a path")
+    text = re.sub("^(file|local)://", "", str(given))
+    require(bool(text.strip()) and "://" not in text, field, hide_password(text), "a local path")
     path = os.path.expanduser(text)
     require(not path.startswith("~"), field, text, "a path; there is no such user")
     try:

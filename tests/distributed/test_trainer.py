@@ -289,7 +289,7 @@ def test_actors_that_keep_dying_end_the_run(tmp_path: Path) -> None:
 
 def test_an_environment_that_returns_nan_is_one_sentence(tmp_path: Path) -> None:
     config = small(family=f"{NaNBandit.__module__}:NaNBandit")
-    with pytest.raises(BadInput, match=r"^NaNBandit's reward is nan; expected a finite number\.$"):
+    with pytest.raises(BadInput, match=r"^the environment's reward is nan; expected a finite number\.$"):
         train(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from saved_runs import Ended, small
+from saved_runs import Ended, metrics, small
 
 from innerloop.distributed.cli import main
 from innerloop.distributed.metrics import Journal
@@ -39,7 +39,7 @@ def made(tmp_path: Path) -> Callable[..., Path]:
             opened.begin()
             journal = Journal(out, 0)
             for iteration in range(1, versions[-1] + 1):
-                journal.write({"iteration": iteration, "return": 1.0, "env_steps": 10 * iteration, "seconds": 1.0})
+                journal.write(metrics(iteration))
             journal.close()
             for version in versions:
                 opened.learner.version = version

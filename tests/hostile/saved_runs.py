@@ -58,3 +58,9 @@ def small(algorithm: str = "rl2", **options: Any) -> Config:
 def newest(run: Path) -> int:
     """The version of a run's newest whole checkpoint."""
     return int(Checkpoints(run / "checkpoints").newest().numbers["version"])
+
+
+def metrics(iteration: int) -> dict[str, Any]:
+    """A line of metrics."""
+    numbers = dict.fromkeys(("return", "first_episode", "last_episode", "seconds"), 1.0)
+    return numbers | {"iteration": iteration, "env_steps": 10 * iteration}
