@@ -63,7 +63,9 @@ def parse_numbers(field: str, given: object, dtype: np.dtype) -> np.ndarray:
 def all_finite(array: np.ndarray) -> bool:
     """None is NaN or infinite: then nor is the sum of their squares, which is several times as fast to look at."""
     flat = array.reshape(-1)
-    return math.isfinite(np.dot(flat, flat)) or bool(np.isfinite(array).all())
+    with np.errstate(over="ignore"):  # then each is looked at
+        square = np.dot(flat, flat)
+    return math.isfinite(square) or bool(np.isfinite(array).all())
 
 
 def parse_rows(field: str, given: object, space: gymnasium.Space, n: int | None) -> np.ndarray:
@@ -218,7 +220,7 @@ def parse_count(field: str, given: object, least: int = 1) -> int:
     return int(given)
 
 
-def name_of(family: object) -> str:
-    """How sentences call a family, or its environment where it is one of Gymnasium's."""
+def name_of(family: object, default: str = "") -> str:
+    """How sentences call a family: by the name that it has, as its environment, else by `default`, else by its type."""
     name = getattr(family, "name", None)
-    return name if isinstance(name, str) else type(family).__name__
+    return name if isinstance(name, str) else default or type(family).__name__

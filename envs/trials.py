@@ -58,7 +58,7 @@ class Trials:
         """
         require(episodes >= 1, "episodes", episodes, "at least 1")
         require(width >= 1, "width", width, "at least 1")
-        self._name = name_of(family)
+        self._name, self._who = name_of(family), name_of(family, "the environment")
         # Copies, also for a width of 1: what the environment does to its tasks is not done to the caller's.
         tasks = {name: np.repeat(array, width, axis=0) for name, array in parse_tasks(self._name, tasks).items()}
         self._env = ask(self._name, "make", family.make, tasks, rng)
@@ -94,7 +94,7 @@ class Trials:
         """
         # A copy: an environment that changes its action in place must not change what the agent did.
         step = ask(self._name, "step", self._env.step, action.copy())
-        step = parse_step(self._name, step, self._space, self._n)
+        step = parse_step(self._who, step, self._space, self._n)
         done = (step.terminated | step.truncated) & self.playing
         going = self.playing & ~done
         self._clock += 1
@@ -125,4 +125,4 @@ class Trials:
 
     def _reset(self, rows: Bools) -> np.ndarray:
         observation = ask(self._name, "reset", self._env.reset, rows.copy())
-        return parse_rows(f"{self._name}'s observation", observation, self._space, self._n)
+        return parse_rows(f"{self._who}'s observation", observation, self._space, self._n)
