@@ -92,7 +92,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _end(sentence: str, status: int, words: list[str]) -> NoReturn:
-    print(f"innerloop: {without_passwords(hide_password(sentence), words)}", file=sys.stderr)
+    shown = without_passwords(hide_password(" ".join(sentence.split())), words)
+    print(f"innerloop: {''.join(each if each.isprintable() else '?' for each in shown)}", file=sys.stderr)
     sys.exit(status)
 
 

@@ -51,7 +51,7 @@ def brief(given: object) -> str:
 def describe(error: BaseException) -> str:
     """An exception's type and message on one line."""
     try:
-        message = " ".join(str(error).split())
+        message = "".join(each if each.isprintable() else "?" for each in " ".join(str(error).split()))
     except Exception:  # its own code
         message = "a message that cannot be shown"
     if len(message) > LONGEST:

@@ -70,4 +70,7 @@ def _is_constructor(found: object) -> bool:
     """Looked at before it is called: not everything that can be named is harmless to call."""
     if isinstance(found, type):
         return issubclass(found, nn.Module)
-    return isinstance(found, functools.partial) or inspect.isfunction(found)
+    if not (isinstance(found, functools.partial) or inspect.isfunction(found)):
+        return False
+    kinds = [parameter.kind for parameter in inspect.signature(found).parameters.values()]
+    return kinds.count(inspect.Parameter.POSITIONAL_OR_KEYWORD) >= 3

@@ -140,14 +140,20 @@ def test_nothing_is_imported_from_inside_the_runs_directory(
 @pytest.mark.parametrize("option", ["--family", "--algorithm", "--memory"])
 @pytest.mark.parametrize(
     "name",
-    ["os:getpid", "os:abort", "subprocess:Popen", "threading:Thread", "builtins:print", "sys:exit", "builtins:input",
-     "os:path", "os.path:join", "math:pi", "os:no_such_thing", "no_such_module:thing", "os:", ":os", "a b:c", "..os:path"],
+    [
+        *("os:getpid", "os:abort", "subprocess:Popen", "threading:Thread", "builtins:print", "sys:exit"),
+        *("builtins:input", "os:path", "os.path:join", "math:pi", "os:no_such_thing", "no_such_module:thing"),
+        *("os:", ":os", "a b:c", "..os:path"),
+    ],
 )  # fmt: skip
 def test_what_a_name_stands_for_is_not_called_to_find_out(name: str, option: str, command: Command, here: Path) -> None:
     ended = command("train", option, name, "--address", NOWHERE)
     assert (ended.status, ended.err.count("\n")) == (2, 1), ended
     assert ended.err.startswith(f"innerloop: {option[2:]} is {name!r}"), ended
     assert not tree(here)
+
+
+METHODS = "class family:\n    sample = make = print\n"
 
 
 @pytest.mark.parametrize(
@@ -161,9 +167,9 @@ def test_what_a_name_stands_for_is_not_called_to_find_out(name: str, option: str
         ("def (", 2, "SyntaxError: invalid syntax, at HERE/broken_plugin.py:2"),
         ("import no_such_module", 2, "ModuleNotFoundError: No module named 'no_such_module'"),
         ("raise Exception('\\x1b[2J' + 'x' * 5000)", 2, "Exception: "),
-        ("class family:\n    def __init__(self): raise OSError('no licence')\n    sample = make = print", 2, "no licence"),
-        ("class family:\n    sample = make = print\n    @property\n    def horizon(self): raise OSError('no horizon')", 2, "no horizon"),
-        ("class family:\n    sample = make = print\n    horizon = 0\n    observation_space = action_space = 3", 2, "space"),
+        (f"{METHODS}    def __init__(self): raise OSError('no licence')", 2, "no licence"),
+        (f"{METHODS}    @property\n    def horizon(self): raise OSError('no horizon')", 2, "no horizon"),
+        (f"{METHODS}    horizon = 0\n    observation_space = action_space = 3", 2, "space"),
         ("family = None", 2, "an object with"),
     ],
 )  # fmt: skip
