@@ -24,6 +24,7 @@ from ..learner.places import Place, resolve_path, resolve_place
 from .config import MEGABYTE, Config, Run
 from .directory import CONFIG, name_of, refuse_foreign, remove, saved_config, saved_json, tidy
 from .locking import DirectoryLock
+from .metrics import scan
 from .saved import SavedConfig
 from .sizes import refuse_too_large
 from .tasks import TaskOrder
@@ -172,6 +173,7 @@ def open_saved(
             newer = [name for name in opened.checkpoints.own() if int(name) > int(saved.numbers["version"])]
             held = [*opened.checkpoints.others(), *newer]
             require(not held, "checkpoints", place.shown, "a place without checkpoints of other runs")
+        scan(directory / "metrics.jsonl")
         opened.load(saved, at)
         done, wanted = opened.learner.version, config.run.iterations
         changed = wanted != saved_as["run"].get("iterations")

@@ -250,7 +250,8 @@ def _reproduce_cell(table: Table, cell: str, out: Path, options: Reproduce, thre
     for name, make in (BASELINES | dict.fromkeys(table.learned)).items():
         if name in result["measured"] and result["trained"].get(name) == trained.get(name):
             continue
-        agent = make(family, episodes) if make else Agent.load(str(_place(out, cell, name)))
+        # What the run names has been compared with the table, which the user named.
+        agent = make(family, episodes) if make else Agent.load(_place(out, cell, name), trust_plugins=True)
         if agent is not None:
             print(f"{cell}: evaluating {name}", file=sys.stderr, flush=True)
             found = evaluate(agent, family, episodes, tasks=options.tasks, seed=options.seed)

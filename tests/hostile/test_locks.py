@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import processes
@@ -45,16 +45,12 @@ except BadInput as error:
 def racing(number: int, what: str, out: Path, checkpoints: str = "") -> Iterator[list["subprocess.Popen[str]"]]:
     """Processes that open a run when they are told, and hold it until they are told again."""
     command = [sys.executable, "-c", RACER, what, str(out), checkpoints]
-    racers = [processes.spawn(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(number)]
-    try:
+    with ExitStack() as stack:
+        piped = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        racers = [stack.enter_context(processes.spawn(command, **piped)) for _ in range(number)]
         for racer in racers:
-            assert racer.stdout is not None
-            assert racer.stdout.readline() == "ready\n"
+            assert heard(racer) == "ready\n"
         yield racers
-    finally:
-        for racer in racers:
-            racer.kill()
-            racer.wait()
 
 
 def tell(racer: "subprocess.Popen[str]") -> None:
@@ -83,7 +79,7 @@ def test_of_several_at_once_one_has_the_directory(what: str, made: Made, tmp_pat
             pass
         assert tree(out) == before
         tell(winner)
-        assert winner.wait(processes.ENDS) == 0
+        assert winner.wait(processes.END_SECONDS) == 0
     assert LOCK not in tree(out)
 
 
@@ -148,7 +144,7 @@ def test_who_has_lost_the_lock_writes_no_more(tmp_path: Path, monkeypatch: pytes
     lock.acquire()
     lock.check()
     (tmp_path / LOCK).write_text("somebody else\n")
-    processes.until(lambda: lock.lost, processes.ENDS)
+    processes.until(lambda: lock.lost)
     with pytest.raises(LockLost, match="no longer holds"):
         lock.check()
     lock.release()
