@@ -143,6 +143,7 @@ def test_who_has_lost_the_lock_writes_no_more(tmp_path: Path, monkeypatch: pytes
     lock = DirectoryLock("out", tmp_path, "run")
     lock.acquire()
     lock.check()
+    (tmp_path / LOCK).unlink()  # as whoever takes a lock over that has lapsed
     (tmp_path / LOCK).write_text("somebody else\n")
     processes.until(lambda: lock.lost)
     with pytest.raises(LockLost, match="no longer holds"):
