@@ -147,8 +147,13 @@ import innerloop, ray
 from innerloop.distributed import cli, pool, remote, versions
 
 def attempt(*more):
+    words = sys.argv[1:]
+    for name in more[::2]:
+        if name in words:
+            at = words.index(name)
+            del words[at : at + 2]
     try:
-        cli.main([*sys.argv[1:], *more])
+        cli.main([*words, *more])
     except SystemExit as stopped:
         print("status", stopped.code)
 

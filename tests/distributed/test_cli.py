@@ -23,6 +23,12 @@ SMALL = [
 ]
 
 
+def merged(*words: str) -> list[str]:
+    """Options and their values; a later one takes the place of an earlier one."""
+    given = dict(zip(words[::2], words[1::2], strict=True))
+    return [word for pair in given.items() for word in pair]
+
+
 def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     return processes.run([sys.executable, "-m", "innerloop", *arguments], cwd=cwd)
 
@@ -118,7 +124,7 @@ def test_help_explains_and_list_names_everything(capsys: pytest.CaptureFixture[s
 def test_a_killed_run_resumed_ends_bit_for_bit_where_the_uninterrupted_one_ends(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options = [*SMALL, "--iterations", "40"]
+    options = merged(*SMALL, "--iterations", "40")
     with begin("train", *options, "--out", str(tmp_path / "killed"), "--actors", "1") as killed:
         wait_for_lines(tmp_path / "killed" / "metrics.jsonl", 5, killed)
         killed.kill()
@@ -166,7 +172,7 @@ def test_a_killed_run_resumed_ends_bit_for_bit_where_the_uninterrupted_one_ends(
 def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
     out = tmp_path / "run"
     endless = ("--actors", "1", "--iterations", "100000", "--checkpoint-every", "100000")
-    with begin("train", *SMALL, "--out", str(out), *endless) as process:
+    with begin("train", *merged(*SMALL, "--out", str(out), *endless)) as process:
         wait_for_lines(out / "metrics.jsonl", 3, process)
         os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to Ray's processes too
         _, said = process.communicate(timeout=processes.LEAVE_SECONDS)

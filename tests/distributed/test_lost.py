@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from processes import LEAVE_SECONDS, marked
-from test_cli import SMALL, begin, run, wait_for_lines
+from test_cli import SMALL, begin, merged, run, wait_for_lines
 from test_killed import OVERLAPPED, PEARL
 
 from innerloop.distributed.metrics import read_lines
@@ -27,7 +27,7 @@ def test_a_cluster_that_dies_ends_the_run_in_a_sentence(
     names: tuple[str, ...], options: list[str], tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
-    with begin("train", *options, *ENDLESS, "--out", str(out)) as process:
+    with begin("train", *merged(*options, *ENDLESS, "--out", str(out))) as process:
         wait_for_lines(out / "metrics.jsonl", 4, process)
         for each in marked(process.mark):
             if each.name() in names:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from processes import run
 
+import innerloop
 from innerloop.distributed.remote import environment
 from innerloop.learner.checkpoint import Checkpoints
 
@@ -85,8 +86,9 @@ def test_a_plug_in_beside_the_virtual_environment_is_found_by_actors() -> None:
         x = Path(name)
         assert run([sys.executable, "-m", "venv", "--without-pip", str(x / "v")]).returncode == 0
         installed = [path for path in sys.path if path.endswith("site-packages")]
-        innerloop = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-        (x / "v" / SITE / "these.pth").write_text("\n".join(filter(None, [*innerloop, *installed])))
+        (x / "package").mkdir()
+        (x / "package" / "innerloop").symlink_to(Path(innerloop.__file__).parent)
+        (x / "v" / SITE / "these.pth").write_text("\n".join([str(x / "package"), *installed]))
         (x / "v-projects").mkdir()
         family = "from innerloop.envs.bandit import BernoulliBandit\n\nfamily = BernoulliBandit(arms=2)\n"
         (x / "v-projects" / "theirs.py").write_text(family)
