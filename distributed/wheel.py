@@ -61,7 +61,7 @@ def unpack(wheel: Path, code: Path) -> None:
             found = Parser().parsestr(archive.read(given[0]).decode()) if len(given) == 1 else {}
             name = f"{found.get('Name')} {found.get('Version')}"
             if name != f"innerloop {__version__}" or given != [about]:
-                shown = plain(name if found else f"{len(given)} METADATA")
+                shown = plain(f"{name}, {' '.join(given)}" if len(given) > 1 else name if given else "no METADATA")
                 require(False, "wheel", f"{wheel} ({shown})", f"innerloop {__version__}, as here")
             if broken := archive.testzip():
                 raise ValueError(f"{broken} is damaged")
