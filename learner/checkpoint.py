@@ -188,10 +188,7 @@ class Checkpoints:
         size, most = about["bytes"], f"{about['bytes']} bytes: the file is not whole"
         refuse_beyond_memory(f"the arrays of {where}", size)
         try:
-            path = f"{self._root}/{name}.safetensors"
-            found = self._fs.size(path)
-            require(found == size, f"the size of {where}", found, most)
-            data = read(path, where, "a whole one", fs=self._fs, most=size)
+            data = read(f"{self._root}/{name}.safetensors", where, "a whole one", fs=self._fs, most=size)
         except FileNotFoundError:
             raise BadInput(f"{where} has no arrays; expected {name}.safetensors beside it.") from None
         require(len(data) == size, f"the size of {where}", len(data), most)
