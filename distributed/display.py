@@ -39,7 +39,7 @@ def use_any_terminal() -> None:
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
-            setattr(sys, name, open(os.devnull, "w", errors="replace"))  # noqa: SIM115 - for as long as the process lives
+            setattr(sys, name, open(os.devnull, "w", errors="replace"))  # noqa: SIM115 - until the process ends
         elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     for name in ("COLUMNS", "LINES"):
@@ -65,7 +65,7 @@ def _flush() -> None:
 
 
 class _Audience:
-    """Standard error for as long as somebody listens: a run does not end because its terminal has gone."""
+    """Standard error while somebody listens: a run does not end because its terminal has gone."""
 
     def __init__(self) -> None:
         self._stream: TextIO | None = sys.stderr

@@ -137,7 +137,7 @@ def _on_loopback() -> contextlib.AbstractContextManager[None]:
 
 @contextlib.contextmanager
 def replaced(place: Any, name: str, value: Any) -> Iterator[None]:
-    """Another value for an attribute, for as long as the block lasts."""
+    """Another value for an attribute within the block."""
     before = getattr(place, name)
     setattr(place, name, value)
     try:

@@ -271,7 +271,7 @@ def _save(result: Result, place: Path) -> None:
 
 
 def _trained(config: Config, place: Path) -> Trained:
-    """See to it that a run has trained as long as it should, and say what it came to."""
+    """Train a run until it has had its full time; returns what it came to."""
     numbers = _numbers(place)
     if not numbers or config.run.progress(int(numbers["version"]), numbers["seconds"]) < 1:
         with Display(config.run) as display:

@@ -26,7 +26,7 @@ Process = subprocess.Popen[bytes]
 def side_by_side(
     afters: Mapping[str, str], at_once: int, command: Callable[[str], tuple[list[str], Path]]
 ) -> list[str]:
-    """Run the command of every cell, so many at once. Ctrl-C and SIGTERM ask all of them to stop; a second one, or
+    """Run the command of every cell, `at_once` at a time. Ctrl-C and SIGTERM ask all of them to stop; a second one, or
     too long a time, ends them.
 
     Args:

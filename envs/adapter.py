@@ -178,7 +178,7 @@ class GymnasiumEnvs:
         try:
             return ask(self._name, method, getattr(env, method), *args, **options)
         except Exception:
-            self._instances.discard(env)  # who knows in which state it is
+            self._instances.discard(env)  # its state is unknown now
             raise
 
     def _see(self, row: int, given: object) -> None:
