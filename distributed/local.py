@@ -34,6 +34,8 @@ _PATIENT = {
     "RAY_worker_register_timeout_seconds": 2 * START_SECONDS,
 }
 """What Ray's processes read from the environment."""
+_MARK = "INNERLOOP_CLUSTER"
+"""In the environment of all processes of a cluster of ours: the directory of its files."""
 
 _log = logging.getLogger("innerloop")
 
@@ -85,7 +87,7 @@ def _begin(options: dict[str, Any]) -> tuple[Any, Path]:
     for pause in (*PAUSES, None):
         directory = own_directory()
         try:
-            with patience(), _on_loopback(), _ended_by_sigterm():
+            with patience(), _on_loopback(), _ended_by_sigterm(), _marked(directory):
                 return ray.init(address="local", _temp_dir=str(directory / "r"), **options), directory
         except Exception as error:  # Ray raises bare ones
             _end(directory)
@@ -130,6 +132,16 @@ def _is_living_raylet(process: psutil.Process) -> bool:
     return False
 
 
+@contextlib.contextmanager
+def _marked(directory: Path) -> Iterator[None]:
+    """What is started within the block can be found again, also without its parent and under another title."""
+    os.environ[_MARK] = str(directory)
+    try:
+        yield
+    finally:
+        del os.environ[_MARK]
+
+
 def _on_loopback() -> contextlib.AbstractContextManager[None]:
     """Ray's ports listen on loopback alone when the node's address is that; on Linux it will not take it otherwise."""
     return replaced(ray_constants, "ENABLE_RAY_CLUSTER", False)
@@ -164,11 +176,9 @@ def _end(directory: Path) -> None:
     with contextlib.suppress(Exception):
         ray.shutdown()
     found: set[psutil.Process] = set()
-    ray_itself = str(Path(ray.__file__).parent)
-    for process in psutil.process_iter(["cmdline"]):
+    for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
-            words = " ".join(process.info["cmdline"] or [])
-            if str(directory) in words and ray_itself in words:  # not somebody who reads its logs
+            if process.environ().get(_MARK) == str(directory):
                 found |= {process, *process.children(recursive=True)}
     for process in found - {psutil.Process()}:
         with contextlib.suppress(psutil.Error):

@@ -13,6 +13,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Iterator
+from typing import Any
 
 import psutil
 import ray
@@ -26,7 +27,10 @@ ANSWER_SECONDS = 20.0
 """For the run to stop and to save its state, while Ray's core still waits."""
 UNREACHABLE_SECONDS = 30.0
 """How long a GCS on another machine may refuse connections: it may be restarted."""
+RAYLET_ENDED = "Raylet is terminated"
+"""What Ray's error message begins with."""
 _POLL_SECONDS = 0.5
+_log = logging.getLogger("innerloop")
 _stopping: "weakref.WeakSet[threading.Event]" = weakref.WeakSet()
 
 
@@ -69,17 +73,20 @@ class _Watch:
         self.missing = ""
         """What has ended."""
         self._over = threading.Event()
-        self._changes = contextlib.ExitStack()
+        self._changes, self._print = contextlib.ExitStack(), worker.print_to_stdstream
         if not client.is_connected():
             node = worker.global_worker.node
             names = _processes(node.get_session_dir_path(), node.raylet_socket_name) if node else {}
             gcs = None if "gcs_server" in names.values() else ray.get_runtime_context().gcs_address
+            worker.print_to_stdstream = _log_what_ray_says
             threading.Thread(target=self._wait, args=(names, gcs), name="cluster", daemon=True).start()
 
     def end(self) -> None:
         """The driver leaves the cluster."""
         self._over.set()
         self._changes.close()
+        if not self.missing:  # what Ray's thread says of that comes late
+            worker.print_to_stdstream = self._print
 
     def _wait(self, names: dict[int, str], gcs: str | None) -> None:
         descriptors: dict[int, str] = {}
@@ -107,7 +114,6 @@ class _Watch:
 
     def _let_go(self) -> None:
         """Calls of Ray raise an error from now on, instead of ending the process; and the loop stops."""
-        worker.print_to_stdstream = lambda *data, **options: None  # for good: what Ray's thread prints comes late
         self._changes.enter_context(replaced(auto_init_hook, "enable_auto_connect", False))
         log = logging.getLogger("ray")
         self._changes.callback(log.setLevel, log.level)
@@ -116,6 +122,12 @@ class _Watch:
         state.state.disconnect()
         for event in [*_stopping]:
             event.set()
+
+
+def _log_what_ray_says(data: dict[str, Any], ignore_prefix: bool = False) -> None:
+    """In place of Ray's own, which prints errors on standard output; of its raylet's death we say more ourselves."""
+    said = " ".join("\n".join(data["lines"]).split())
+    _log.log(logging.DEBUG if RAYLET_ENDED in said else logging.WARNING, "Ray says: %s", said)
 
 
 def _processes(session: str, socket: str) -> dict[int, str]:
