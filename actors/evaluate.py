@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import os
+import secrets
 import stat
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -108,8 +109,9 @@ class ReturnsFile:
                 is_file = True
             # A file is written beside its place first, something like /dev/stdout as it is.
             self._place = whole if is_file else None
-            self._partial = whole if self._place is None else whole.with_name(f".{whole.name}.{os.getpid()}.partial")
-            self._out = self._partial.open("w", newline="", encoding="utf-8")
+            beside = whole.with_name(f".{whole.name}.{secrets.token_hex(8)}.part")
+            self._partial, mode = (beside, "x") if is_file else (whole, "w")
+            self._out = self._partial.open(mode, newline="", encoding="utf-8")
         self._writer = csv.writer(self._out)
         self._begun = False
 

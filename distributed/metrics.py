@@ -23,7 +23,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary  # pyright: ignore[repo
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from ..learner.checkpoint import write_whole
-from ..learner.files import fault, open_file
+from ..learner.files import fault, no_link, open_file
 from .saved import LINE, Line
 
 _log = logging.getLogger("innerloop")
@@ -98,10 +98,10 @@ class Tail:
         path: of the file, made if it is not there.
 
         Raises:
-            OSError: it cannot be opened.
+            OSError: it cannot be opened, or is a link, which others may have put there.
         """
         self._path, self._waiting, self._full = path, b"", False
-        self._file = path.open("ab", buffering=0)
+        self._file = open(path, "ab", buffering=0, opener=no_link)  # noqa: SIM115 - until it is closed
         self._end = self._file.tell()
 
     def append(self, data: bytes) -> None:

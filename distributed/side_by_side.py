@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from ..envs.errors import BadInput
-from ..learner.files import plain, reason
+from ..learner.files import no_link, plain, reason
 from .saving import FULL
 from .session import stop_signals
 from .trainer import Interrupted
@@ -73,7 +73,7 @@ def side_by_side(
 def _begin(arguments: list[str], log: Path) -> Process:
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("ab") as file:
+        with open(log, "ab", opener=no_link) as file:
             return subprocess.Popen(arguments, stdout=file, stderr=file, start_new_session=True)
     except OSError as error:
         if error.errno in FULL:

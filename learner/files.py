@@ -70,6 +70,11 @@ def read(path: str | Path, what: str, expected: str, *, fs: Any = None, most: in
     return data
 
 
+def no_link(path: str, flags: int) -> int:
+    """For `open` as its `opener`, where a file is added to: others may have put a link in its place."""
+    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
+
+
 def open_file(path: str | Path, what: str, expected: str, *, most: int = LARGEST) -> BinaryIO:
     """A local file, open for reading. What would wait for a writer, or never end, is not opened: pipes, devices.
 

@@ -181,3 +181,16 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
     assert "Traceback" not in said
     saved = Checkpoints(str(out / "checkpoints")).newest()
     assert saved.numbers["version"] == len(read_lines(out / "metrics.jsonl")) >= 3
+
+
+def test_ctrl_c_while_the_program_is_imported() -> None:
+    with begin("list") as process:
+
+        def importing() -> bool:
+            assert process.poll() is None
+            return any("libtorch" in each.path for each in process.memory_maps())
+
+        processes.until(importing, pause=0.01)
+        process.send_signal(signal.SIGINT)
+        printed, said = process.communicate(timeout=processes.LEAVE_SECONDS)
+    assert (process.returncode, said, printed) == (130, "innerloop: interrupted.\n", "")
