@@ -9,6 +9,7 @@ pytest itself.
 import os
 import secrets
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -120,6 +121,8 @@ def run(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
 
 def pytest_configure() -> None:
     """Mark this pytest's processes, give them one directory for what Ray and servers write, and begin the watcher."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job; what tests start would inherit it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     outer = os.environ.get(MARK)
     scratch = ""
     if outer is None:  # not one of xdist's workers, nor a pytest that a test starts

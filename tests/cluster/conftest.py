@@ -136,7 +136,7 @@ def wait_until(condition: Callable[[], bool], started: psutil.Popen, home: Path)
     processes.until(there, what=(home / "ray.log").read_text)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def running(readme: Readme) -> Iterator[Running]:
     home = Path(tempfile.mkdtemp(prefix="", dir=os.environ["RAY_TMPDIR"]))  # short, as sockets' names have to be
     machines = read("machines.yaml")
