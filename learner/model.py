@@ -1,6 +1,7 @@
 """A model, built only when it is known to fit: into memory, and with the weights that it is to be given."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -34,8 +35,8 @@ def build(algorithm: Algorithm, problem: Problem, weights: dict[str, np.ndarray]
         shapes = {name: tuple(tensor.shape) for name, tensor in outline.state_dict().items()}
         if weights is not None:
             compare_shapes(weights, shapes)
-        size = sum(tensor.numel() * tensor.element_size() for tensor in outline.state_dict().values())
-        refuse_beyond_memory("the model", size * (1 if weights is not None else COPIES))
+        copies = 1 if weights is not None else COPIES
+        refuse_beyond_memory("the model", copies * _bytes(outline.parameters()) + _bytes(outline.buffers()))
     return algorithm.build(problem)
 
 
@@ -52,6 +53,10 @@ def _outline(algorithm: Algorithm, problem: Problem) -> nn.Module | None:
         if "overflow" in str(error) or "negative dimension" in str(error):
             raise BadInput(f"the model cannot be built ({raised_by(error)}); expected a smaller one.") from error
         return None
+
+
+def _bytes(tensors: Iterable[torch.Tensor]) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
 def compare_shapes(weights: dict[str, np.ndarray], expected: dict[str, tuple[int, ...]]) -> None:

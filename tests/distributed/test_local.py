@@ -15,8 +15,8 @@ from innerloop.distributed import local
 from innerloop.distributed.local import own_directory
 from innerloop.envs.errors import BadInput
 
-TOO_SLOW = {**os.environ, "RAY_gcs_server_port_wait_time_s": "none"}
-"""Ray gives up at once, its GCS begun: with 0 seconds it now and then does not."""
+TOO_SLOW = {**os.environ, "RAY_gcs_storage": "none", "RAY_gcs_server_port_wait_time_s": "1"}
+"""Its GCS ends as soon as it has begun, and Ray gives up."""
 TRAIN = "train --iterations 1 --trials 8 --episodes 2 --hidden 4 --encoder 0 --learner-threads 1 --evaluation-tasks 0"
 IN_TIME = """
 import logging, os
@@ -25,6 +25,7 @@ from innerloop.distributed import local
 class Later(logging.Handler):
     def emit(self, record):
         os.environ["RAY_gcs_server_port_wait_time_s"] = "100"
+        os.environ["RAY_gcs_storage"] = "memory"
 
 logging.getLogger("innerloop").addHandler(Later())
 local.PAUSES = (0.1,)

@@ -135,7 +135,7 @@ def test_every_option_of_the_other_commands(
         (["--episodes", "200000000"], ["episodes is 200000000", "100,000,000 steps"]),
         (["--arms", "1000000000"], ["memory"]),
         (["--hidden", "100000"], ["the model would take", "memory"]),
-        (["--family", "tabular-mdp", "--states", "1000000"], ["'tabular-mdp'", "memory"]),
+        (["--family", "tabular-mdp", "--states", "1000000"], ["the model would take", "memory"]),
         (["--algorithm", "pearl", "--family", "point-navigation", "--replay-mb", "100000000"], ["replay_mb", "memory"]),
         (["--memory", "transformer,layers=1000000000"], ["layers", "1000000000"]),
     ],
