@@ -10,6 +10,7 @@ import logging
 import secrets
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import torch
 from ..actors.agent import Located, find_checkpoint, locate
 from ..envs.errors import BadInput, require
 from ..learner.checkpoint import Checkpoint, Checkpoints, Pieces, write_whole
+from ..learner.exported import check_exported
 from ..learner.files import reason
 from ..learner.learner import Learner, load_weights, usable_cpus, weights_of
 from ..learner.places import Place, resolve_path, resolve_place
@@ -114,7 +116,9 @@ class Opened:
 def pieces_of(place: Place, config: Config, id: str) -> Pieces:
     """Where the replay is saved."""
     # Shards do not forget in step: twice as much is kept.
-    return Pieces(f"{place.url.rstrip('/')}/replay", 2 * config.run.replay_mb * MEGABYTE, id)
+    experiment, tasks = config.experiment, config.run.tasks
+    check = partial(check_exported, problem=experiment.problem, tasks=tasks)
+    return Pieces(f"{place.url.rstrip('/')}/replay", 2 * config.run.replay_mb * MEGABYTE, id, check)
 
 
 @contextlib.contextmanager

@@ -6,6 +6,8 @@ from gymnasium import spaces
 from .api import Bools
 from .errors import BadInput, brief
 
+ROUNDING = 1e-5
+"""By which a number may leave a box, in units of its bounds."""
 NO_BOUND = 1e30
 """A bound of an action box that is farther from 0 means "no bound": 3.4e38, the largest float32, is often written."""
 
@@ -52,3 +54,9 @@ def same_structure(space: object, other: object) -> bool:
     if isinstance(space, spaces.Box) and isinstance(other, spaces.Box):
         return space.shape == other.shape and space.dtype == other.dtype
     return space == other
+
+
+def inside(box: spaces.Box, array: np.ndarray) -> bool:
+    """Whether all of [..., *shape] is in a box, but for what rounding does at its bounds."""
+    low, high = box.low.astype(np.float64), box.high.astype(np.float64)
+    return bool(((array >= low - ROUNDING * (1 + abs(low))) & (array <= high + ROUNDING * (1 + abs(high)))).all())

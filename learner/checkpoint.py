@@ -13,7 +13,7 @@ import logging
 import os
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -179,7 +179,7 @@ class Checkpoints:
         Raises:
             BadInput: it is not whole.
         """
-        where = self._where(name)
+        where = self.where(name)
         about = self._about(name)
         require(about["format"] == FORMAT, f"the format of {where}", about["format"], f"{FORMAT}")
         seal = about.pop("seal")
@@ -203,6 +203,10 @@ class Checkpoints:
                 f"the arrays of {where} cannot be parsed ({reason(error)}); expected safetensors."
             ) from error
         return Checkpoint(arrays, about["numbers"], about["config"], skipped)
+
+    def where(self, name: str) -> str:
+        """What one of `names` is called in a sentence."""
+        return f"checkpoint {f'{self.place.shown}/{name}'!r}"
 
     def size(self, name: str) -> int:
         """Bytes of the arrays in one of `names`; 0 if they are lost."""
@@ -243,15 +247,12 @@ class Checkpoints:
         return self._of[name]
 
     def _about(self, name: str) -> _About:
-        where = self._where(name)
+        where = self.where(name)
         try:
             data = read(f"{self._root}/{name}.json", where, "a whole one", fs=self._fs, most=LARGEST_JSON)
         except FileNotFoundError as error:
             raise BadInput(f"{where} cannot be read ({error}); expected a whole one.") from error
         return parse(_ABOUT, data, where, "a whole one")
-
-    def _where(self, name: str) -> str:
-        return f"checkpoint {f'{self.place.shown}/{name}'!r}"
 
     def _write(self, file: str, data: bytes) -> None:
         path = f"{self._root}/{file}"
@@ -269,13 +270,21 @@ def _seal(about: Any) -> str:
 class Pieces:
     """What grows with a run, such as replay: each piece is written once, beside the checkpoint that it belongs to."""
 
-    def __init__(self, place: str | Path, capacity: int, run: str = "") -> None:
+    def __init__(
+        self,
+        place: str | Path,
+        capacity: int,
+        run: str = "",
+        check: Callable[[dict[str, np.ndarray], int], None] = lambda arrays, version: None,
+    ) -> None:
         """Args:
         place: as of `Checkpoints`.
         capacity: bytes; the oldest pieces are deleted while the newer ones hold that many.
         run: the id of the run.
+        check: raises `BadInput` for a piece of a version whose arrays are none of this run's.
         """
         self._files, self._capacity, self._run = Checkpoints(place, keep=2**31, run=run), capacity, run
+        self._check = check
 
     def save(self, version: int, arrays: dict[str, np.ndarray]) -> None:
         """Add the piece that came with a version; nothing, if it is empty, or if the version has one already (what came
@@ -290,19 +299,30 @@ class Pieces:
             held += self._files.size(name) if held < self._capacity else 0
 
     def read(self, version: int) -> Iterator[dict[str, np.ndarray]]:
-        """The pieces up to a version, oldest first; later ones are deleted. One that is damaged is left out, with a
-        warning."""
+        """The pieces up to a version, oldest first; later ones are deleted. One that is damaged, or not like those
+        before it, is left out, with a warning."""
         yield from (arrays for _, arrays in self.whole(version))
         self._files.delete([name for name in self._files.own() if int(name) > version])
 
     def whole(self, version: int) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
         """The pieces up to a version with their versions, oldest first."""
+        first: dict[str, Any] = {}
         for name in self._files.names():
-            if int(name) <= version:
+            if int(name) > version:
+                continue
+            try:
+                arrays = self._files.read(name, []).arrays
                 try:
-                    yield int(name), self._files.read(name, []).arrays
+                    self._check(arrays, int(name))
+                    layout = {key: (array.dtype, array.shape[1:]) for key, array in arrays.items()}
+                    require(not first or layout == first, "its layout", layout, f"{first}, as the piece before it has")
                 except BadInput as error:
-                    logging.getLogger("innerloop").warning("%s The run goes on without what was in it.", error)
+                    raise BadInput(f"{self._files.where(name)} is no piece of this run: {error}") from error
+            except BadInput as error:
+                logging.getLogger("innerloop").warning("%s The run goes on without what was in it.", error)
+                continue
+            first = first or layout
+            yield int(name), arrays
 
     def tidy(self) -> None:
         """See `Checkpoints.tidy`."""

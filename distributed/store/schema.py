@@ -10,14 +10,12 @@ from torch import nn
 from ...actors.actor import Assignment
 from ...envs.errors import BadInput, EnvironmentRaised, describe, origin
 from ...envs.seeding import streams
+from ...envs.spaces import inside
 from ...envs.trials import Trials
 from ...learner.experiment import Experiment
 from ...learner.replay import POSTERIOR
 from ...learner.trajectory import Trajectory
 from .wire import Undecodable
-
-ROUNDING = 1e-5
-"""By which a number may leave a box, in units of its bounds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,9 +144,7 @@ def _check_members(what: str, array: np.ndarray, example: np.ndarray, space: Spa
         first, last = int(space.start), int(space.start + space.n) - 1
         _require(first <= array.min() and array.max() <= last, f"its {what} is not in {first} to {last}")
     elif isinstance(space, spaces.Box) and bounded:
-        low, high = space.low.astype(np.float64), space.high.astype(np.float64)
-        inside = (array >= low - ROUNDING * (1 + abs(low))) & (array <= high + ROUNDING * (1 + abs(high)))
-        _require(bool(inside.all()), f"its {what} is not in {space}")
+        _require(inside(space, array), f"its {what} is not in {space}")
 
 
 def _check_episodes(trajectory: Trajectory, episodes: int, *, waits: bool) -> None:

@@ -15,7 +15,10 @@ import pytest
 from safetensors.numpy import save
 from saved_runs import Ended, tree
 
+from innerloop.distributed.opening import open_saved
 from innerloop.learner.checkpoint import Checkpoints
+from innerloop.learner.replay import Arrays, Replay
+from innerloop.learner.trajectory import Trajectory
 
 Made = Callable[..., Path]
 Command = Callable[..., Ended]
@@ -243,6 +246,55 @@ def test_what_is_no_run(given: str, words: list[str], made: Made, command: Comma
     out = ["--out", str(tmp_path / "new")] if "--start-from" in words else []
     refused(command(*words, given, *out))
     assert tree(tmp_path) == before
+
+
+PIECES: dict[str, tuple[Callable[[Arrays], Any], str]] = {
+    "no trials": (lambda arrays: arrays.pop("trials"), "arrays"),
+    "no reward": (lambda arrays: arrays.pop("reward"), "arrays"),
+    "another array": (lambda arrays: arrays.update(more=np.zeros(3)), "arrays"),
+    "trials of another shape": (lambda arrays: arrays.update(trials=arrays["trials"][:, :2]), "trials"),
+    "trials of floats": (lambda arrays: arrays.update(trials=arrays["trials"].astype(np.float64)), "trials"),
+    "a task beyond": (lambda arrays: arrays["trials"].__setitem__((0, 0), 5), "task"),
+    "a task before": (lambda arrays: arrays["trials"].__setitem__((0, 0), -1), "task"),
+    "a length beyond": (lambda arrays: arrays["trials"].__setitem__((0, 1), 2**62), "length"),
+    "a length of 0": (lambda arrays: arrays["trials"].__setitem__((0, 1), 0), "length"),
+    "a length more": (lambda arrays: arrays["trials"].__setitem__((0, 1), 9), "rows"),
+    "a version beyond": (lambda arrays: arrays["trials"].__setitem__((0, 2), 99), "version"),
+    "fewer rows": (lambda arrays: arrays.update(reward=arrays["reward"][:-1]), "reward"),
+    "reward nan": (lambda arrays: arrays["reward"].__setitem__(3, np.nan), "reward"),
+    "reward of another width": (lambda arrays: arrays.update(reward=arrays["reward"][:, None]), "reward"),
+    "observation infinite": (lambda arrays: arrays["observation"].__setitem__(3, np.inf), "observation"),
+    "observation of another width": (lambda arrays: arrays.update(observation=arrays["action"][:, :1]), "observation"),
+    "action out of bounds": (lambda arrays: arrays["action"].__setitem__(0, 1e6), "action"),
+    "flags of numbers": (lambda arrays: arrays.update(terminated=arrays["reward"]), "terminated"),
+    "episode beyond": (lambda arrays: arrays["episode"].__setitem__(0, 2), "episode"),
+    "variance negative": (lambda arrays: arrays["variance"].__setitem__(0, -1), "variance"),
+    "without beliefs": (lambda arrays: (arrays.pop("mean"), arrays.pop("variance")), "layout"),
+    "beliefs of another width": (lambda arrays: arrays.update(mean=arrays["mean"][:, :1]), "layout"),
+    "doubles": (lambda arrays: arrays.update(reward=arrays["reward"].astype(np.float64)), "layout"),
+}
+
+
+@pytest.mark.parametrize("change", PIECES)
+def test_replay_that_somebody_crafted(
+    change: str, made: Made, played: Callable[..., Trajectory], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Sizes, sums and seals are right. It is left out, and that is said."""
+    run = made(algorithm="pearl")
+    with open_saved(run, None, False) as (opened, _):
+        replay = Replay(10**6)
+        replay.append([0, 1, 2, 3, 4], played(opened.config.experiment, opened.learner, n=5))
+        good, crafted = replay.export(), replay.export()
+        change_it, named = PIECES[change]
+        change_it(crafted)
+        for version, arrays in ((4, good), (5, crafted), (6, good)):
+            opened.pieces.save(version, arrays)
+        read = [version for version, _ in opened.pieces.whole(6)]
+    assert read == [4, 6]
+    [said] = [record.getMessage() for record in caplog.records]
+    assert "replay/00000005' is no piece of this run: " in said
+    assert named in said
+    assert said.endswith("The run goes on without what was in it.")
 
 
 def test_a_file_that_may_not_be_read(made: Made, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:

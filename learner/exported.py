@@ -1,0 +1,75 @@
+"""What a replay exports, as it is read again: compared with the run before any of it is kept."""
+
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+
+from ..envs.errors import BadInput, require
+from ..envs.spaces import inside
+from .api import Problem
+from .replay import POSTERIOR, Arrays
+
+FLAGS = "terminated", "truncated"
+NEEDED = "observation", "action", "reward", "episode", *FLAGS
+KINDS = {"i": "integers", "f": "floats", "b": "booleans"}
+"""Of arrays, as numpy abbreviates them."""
+
+
+def check_exported(arrays: Arrays, version: int, *, problem: Problem, tasks: int) -> None:
+    """Compare what `Replay.restore` is given with what a run's replay can have exported.
+
+    Args:
+        arrays: see `Replay.export`.
+        version: of the newest weights that can have played.
+        problem: that was played.
+        tasks: that the run trains on.
+
+    Raises:
+        BadInput: it is none of this run's; which array, and why.
+    """
+    names = {"trials", *NEEDED} <= arrays.keys() <= {"trials", *NEEDED, "dense", *POSTERIOR}
+    require(names, "its arrays", sorted(arrays), f"trials, {', '.join(NEEDED)}; dense, mean and variance are optional")
+    about = arrays["trials"]
+    _like("trials", about, "i", (3,))
+    for column, (name, least, most) in enumerate(
+        (("task", 0, tasks - 1), ("length", 1, problem.steps), ("version", 0, version))
+    ):
+        _within(f"trials' {name}", about[:, column], least, most)
+    slots = int((about[:, 1] + 1).sum())
+    for name, array in arrays.items():
+        if name != "trials":
+            require(array.shape[:1] == (slots,), f"its {name}", array.shape, f"{slots} rows, as its trials have")
+    _members("observation", arrays["observation"], problem.observation_space)
+    _members("action", arrays["action"], problem.action_space)
+    for name in FLAGS:
+        _like(name, arrays[name], "b", ())
+    for name in {"reward", "dense"} & arrays.keys():
+        _like(name, arrays[name], "f", ())
+    for name in {*POSTERIOR} & arrays.keys():
+        _like(name, arrays[name], "f", arrays[name].shape[1:2])
+    require(bool((arrays.get("variance", np.zeros(0)) >= 0).all()), "its variance", "negative", "at least 0")
+    _like("episode", arrays["episode"], "i", ())
+    _within("episode", arrays["episode"], 0, problem.episodes - 1)
+
+
+def _members(name: str, array: np.ndarray, space: Any) -> None:
+    """Members of a space; of a box only an action is, because environments leave their own."""
+    kind = np.dtype(space.dtype).kind
+    _like(name, array, kind, space.shape)
+    if isinstance(space, spaces.Discrete):
+        _within(name, array, int(space.start), int(space.start + space.n) - 1)
+    elif isinstance(space, spaces.Box) and name == "action":
+        require(inside(space, array), f"its {name}", "out of bounds", f"members of {space}")
+
+
+def _like(name: str, array: np.ndarray, kind: str, shape: tuple[int, ...]) -> None:
+    found = {"u": "i"}.get(array.dtype.kind, array.dtype.kind), array.shape[1:]
+    kind = {"u": "i"}.get(kind, kind)
+    require(found == (kind, shape), f"its {name}", f"{array.dtype} {array.shape[1:]}", f"{KINDS[kind]} {shape}")
+    require(kind != "f" or bool(np.isfinite(array).all()), f"its {name}", "not finite", "finite numbers")
+
+
+def _within(name: str, array: np.ndarray, least: int, most: int) -> None:
+    if array.size and not (least <= array.min() and array.max() <= most):
+        raise BadInput(f"its {name} is {array.min()} to {array.max()}; expected {least} to {most}.")
