@@ -29,6 +29,8 @@ END_SECONDS = 900.0
 """For a command to end that does its work and then ends by itself."""
 LEAVE_SECONDS = 240.0
 """For what has been told to end."""
+FAIR = {"RAY_worker_niceness": "0"}
+"""At Ray's 15, actors hardly run beside whatever else keeps the cores busy."""
 LOOK_SECONDS = 0.5
 """Between two looks of a watcher at whether its pytest is there."""
 
@@ -123,6 +125,7 @@ def pytest_configure() -> None:
     """Mark this pytest's processes, give them one directory for what Ray and servers write, and begin the watcher."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job; what tests start would inherit it
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.environ.update(FAIR)
     outer = os.environ.get(MARK)
     scratch = ""
     if outer is None:  # not one of xdist's workers, nor a pytest that a test starts

@@ -141,7 +141,7 @@ def running(readme: Readme) -> Iterator[Running]:
     home = Path(tempfile.mkdtemp(prefix="", dir=os.environ["RAY_TMPDIR"]))  # short, as sockets' names have to be
     machines = read("machines.yaml")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "INNERLOOP_"))}
-    environment |= {"HOME": str(home), "RAY_USAGE_STATS_ENABLED": "0", "RAY_HEAD_IP": "127.0.0.1"}
+    environment |= processes.FAIR | {"HOME": str(home), "RAY_USAGE_STATS_ENABLED": "0", "RAY_HEAD_IP": "127.0.0.1"}
     environment["XDG_CACHE_HOME"] = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"  # instead of uv and of `make`
 
