@@ -16,6 +16,8 @@ from innerloop.actors.agent import Agent
 from innerloop.distributed.metrics import Journal, read_lines
 from innerloop.distributed.opening import Opened, open_new, open_saved
 from innerloop.distributed.saving import Saver
+from innerloop.learner.experiment import Experiment
+from innerloop.learner.replay import Arrays
 
 Made = Callable[..., Path]
 
@@ -24,13 +26,31 @@ MOST = 200
 
 
 class Exports:
-    """A store that has something new for every checkpoint."""
+    """A store that has a trial for every checkpoint, of as many steps as its version; none on-policy."""
 
-    def __init__(self, version: int) -> None:
-        self._version = version
+    def __init__(self, experiment: Experiment, version: int) -> None:
+        self._experiment, self._version = experiment, version
 
-    def export(self) -> dict[str, np.ndarray]:
-        return {"step": np.arange(self._version)}
+    def export(self) -> Arrays:
+        problem, rows = self._experiment.problem, self._version + 1
+        if self._experiment.algorithm.on_policy:
+            return {}
+        spaces = {"observation": problem.observation_space, "action": problem.action_space}
+        kinds = {"reward": np.float32, "terminated": np.bool_, "truncated": np.bool_, "episode": np.int32}
+        return {
+            "trials": np.array([[0, self._version, self._version]]),
+            **{name: np.zeros((rows, *space.shape), space.dtype) for name, space in spaces.items()},
+            **{name: np.zeros(rows, kind) for name, kind in kinds.items()},
+        }
+
+
+def pieces(opened: Opened, version: int) -> list[int]:
+    """The steps in each piece of the replay, up to a version."""
+    return [int(arrays["trials"][0, 1]) for arrays in opened.pieces.read(version)]
+
+
+def expected_pieces(opened: Opened, version: int) -> list[int]:
+    return [] if opened.config.experiment.algorithm.on_policy else [*range(1, version + 1)]
 
 
 def killed_before_write(number: int, directory: Path, action: Callable[[], Any]) -> bool:
@@ -61,7 +81,7 @@ def killed_before_write(number: int, directory: Path, action: Callable[[], Any])
 
 def save(opened: Opened, version: int) -> None:
     """A checkpoint of a version, with its piece of replay."""
-    saver = Saver(opened, Exports(version))  # pyright: ignore[reportArgumentType]
+    saver = Saver(opened, Exports(opened.config.experiment, version))  # pyright: ignore[reportArgumentType]
     opened.learner.version = version
     opened.counts["env_steps"] = 10 * version
     saver.save()
@@ -75,7 +95,7 @@ def gone_on(run: Path, at_least: int) -> int:
         assert version >= at_least
         journal = Journal(run, version)
         journal.close()
-        assert [len(each["step"]) for each in opened.pieces.read(version)] == [*range(1, version + 1)]
+        assert pieces(opened, version) == expected_pieces(opened, version)
         assert [line["iteration"] for line in read_lines(run / "metrics.jsonl")] == [*range(1, version + 1)]
         for later in range(version + 1, 7):
             save(opened, later)
@@ -124,7 +144,7 @@ def test_of_a_resume(algorithm: str, tmp_path: Path) -> None:
         with open_saved(run, None, False) as (opened, _):
             opened.begin()
             Journal(run, opened.learner.version).close()
-            assert sum(1 for _ in opened.pieces.read(opened.learner.version)) == 3
+            assert pieces(opened, 3) == expected_pieces(opened, 3)
 
     for number in range(1, MOST):
         run = begun(tmp_path / str(number), algorithm, 3)
@@ -153,7 +173,7 @@ def test_of_a_move_to_another_place(algorithm: str, tmp_path: Path) -> None:
         with open_saved(run, None, False) as (opened, _):
             assert opened.learner.version == 3
             assert opened.checkpoints.place.url == str(elsewhere)
-            assert len([*opened.pieces.read(3)]) == 3
+            assert pieces(opened, 3) == expected_pieces(opened, 3)
         if not killed:
             break
     assert number > 5
