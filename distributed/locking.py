@@ -20,6 +20,8 @@ LOCK = ".lock"
 """The file's name."""
 LEASE_S = 60.0
 """Seconds without a touch after which the lock of a process on another host has lapsed."""
+NAME_S = 2.0
+"""Seconds that who has just taken a lock may need to write down who it is."""
 POLL_S = 0.5
 """Seconds between looks at a lock that another host holds."""
 
@@ -111,7 +113,9 @@ class DirectoryLock:
             return 0
 
     def _held(self) -> BadInput:
-        owner = self._lock.owner
+        end = time.monotonic() + NAME_S
+        while (owner := self._lock.owner) is None and time.monotonic() < end:
+            time.sleep(0.01)
         who = f"process {owner.pid} on {owner.hostname} uses" if owner else f"another process uses (see {LOCK} in it)"
         return BadInput(f"{self._field} is {self._shown!r}, which {who}; expected a directory that no living run uses.")
 

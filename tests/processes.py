@@ -137,8 +137,8 @@ def pytest_configure() -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def nothing_is_left() -> Iterator[None]:
-    """Fails when a process has outlived all tests, and names it and its test."""
+def nothing_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fails when a process has outlived all tests, and names it and its test; ends all at once after Ctrl-C."""
     yield
     mark, left = os.environ[MARK], []
 
@@ -147,6 +147,8 @@ def nothing_is_left() -> Iterator[None]:
         return not left
 
     try:
+        if request.session.exitstatus == pytest.ExitCode.INTERRUPTED:
+            return
         until(gone, LEAVE_SECONDS, lambda: f"outlived the tests: {[*map(told, left)]}")
     finally:
         end(mark)

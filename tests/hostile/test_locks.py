@@ -73,7 +73,7 @@ def test_of_several_at_once_one_has_the_directory(what: str, made: Made, tmp_pat
         answers = [heard(racer) for racer in racers]
         assert sorted(answer.split()[0] for answer in answers) == ["mine", "refused", "refused"]
         winner = racers[[answer.split()[0] for answer in answers].index("mine")]
-        assert sum(f"process {winner.pid} on " in answer for answer in answers) == 2
+        assert sum(f"process {winner.pid} on " in answer for answer in answers) == 2, answers
         before = tree(out)
         with pytest.raises(BadInput, match=f"process {winner.pid} on "), open_saved(out, None, False):
             pass
