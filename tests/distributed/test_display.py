@@ -38,7 +38,6 @@ def run(code: str, tmp_path: Path, shell: str = "", **more: str) -> "subprocess.
 ASCII = {"LC_ALL": "C", "PYTHONIOENCODING": "ascii", "PYTHONCOERCECLOCALE": "0"}
 
 
-@pytest.mark.parametrize("code", [SAY, STATUS, DISPLAY], ids=["print", "status and list", "display"])
 @pytest.mark.parametrize(
     ("shell", "more"),
     [
@@ -59,17 +58,17 @@ ASCII = {"LC_ALL": "C", "PYTHONIOENCODING": "ascii", "PYTHONCOERCECLOCALE": "0"}
     ],
     ids=str,
 )
-def test_printing_works(code: str, shell: str, more: dict[str, str], tmp_path: Path) -> None:
-    done = run(code, tmp_path, shell, **more)
+def test_printing_works(shell: str, more: dict[str, str], tmp_path: Path) -> None:
+    done = run("\n".join((SAY, DISPLAY, STATUS)), tmp_path, shell, **more)
     assert done.returncode == 0, done.stderr
     assert b"Error" not in done.stderr
     assert b"Traceback" not in done.stderr
-    if code == DISPLAY:
-        assert (tmp_path / "done").exists()  # also where nobody listens
-    elif code == SAY and more == ASCII:
-        assert (done.stdout, done.stderr) == (b"? ? ? ? ? ?\n", b"? ?\n")
-    elif code == SAY and more == {"PYTHONIOENCODING": "utf-8"}:
-        assert done.stdout.decode() == "² … · ± ☃ ?\n"
+    assert (tmp_path / "done").exists()  # also where nobody listens
+    if more == ASCII:
+        assert done.stdout.startswith(b"? ? ? ? ? ?\n")
+        assert done.stderr.startswith(b"? ?\n")
+    elif more == {"PYTHONIOENCODING": "utf-8"}:
+        assert done.stdout.decode().startswith("² … · ± ☃ ?\n")
 
 
 @pytest.mark.parametrize("columns", ["1", "5", "0", "abc", "9" * 50])
