@@ -21,7 +21,7 @@ LOCK = ".lock"
 LEASE_S = 60.0
 """Seconds without a touch after which the lock of a process on another host has lapsed."""
 NAME_S = 2.0
-"""Seconds that who has just taken a lock may need to write down who it is."""
+"""Seconds until the holder of a lock that was just taken is named in its file, at most."""
 POLL_S = 0.5
 """Seconds between looks at a lock that another host holds."""
 

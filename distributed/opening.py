@@ -59,10 +59,10 @@ class Opened:
         """The configuration as it is saved, with the run's id."""
         self.checkpoints = Checkpoints(place, run.keep, id)
         self.pieces = pieces_of(place, config, id)
+        refuse_too_large(config)
         self.learner = Learner(
             experiment.algorithm, experiment.problem, seed=run.seed, device=run.device, threads=run.learner_threads
         )
-        refuse_too_large(config)
         self.order = TaskOrder(run.tasks, run.task_order, run.seed)
         self.counts: dict[str, float] = dict.fromkeys(COUNTS, 0) | {"seconds": 0.0}
         self.resumed: Checkpoint | None = None

@@ -7,7 +7,7 @@ import gymnasium
 from ..envs import FAMILIES
 from ..envs.errors import BadInput
 from ..envs.seeding import streams
-from ..learner.model import refuse_beyond_memory
+from ..learner.model import check_model, refuse_beyond_memory
 from .config import MEGABYTE, Config
 
 FLAGS = 7
@@ -15,12 +15,13 @@ FLAGS = 7
 
 
 def refuse_too_large(config: Config) -> None:
-    """Refuse a run whose tasks, trajectories or replay cannot be held.
+    """Refuse a run whose model, tasks, trajectories or replay cannot be held.
 
     Raises:
         BadInput: naming the option.
     """
     run, experiment = config.run, config.experiment
+    check_model(experiment.algorithm, experiment.problem)
     family, problem = experiment.family, experiment.problem
     together = run.trials if experiment.algorithm.on_policy else math.ceil(run.trials / run.parts)
     width = getattr(experiment.algorithm, "rollouts", 1)

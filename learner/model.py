@@ -19,8 +19,15 @@ COPIES = 4
 def build(algorithm: Algorithm, problem: Problem, weights: dict[str, np.ndarray] | None = None) -> nn.Module:
     """What `algorithm.build` returns; parameters come from torch's global generator.
 
-    Its outline is built first, without memory for the parameters: what a configuration from outside asks for is
-    compared with what is there before it is allocated.
+    Args and errors as of `check_model`, which is called first.
+    """
+    check_model(algorithm, problem, weights)
+    return algorithm.build(problem)
+
+
+def check_model(algorithm: Algorithm, problem: Problem, weights: dict[str, np.ndarray] | None = None) -> None:
+    """Compare what a configuration from outside asks for with what is there, before it is allocated: the outline of the
+    model is built, without memory for its parameters.
 
     Args:
         algorithm: whose model.
@@ -37,7 +44,6 @@ def build(algorithm: Algorithm, problem: Problem, weights: dict[str, np.ndarray]
             compare_shapes(weights, shapes)
         copies = 1 if weights is not None else COPIES
         refuse_beyond_memory("the model", copies * _bytes(outline.parameters()) + _bytes(outline.buffers()))
-    return algorithm.build(problem)
 
 
 def _outline(algorithm: Algorithm, problem: Problem) -> nn.Module | None:
