@@ -7,8 +7,8 @@ import torch
 from ..envs.seeding import streams
 from ..envs.trials import Trials, sample_tasks
 from ..learner.experiment import Experiment
-from ..learner.learner import Arrays, load_weights
-from ..learner.trajectory import Trajectory
+from ..learner.learner import load_weights
+from ..learner.trajectory import Arrays, Trajectory
 from .rollout import play
 
 

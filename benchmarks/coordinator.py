@@ -33,11 +33,10 @@ from rich.console import Console
 from rich.table import Table
 
 from innerloop.actors.actor import Assignment
-from innerloop.distributed import pool as pools
-from innerloop.distributed.broadcast import Broadcast
-from innerloop.distributed.local import own_directory, patience
-from innerloop.distributed.nodes import Nodes
-from innerloop.distributed.pool import Pool
+from innerloop.distributed.launch.local import own_directory, patience
+from innerloop.distributed.rollouts.broadcast import Broadcast
+from innerloop.distributed.rollouts.nodes import Nodes
+from innerloop.distributed.rollouts.pool import Pool
 from innerloop.distributed.store.ray import RayStore
 
 NODES = 2
@@ -75,7 +74,7 @@ class Coordinator:
         algorithm = SimpleNamespace(on_policy=True)
         experiment: Any = SimpleNamespace(family_name="feather", algorithm=algorithm)
         options = {"most": actors, "max_restarts": 0, "patience": 3600.0, "cpus": cpus}
-        self._actors, self._pool = actors, Pool(experiment, 0, nodes=nodes, **options)
+        self._actors, self._pool = actors, Pool(experiment, 0, nodes=nodes, remote=Feather, **options)
         self._store, self.broadcast = RayStore(), Broadcast()
         self._part = 0
         self.publish()
@@ -186,7 +185,6 @@ def main() -> None:
         sys.exit(f"{max(given.actors)} actors need {needed / 1e9:.0f} GB of memory; that much is not free.")
     # Without this, a real assignment would bring torch into every actor.
     copyreg.pickle(Assignment, lambda assignment: (tuple, (tuple(assignment),)))
-    pools.Remote = Feather
     with contextlib.redirect_stdout(sys.stderr):  # Ray's warnings
         found = [measure(actors, given.seconds) for actors in given.actors]
     if given.json:

@@ -12,7 +12,7 @@ import ray
 
 
 class Feather:
-    """Stands in for `innerloop.distributed.remote.Remote`."""
+    """Stands in for `innerloop.distributed.rollouts.remote.Remote`."""
 
     STEPS, TRIALS, EPISODES = 400, 4, 2
     """Of a trajectory; with HalfCheetah's sizes, 190 kB."""
@@ -54,7 +54,7 @@ class Sent:
 
 
 def summary(*fields: Any) -> Any:
-    from innerloop.distributed.store import Summary
+    from innerloop.distributed.store.api import Summary
 
     return Summary(*fields)
 

@@ -28,8 +28,8 @@ from rich.table import Table
 from throughput import WORKS, first_iteration, multiply_adds
 
 from innerloop.distributed.config import configure
+from innerloop.learner.algorithms.rl2 import RL2
 from innerloop.learner.learner import Learner
-from innerloop.learner.rl2 import RL2
 from innerloop.learner.trajectory import concatenate
 
 MEMORIES = [("lstm", "float32"), ("lstm", "bfloat16"), ("gru", "float32"), ("gru", "bfloat16")]

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from innerloop.distributed.config import Config, configure
-from innerloop.distributed.published import TABLES
+from innerloop.distributed.papers.tables import TABLES
 from innerloop.distributed.trainer import train
 
 TABLE = TABLES["rl2-bandits"]

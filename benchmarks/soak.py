@@ -43,9 +43,9 @@ from scipy.stats import t as student
 from innerloop.actors.agent import Agent
 from innerloop.actors.evaluate import play_tasks
 from innerloop.distributed.config import Config, configure
-from innerloop.distributed.local import own_directory, patience
-from innerloop.distributed.metrics import read_lines
-from innerloop.distributed.pool import IN_FLIGHT
+from innerloop.distributed.launch.local import own_directory, patience
+from innerloop.distributed.rollouts.pool import IN_FLIGHT
+from innerloop.distributed.runs.journal import read_lines
 from innerloop.distributed.trainer import train
 from innerloop.learner.checkpoint import Checkpoints
 

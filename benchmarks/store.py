@@ -28,11 +28,12 @@ from rich.console import Console
 from rich.table import Table
 
 from innerloop.actors.actor import Assignment
-from innerloop.distributed.session import ray_session
-from innerloop.distributed.store import wire
+from innerloop.distributed.launch.session import ray_session
 from innerloop.distributed.store.ray import RayStore
-from innerloop.distributed.store.redis import PIECE, RedisStore
-from innerloop.learner.replay import Request, Sample, Sampler
+from innerloop.distributed.store.redis import wire
+from innerloop.distributed.store.redis.store import RedisStore
+from innerloop.distributed.store.redis.writer import PIECE
+from innerloop.learner.sampling import Request, Sample, Sampler
 from innerloop.learner.trajectory import Trajectory
 
 # The tests' server is of use here too.

@@ -23,13 +23,15 @@ from rich.console import Console
 from rich.table import Table
 
 from innerloop.actors.actor import Actor, Assignment
-from innerloop.distributed.broadcast import Broadcast
 from innerloop.distributed.config import Config, configure
-from innerloop.distributed.session import ray_session
-from innerloop.distributed.trainer import assignments, train
-from innerloop.learner.gradient import GradientAgent
-from innerloop.learner.learner import Learner, choose_device, usable_cpus
-from innerloop.learner.rl2 import RL2
+from innerloop.distributed.launch.session import ray_session
+from innerloop.distributed.loop import assignments
+from innerloop.distributed.rollouts.broadcast import Broadcast
+from innerloop.distributed.trainer import train
+from innerloop.learner.algorithms.rl2 import RL2
+from innerloop.learner.cpus import usable_cpus
+from innerloop.learner.gradient.inner_loop import GradientAgent
+from innerloop.learner.learner import Learner, choose_device
 from innerloop.learner.trajectory import Trajectory, concatenate
 
 WORKS = {"W1": "w1", "W2": "w2", "W3": "w3"}
@@ -75,13 +77,13 @@ def adapting_share(config: Config) -> float:
     """Share of an actor's time that goes into inner steps by gradient, in this process."""
     spent = 0.0
 
-    def timed(agent: GradientAgent, end_episode: Callable[[GradientAgent], None] = GradientAgent._end_episode) -> None:
+    def timed(agent: GradientAgent, end_episode: Callable[[GradientAgent], None] = GradientAgent.end_episode) -> None:
         nonlocal spent
         start = time.perf_counter()
         end_episode(agent)
         spent += time.perf_counter() - start
 
-    GradientAgent._end_episode = timed
+    GradientAgent.end_episode = timed
     rollout(config)  # warms up
     spent, start = 0.0, time.perf_counter()
     rollout(config)

@@ -18,18 +18,28 @@ import torch
 
 from ..actors.agent import Located, find_checkpoint, locate
 from ..envs.errors import BadInput, require
-from ..learner.checkpoint import Checkpoint, Checkpoints, Pieces, write_whole
+from ..learner.checkpoint import Checkpoint, Checkpoints
+from ..learner.cpus import usable_cpus
 from ..learner.exported import check_exported
-from ..learner.files import reason
-from ..learner.learner import Learner, load_weights, usable_cpus, weights_of
+from ..learner.files import reason, write_whole
+from ..learner.learner import Learner, load_weights, weights_of
+from ..learner.pieces import Pieces
 from ..learner.places import Place, resolve_path, resolve_place
 from .config import MEGABYTE, Config, Run
-from .directory import CONFIG, name_of, refuse_foreign, remove, saved_config, saved_json, tidy
-from .locking import DirectoryLock
-from .metrics import scan
-from .saved import SavedConfig
+from .rollouts.tasks import TaskOrder
+from .runs.directory import (
+    CONFIG,
+    name_of,
+    refuse_foreign,
+    remove,
+    saved_config,
+    saved_json,
+    tidy,
+)
+from .runs.journal import scan
+from .runs.locking import DirectoryLock
+from .runs.saved import SavedConfig
 from .sizes import refuse_too_large
-from .tasks import TaskOrder
 
 FIXED_TASKS = 100
 """Training tasks of an algorithm that learns from replay, where the run does not say."""

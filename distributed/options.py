@@ -11,40 +11,14 @@ from typing import Annotated, Any
 
 import tyro
 
-from ..envs import FAMILIES
-from ..envs.errors import BadInput, require
-from ..learner import ALGORITHMS
-from ..learner.experiment import check_range, options_of
-from .access import without_passwords
-from .config import PRESETS, Config, Run, configure, merge, option_fields, refuse_inapplicable
-from .directory import saved_config, saved_json
-
-
-def refuse_odd(words: list[str]) -> None:
-    """Refuse what a shell makes of a slip: words that are empty or no text, and options that are given twice.
-
-    Raises:
-        BadInput: naming the option.
-    """
-    seen: set[str] = set()
-    option = "an argument"
-    for word in words:
-        if word == "--":
-            seen, option = set(), "an argument"
-            continue
-        if word.startswith("--"):
-            option = word.partition("=")[0].replace("_", "-")
-            require(option not in seen, option, "given twice", "once")
-            seen.add(option)
-        if word == "" or (word.startswith("--") and word.endswith("=")):
-            raise BadInput(f"{option} is ''; expected a value.")
-        if not word.isprintable():  # control characters, and bytes that are not UTF-8
-            raise BadInput(f"{option} is {word.partition('=')[2] or word!a}; expected printable text in UTF-8.")
-
-
-def options_in(words: list[str]) -> set[str]:
-    """The names of the options among words, as fields."""
-    return {word[2:].partition("=")[0].replace("-", "_") for word in words if word.startswith("--")}
+from ..envs.errors import BadInput, require, without_passwords
+from ..envs.families import FAMILIES
+from ..learner.algorithms import ALGORITHMS
+from ..learner.options import check_range, options_of
+from .config import Config, Run, configure, merge, option_fields, refuse_inapplicable
+from .presets import PRESETS
+from .runs.directory import saved_config, saved_json
+from .words import options_in
 
 
 def read_training(rest: list[str]) -> tuple[Any, Config]:

@@ -1,18 +1,14 @@
 """Saves a run's state. A disk that is full costs checkpoints, which is said and counted, and not the run."""
 
-import errno
 import logging
 
-from ..envs.errors import BadInput
-from ..learner.replay import Arrays
+from ..envs.errors import BadInput, RunFailed
+from ..learner.trajectory import Arrays
 from .opening import Opened
-from .store import Store
-
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""Numbers of the errors of a disk that takes no more."""
+from .store.api import Store
 
 
-class Unsaved(RuntimeError):
+class Unsaved(RunFailed):
     """A run has ended and none of its checkpoints could be written."""
 
 

@@ -4,8 +4,8 @@ import math
 
 import gymnasium
 
-from ..envs import FAMILIES
 from ..envs.errors import BadInput
+from ..envs.families import FAMILIES
 from ..envs.seeding import streams
 from ..learner.model import check_model, refuse_beyond_memory
 from .config import MEGABYTE, Config

@@ -66,25 +66,25 @@ class GymnasiumFamily:
             EnvironmentRaised: `make` or `tasks` raised.
         """
         self.rows = parse_count("rows", rows)
-        self._instances, self._set_task, self._seed_from = Instances(make), set_task, seed_from
+        self.instances, self._set_task, self._seed_from = Instances(make), set_task, seed_from
         try:
-            [env] = self._instances.take(1)
-            self._instances.give_back([env])
-            self.name = self._instances.name
-            self.observation_space = self._instances.observation_space
-            self.action_space = self._instances.action_space
+            [env] = self.instances.take(1)
+            self.instances.give_back([env])
+            self.name = self.instances.name
+            self.observation_space = self.instances.observation_space
+            self.action_space = self.instances.action_space
             limit = env.spec.max_episode_steps if env.spec else None
             given = horizon if horizon is not None else limit
             missing = "at least 1; the environment has no time limit of its own"
             require(given is not None, "horizon", given, missing)
             self.horizon = parse_count("horizon", given)
-            self._source: TaskSource = (
+            self.source: TaskSource = (
                 Drawn(self.name, tasks) if callable(tasks) else Listed(self.name, tasks, test_share)
             )
             drawn = callable(tasks) and test_share is not None
             require(not drawn, "test_share", test_share, "none, because the tasks are drawn and not listed")
         except BaseException:
-            self._instances.close()
+            self.instances.close()
             raise
         for wrapper in running_statistics(env):
             log.warning(
@@ -95,15 +95,15 @@ class GymnasiumFamily:
             )
 
     def sample(self, rng: np.random.Generator, n: int, split: Split) -> Tasks:
-        return self._source.sample(rng, n, split)
+        return self.source.sample(rng, n, split)
 
     def make(self, tasks: Tasks, rng: np.random.Generator) -> "GymnasiumEnvs":
-        instances, n = self._instances, len(next(iter(tasks.values())))
+        instances, n = self.instances, len(next(iter(tasks.values())))
         seeds: list[int] | None = None if self._seed_from is None else []
         envs = instances.take(n)
         try:
             for row, env in enumerate(envs):
-                task = self._source.task(tasks, row)
+                task = self.source.task(tasks, row)
                 if seeds is not None:
                     seeds.append(self._seed(task))
                 ask(self.name, "set_task", self._set_task, env, task)
@@ -137,7 +137,7 @@ class GymnasiumEnvs:
         rng: gives a seed to every episode, unless it is given.
         seeds: of every episode of a row.
         """
-        self._instances, self._envs, self._horizon, self._rng, self._seeds = instances, envs, horizon, rng, seeds
+        self.instances, self._envs, self._horizon, self._rng, self._seeds = instances, envs, horizon, rng, seeds
         self._name, self._space, self._actions = instances.name, instances.observation_space, instances.action_space
         self._scalar = isinstance(self._actions, spaces.Discrete)  # which environments index with
         self._observation = np.zeros((len(envs), *(self._space.shape or ())), self._space.dtype)
@@ -178,7 +178,7 @@ class GymnasiumEnvs:
         try:
             return ask(self._name, method, getattr(env, method), *args, **options)
         except Exception:
-            self._instances.discard(env)  # its state is unknown now
+            self.instances.discard(env)  # its state is unknown now
             raise
 
     def _see(self, row: int, given: object) -> None:

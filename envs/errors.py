@@ -1,5 +1,7 @@
 """The exceptions that reach the user as one sentence, without a traceback, and what user code's own become."""
 
+import errno
+import re
 import sysconfig
 import traceback
 from collections.abc import Callable
@@ -12,12 +14,22 @@ LIBRARIES = tuple(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", 
 LONGEST = 300
 """Characters of a value, or of another exception's message, that a sentence repeats, at most."""
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Numbers of the errors of a disk that takes no more."""
+
+_BEFORE_PASSWORD = re.compile(r"(://[^/?#\s:@]*:)[^\s]*@")
+_PASSWORD = re.compile(r"://[^/?#\s:@]*:(\S+)@")
+
 
 class BadInput(ValueError):
     """Input that a user can mend. The message names the field, what was given and what was expected."""
 
 
-class EnvironmentRaised(RuntimeError):
+class RunFailed(RuntimeError):
+    """Ends a run, for a reason that the message gives in one sentence."""
+
+
+class EnvironmentRaised(RunFailed):
     """An environment's own code raised. The message says which environment, in which method, what and where; the
     exception itself is the cause. Another process may have more luck with the same trial."""
 
@@ -112,3 +124,15 @@ def ask(who: str, method: str, call: Callable[P, T], *args: P.args, **options: P
         raise
     except (Exception, SystemExit) as error:
         raise EnvironmentRaised(f"{who}'s {method} raised {describe(error)}, at {origin(error)}.") from error
+
+
+def hide_password(text: str) -> str:
+    """A text without the passwords of URLs in it."""
+    return _BEFORE_PASSWORD.sub(r"\1…@", text)
+
+
+def without_passwords(text: str, words: list[str]) -> str:
+    """A text, also one that is broken into lines, with dots for the passwords in URLs among the words of a command."""
+    for password in _PASSWORD.findall("\n".join(words)):
+        text = re.sub(r"\s*".join(map(re.escape, password)), "...", text)
+    return text

@@ -28,10 +28,10 @@ class Instances:
     """
 
     def __init__(self, make: Callable[[], gymnasium.Env]) -> None:
-        self._make = make
+        self.make = make
         self._open: dict[int, gymnasium.Env] = {}
         self._own_spaces: dict[int, list[Any]] = {}
-        self._spare: list[gymnasium.Env] = []
+        self.spare: list[gymnasium.Env] = []
         self.name = "the environment"
         """How sentences call it."""
         self.observation_space: Any = None
@@ -39,7 +39,7 @@ class Instances:
         self._closing = weakref.finalize(self, _close_all, self._open)
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_open": {}, "_own_spaces": {}, "_spare": [], "_closing": None}
+        return self.__dict__ | {"_open": {}, "_own_spaces": {}, "spare": [], "_closing": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__ |= state
@@ -55,7 +55,7 @@ class Instances:
         taken: list[gymnasium.Env] = []
         try:
             while len(taken) < n:
-                taken.append(self._spare.pop() if self._spare else self._new(n))
+                taken.append(self.spare.pop() if self.spare else self._new(n))
         except BaseException:
             self.give_back(taken)
             raise
@@ -63,7 +63,7 @@ class Instances:
 
     def give_back(self, envs: Iterable[gymnasium.Env]) -> None:
         """They can be taken again, unless they were discarded."""
-        self._spare.extend(env for env in envs if id(env.unwrapped) in self._open)
+        self.spare.extend(env for env in envs if id(env.unwrapped) in self._open)
 
     def discard(self, env: gymnasium.Env) -> None:
         """Close one that failed."""
@@ -73,7 +73,7 @@ class Instances:
 
     def close(self) -> None:
         """Close all."""
-        self._spare.clear()
+        self.spare.clear()
         self._closing()
 
     def check_spaces(self, env: gymnasium.Env) -> None:
@@ -94,7 +94,7 @@ class Instances:
 
     def _new(self, n: int) -> gymnasium.Env:
         try:
-            env = ask(self.name, "make", self._make)
+            env = ask(self.name, "make", self.make)
         except EnvironmentRaised as error:
             if _is_full(error):
                 made = f"there is room for {len(self._open)} ({describe(error.__cause__ or error)})"

@@ -1,18 +1,1 @@
-"""Algorithms. A new one is one file and one line here."""
-
-from collections.abc import Callable
-
-from .api import Algorithm
-from .maml import MAML
-from .pearl import PEARL
-from .promp import ProMP
-from .recurrent_sac import RecurrentSAC
-from .rl2 import RL2
-
-ALGORITHMS: dict[str, Callable[..., Algorithm]] = {
-    "maml": MAML,
-    "pearl": PEARL,
-    "promp": ProMP,
-    "recurrent-sac": RecurrentSAC,
-    "rl2": RL2,
-}
+"""Learning: the outer loop, the algorithms, and what they are made of. Plain Python and torch, without Ray."""

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from ..envs.api import Bools
+from ..envs.errors import RunFailed
 
 Metrics = dict[str, float]
 
@@ -30,7 +31,7 @@ MOST_LAYERS = 1_000
 """Of any network: each is an object of its own, made before its size is known."""
 
 
-class Diverged(RuntimeError):
+class Diverged(RunFailed):
     """A gradient that is not finite. Raised by an algorithm; the learner then is as it was before the update."""
 
 

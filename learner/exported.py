@@ -8,7 +8,8 @@ from gymnasium import spaces
 from ..envs.errors import BadInput, require
 from ..envs.spaces import inside
 from .api import Problem
-from .replay import POSTERIOR, Arrays
+from .sampling import POSTERIOR
+from .trajectory import Arrays
 
 FLAGS = "terminated", "truncated"
 NEEDED = "observation", "action", "reward", "episode", *FLAGS

@@ -1,7 +1,9 @@
 """What is read from files: looked at once, here, and either of the expected shape or refused in one sentence."""
 
+import contextlib
 import json
 import os
+import secrets
 import stat
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, TypeVar
@@ -173,3 +175,19 @@ def plain(text: object, most: int = LONGEST) -> str:
     """A text of others as one short line for a terminal: no control characters, which could move its cursor."""
     shown = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in str(text)[: most + 1])
     return shown if len(shown) <= most else f"{shown[:most]}…"
+
+
+def write_whole(path: str | Path, data: bytes) -> None:
+    """Write a local file so that at any moment it is either as before or complete, on disk too."""
+    temporary = f"{path}.{secrets.token_hex(8)}.part"
+    # Exclusively, and not through a link: others may be able to write to the directory.
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(temporary)

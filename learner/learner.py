@@ -15,10 +15,9 @@ from ..envs.errors import BadInput, require
 from .api import Algorithm, Diverged, Loss, Metrics, Problem
 from .cpus import usable_cpus
 from .model import build, compare_shapes
-from .replay import Sampler
-from .trajectory import Trajectory
+from .sampling import Sampler
+from .trajectory import Arrays, Trajectory
 
-Arrays = dict[str, np.ndarray]
 MODEL = "model/"
 """Before the names of weights in a learner's state."""
 OPTIMISER = "optimiser/"
@@ -68,7 +67,7 @@ class _Optimise:
     caller's own thread."""
 
     def __init__(self, model: nn.Module, optimiser: torch.optim.Optimizer, device: torch.device, threads: int) -> None:
-        self._optimiser, self._threads = optimiser, threads
+        self.optimiser, self._threads = optimiser, threads
         self._parameters = [p for p in model.parameters() if p.requires_grad]
         self._pool = None
         if device.type == "cpu":
@@ -96,9 +95,9 @@ class _Optimise:
         metrics = dict(zip(shares[0][1], numbers.tolist(), strict=True))  # all at once: a GPU is waited for at each
         if not math.isfinite(norm):
             raise Diverged(f"the gradient's norm is {norm} (loss {metrics['loss']:.4g})")
-        for group in self._optimiser.param_groups:
+        for group in self.optimiser.param_groups:
             group["lr"] = learning_rate
-        self._optimiser.step()
+        self.optimiser.step()
         return metrics | {"gradient_norm": norm}
 
 
@@ -126,8 +125,8 @@ class Learner:
             torch.default_generator.manual_seed(seed)
             self.model: nn.Module = build(algorithm, problem)
         self.model.to(self.device)
-        self._optimiser = algorithm.optimiser(self.model)
-        self._optimise = _Optimise(self.model, self._optimiser, self.device, self.threads)
+        self.optimiser = algorithm.optimiser(self.model)
+        self._optimise = _Optimise(self.model, self.optimiser, self.device, self.threads)
         self.version = 0
         """Updates made."""
 
@@ -144,7 +143,7 @@ class Learner:
         Raises:
             Diverged: the loss's gradient is not finite, or what a step made of the weights; nothing has changed.
         """
-        before = copy.deepcopy((self.model.state_dict(), self._optimiser.state_dict()))
+        before = copy.deepcopy((self.model.state_dict(), self.optimiser.state_dict()))
         rng = np.random.Generator(np.random.Philox(np.random.SeedSequence((self._seed, self.version))))
         try:
             with _repeatable(self.device):
@@ -153,7 +152,7 @@ class Learner:
                 raise Diverged("a step made weights, or the optimiser's averages, that are not finite")
         except BaseException as error:
             self.model.load_state_dict(before[0])
-            self._optimiser.load_state_dict(before[1])
+            self.optimiser.load_state_dict(before[1])
             if isinstance(error, Diverged):
                 raise Diverged(
                     f"{error} at update {self.version}. The weights are still those of version {self.version}. "
@@ -165,7 +164,7 @@ class Learner:
 
     def _is_finite(self) -> bool:
         """All that `load` would take."""
-        state = [each for entry in self._optimiser.state.values() for each in entry.values()]
+        state = [each for entry in self.optimiser.state.values() for each in entry.values()]
         found = [each for each in (*self.model.state_dict().values(), *state) if _is_float(each) and each.numel()]
         # Bounds, in one pass, are several times faster than `isfinite`, and do not overflow as sums do. All on one
         # device: an optimiser may count its steps on the CPU while its averages are on a GPU.
@@ -212,7 +211,7 @@ class Learner:
     def state(self) -> tuple[Arrays, dict[str, float]]:
         """All that `load` needs to go on bit for bit: arrays by name, and numbers by name."""
         arrays = {MODEL + name: array for name, array in self.weights().items()}
-        arrays |= {name: tensor.cpu().numpy().copy() for name, tensor in _named(self._optimiser).items()}
+        arrays |= {name: tensor.cpu().numpy().copy() for name, tensor in _named(self.optimiser).items()}
         return arrays, {"version": self.version, "optimiser_arrays": len(arrays) - len(self.model.state_dict())}
 
     def load(self, arrays: Arrays, numbers: dict[str, float]) -> None:
@@ -222,10 +221,10 @@ class Learner:
             BadInput: its arrays or numbers are not those of this model; nothing has changed.
         """
         version, count = (_count(numbers, name) for name in ("version", "optimiser_arrays"))
-        state = self._optimiser.state_dict()
+        state = self.optimiser.state_dict()
         state["state"] = self._optimiser_entries(arrays, count)
         load_weights(self.model, weights_of(arrays))
-        self._optimiser.load_state_dict(state)
+        self.optimiser.load_state_dict(state)
         self.version = version
 
 

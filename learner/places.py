@@ -8,10 +8,8 @@ from typing import Any, NamedTuple
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from ..envs.errors import BadInput, require
+from ..envs.errors import BadInput, hide_password, require
 from .files import reason
-
-_PASSWORD = re.compile(r"(://[^/?#\s:@]*:)[^\s]*@")
 
 
 class Place(NamedTuple):
@@ -81,8 +79,3 @@ def resolve_path(field: str, given: str | Path) -> Path:
     except OSError as error:  # a loop of links, a name that is too long
         raise BadInput(f"{field} is {text!r}; expected a path that can be used ({reason(error)}).") from None
     return found
-
-
-def hide_password(text: str) -> str:
-    """A text without the passwords of URLs in it."""
-    return _PASSWORD.sub(r"\1…@", text)

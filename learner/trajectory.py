@@ -11,6 +11,9 @@ import numpy as np
 
 from ..envs.api import Bools
 
+Arrays = dict[str, np.ndarray]
+"""By name."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Trajectory:

@@ -16,10 +16,10 @@ from innerloop.envs.api import TaskFamily
 from innerloop.envs.navigation import PointNavigation
 from innerloop.envs.seeding import streams
 from innerloop.envs.trials import Trials
-from innerloop.learner import ALGORITHMS
+from innerloop.learner.algorithms import ALGORITHMS
+from innerloop.learner.algorithms.rl2 import RL2
 from innerloop.learner.experiment import Experiment
 from innerloop.learner.learner import Learner
-from innerloop.learner.rl2 import RL2
 from innerloop.learner.trajectory import Trajectory
 
 os.environ.setdefault("RAY_DEDUP_LOGS", "0")
@@ -34,7 +34,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def own_ray() -> Iterator[None]:
     """A local Ray with two CPUs, started as a run starts it."""
-    from innerloop.distributed.local import own_cluster  # not above: most tests do without Ray
+    from innerloop.distributed.launch.local import own_cluster  # not above: most tests do without Ray
 
     with own_cluster(cpus=2):
         yield

@@ -1,6 +1,7 @@
-"""Imports point one way, envs <- learner <- actors <- distributed, and only distributed knows of Ray and Redis."""
+"""Imports point one way: the layers, the rooms in them, and that only `distributed` knows of Ray and Redis."""
 
 import ast
+import graphlib
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,41 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LAYERS = ("envs", "learner", "actors", "distributed")
 FILES = [file for layer in LAYERS for file in sorted((ROOT / layer).rglob("*.py"))]
+LONGEST = 300
+"""Lines of a source file."""
+
+ROOMS = {
+    "learner.memory": "api options",
+    "learner.gradient": "api encoders heads returns trajectory",
+    "learner.algorithms": "api encoders gradient heads memory policy returns sampling trajectory",
+    "learner.experiment": "algorithms api options",
+    "actors.baselines": "",
+    "distributed.launch": "",
+    "distributed.store": "",
+    "distributed.store.redis": "launch store",
+    "distributed.rollouts": "store",
+    "distributed.runs": "config",
+    "distributed.watch": "config launch runs",
+    "distributed.loop": "config rollouts store watch",
+    "distributed.saving": "opening store",
+    "distributed.opening": "config rollouts runs sizes",
+    "distributed.trainer": "config launch loop opening rollouts runs saving store store.redis watch",
+    "distributed.papers": "config launch runs trainer",
+    "distributed.commands": "config launch options papers presets runs trainer watch",
+    "distributed.cli": "launch terminal words",
+}
+"""Room to the others of its layer that it imports: all of them, so that one that is new, or gone, is seen here."""
+
+
+def module_of(file: Path) -> str:
+    return ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {module_of(file): file for file in FILES}
+
+
+def package_of(module: str) -> str:
+    return module if MODULES[module].name == "__init__.py" else module.rpartition(".")[0]
 
 
 def imported(source: str, package: str) -> set[str]:
@@ -23,6 +59,15 @@ def imported(source: str, package: str) -> set[str]:
     return names
 
 
+def own(source: str, package: str) -> set[str]:
+    """The modules of ours among what is imported."""
+    names = {name.removeprefix("innerloop.") for name in imported(source, f"innerloop.{package}")}
+    return {each for name in names for each in (name, name.rpartition(".")[0]) if each in MODULES}
+
+
+GRAPH = {module: own(file.read_text(), package_of(module)) - {module} for module, file in MODULES.items()}
+
+
 def faults(source: str, package: str) -> set[str]:
     """The imports that a module of `package` must not have."""
     layer = LAYERS.index(package.split(".")[1])
@@ -31,10 +76,83 @@ def faults(source: str, package: str) -> set[str]:
     return {name for name in imported(source, package) if any(f"{name}.".startswith(f"{f}.") for f in above | foreign)}
 
 
+def is_in(module: str, room: str) -> bool:
+    return module == room or module.rpartition(".")[0] == room
+
+
+def room_of(module: str) -> str:
+    """The room that a module is in; of those that lie openly in a layer, the module itself."""
+    room = package_of(module)
+    return module if room in LAYERS else room
+
+
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
 def test_imports_point_one_way(file: Path) -> None:
     package = ".".join(["innerloop", *file.parent.relative_to(ROOT).parts])
     assert faults(file.read_text(), package) == set()
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_imports_what_is_drawn(room: str) -> None:
+    layer = room.partition(".")[0]
+    found = {room_of(other) for module in GRAPH if is_in(module, room) for other in GRAPH[module]} - {room}
+    others = {each.removeprefix(f"{layer}.") for each in found if each.startswith(f"{layer}.")}
+    assert others - {layer} == {*ROOMS[room].split()}
+
+
+def test_every_room_is_drawn() -> None:
+    rooms = {room for room in map(room_of, MODULES) if MODULES.get(room, Path()).name == "__init__.py"}
+    assert rooms - {*ROOMS} - {*LAYERS} == set()
+
+
+def test_nothing_imports_in_a_circle() -> None:
+    assert [*graphlib.TopologicalSorter(GRAPH).static_order()]
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_no_file_is_longer_than_can_be_read_in_one_sitting(file: Path) -> None:
+    assert len(file.read_text().splitlines()) <= LONGEST
+
+
+USERS = [file for folder in ("tests", "benchmarks") for file in sorted((ROOT / folder).rglob("*.py"))]
+PUBLIC = {"_replace", "_asdict", "_fields", "_exit", "_modules"}
+"""Of named tuples, of `os` and of torch: their documented names."""
+
+
+def private(source: str) -> set[str]:
+    """Names of other modules that begin with an underscore: attributes, imports, and what is patched."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Attribute(value=ast.Name(id="self" | "cls")):
+                continue
+            case ast.Attribute(attr=name):
+                found.add(name)
+            case ast.ImportFrom(module=str(module), names=names) if module.startswith("innerloop"):
+                found |= {each.name for each in names}
+            case ast.Call(func=ast.Attribute(attr="setattr"), args=[*_, ast.Constant(value=str(name)), _]):
+                found.add(name.rpartition(".")[2])
+    return {name for name in found if name.startswith("_") and not name.startswith("__")} - PUBLIC
+
+
+@pytest.mark.parametrize("file", USERS, ids=lambda file: str(file.relative_to(ROOT)))
+def test_tests_use_what_every_program_may(file: Path) -> None:
+    assert private(file.read_text()) == set()
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("store._stream.x", {"_stream"}),
+        ("self._mine = self._yours.count", set()),
+        ("from innerloop.envs.api import _hidden, Step", {"_hidden"}),
+        ("patch.setattr('innerloop.envs.api._hidden', 1)", {"_hidden"}),
+        ("patch.setattr(api, '_hidden', 1)", {"_hidden"}),
+        ("tuple._replace(a=1); os._exit(1); x.__dict__; from ray._private import worker", set()),
+    ],
+)
+def test_a_private_name_is_found(source: str, found: set[str]) -> None:
+    assert private(source) == found
 
 
 @pytest.mark.parametrize("layer", LAYERS)
@@ -47,7 +165,7 @@ def test_every_layer_is_looked_at(layer: str) -> None:
     [
         ("from ..learner.api import Problem", "innerloop.envs", {"innerloop.learner.api.Problem"}),
         ("from .. import actors", "innerloop.learner", {"innerloop.actors"}),
-        ("from ...distributed import pool", "innerloop.actors.baselines", {"innerloop.distributed.pool"}),
+        ("from ...distributed import trainer", "innerloop.actors.baselines", {"innerloop.distributed.trainer"}),
         ("import innerloop.distributed.trainer", "innerloop.actors", {"innerloop.distributed.trainer"}),
         ("def f():\n    import ray", "innerloop.actors", {"ray"}),
         ("from ray.util import metrics", "innerloop.learner", {"ray.util.metrics"}),

@@ -6,8 +6,8 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from ...actors.actor import Assignment
-from ...learner.replay import Arrays, Sampler
-from ...learner.trajectory import Trajectory
+from ...learner.sampling import Sampler
+from ...learner.trajectory import Arrays, Trajectory
 from .schema import Schema
 
 

@@ -7,8 +7,7 @@ import ray
 from ray.exceptions import ObjectLostError, RayActorError
 
 from ...actors.actor import Assignment
-from ...learner.replay import Arrays
-from ...learner.trajectory import Trajectory
+from ...learner.trajectory import Arrays, Trajectory
 from .api import Kept, Summary, Taken
 from .schema import Schema
 from .shards import ShardedReplay

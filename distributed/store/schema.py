@@ -13,9 +13,15 @@ from ...envs.seeding import streams
 from ...envs.spaces import inside
 from ...envs.trials import Trials
 from ...learner.experiment import Experiment
-from ...learner.replay import POSTERIOR
+from ...learner.sampling import POSTERIOR
 from ...learner.trajectory import Trajectory
-from .wire import Undecodable
+
+
+class Undecodable(ValueError):
+    """Bytes that are no trajectory of this format, or of this run; the message is a sentence that says why."""
+
+    assignment: Assignment | None = None
+    """What they were played for, as far as they say so."""
 
 
 @dataclass(frozen=True, kw_only=True)

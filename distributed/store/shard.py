@@ -6,8 +6,9 @@ from typing import NamedTuple
 import numpy as np
 
 from ...actors.actor import Assignment
-from ...learner.replay import Arrays, Context, Replay, Request, Sample
-from ...learner.trajectory import Trajectory
+from ...learner.replay import Replay
+from ...learner.sampling import Context, Request, Sample
+from ...learner.trajectory import Arrays, Trajectory
 
 REMEMBERED = 10_000
 """Assignments that are recognised when they come again."""

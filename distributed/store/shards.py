@@ -13,8 +13,8 @@ from ray.exceptions import GetTimeoutError, ObjectLostError, RayActorError
 
 from ...actors.actor import Assignment
 from ...envs.errors import require
-from ...learner.replay import Arrays, Context, Request, Sample, choose, join
-from ...learner.trajectory import Trajectory, concatenate
+from ...learner.sampling import Context, Request, Sample, choose, join
+from ...learner.trajectory import Arrays, Trajectory, concatenate
 from .shard import About, Shard
 
 BLOCK = 4
@@ -58,14 +58,15 @@ class ShardedReplay:
         self._up: set[int] = set()
         self._capacity = capacity
         self._about = [About()] * shards
-        self._shards = [self._start(index) for index in range(shards)]
+        self.shards = [self._start(index) for index in range(shards)]
+        """Handles of the actors."""
         self._lost = self._evicted = 0
         self.played = 0
 
     @property
     def counts(self) -> dict[str, int]:
         """See `Store.counts`; empty without shards."""
-        if not self._shards:
+        if not self.shards:
             return {}
         return {
             "replay_trials": sum(about.trials for about in self._about),
@@ -82,7 +83,7 @@ class ShardedReplay:
     def append(self, played: list[tuple[Assignment, ray.ObjectRef]]) -> list[Assignment]:
         """Keep trajectories in this order, when all shards have read them; returns those that are gone."""
         lost: list[Assignment] = []
-        calls = [[self._ask(i, append_to(a, r)) for i in range(len(self._shards))] for a, r in played]
+        calls = [[self._ask(i, append_to(a, r)) for i in range(len(self.shards))] for a, r in played]
         for (assignment, reference), asked in zip(played, calls, strict=True):
             for index, question in enumerate(asked):
                 try:
@@ -117,7 +118,7 @@ class ShardedReplay:
 
     def context(self, task: int, window: int) -> Context:
         require(task in self.tasks, "task", task, f"one of those in replay: {self.tasks.tolist()}")
-        index = task % len(self._shards)
+        index = task % len(self.shards)
 
         def ask(shard: Any) -> ray.ObjectRef:
             return shard.context.remote(task, window)
@@ -130,7 +131,7 @@ class ShardedReplay:
         def ask(shard: Any) -> ray.ObjectRef:
             return shard.export.remote()
 
-        asked = [self._ask(index, ask) for index in range(len(self._shards))]
+        asked = [self._ask(index, ask) for index in range(len(self.shards))]
         shares = [self._answer(index, question, ask) for index, question in enumerate(asked)]
         found = [arrays for arrays in shares if len(arrays["trials"])]
         return {name: np.concatenate([arrays[name] for arrays in found]) for name in found[0]} if found else {}
@@ -143,13 +144,13 @@ class ShardedReplay:
             def ask(shard: Any, reference: ray.ObjectRef = reference) -> ray.ObjectRef:
                 return shard.restore.remote(reference)
 
-            asked = [self._ask(index, ask) for index in range(len(self._shards))]
+            asked = [self._ask(index, ask) for index in range(len(self.shards))]
             for index, question in enumerate(asked):
                 self._answer(index, question, ask, lambda answer: answer)
 
     def close(self) -> None:
         """End the shards."""
-        for shard in self._shards:
+        for shard in self.shards:
             ray.kill(shard)
 
     def _ahead(
@@ -169,7 +170,7 @@ class ShardedReplay:
             while missing and len(asked) < AHEAD and len(self.tasks):
                 block, seed = [draw() for _ in range(min(BLOCK, missing))], int(rng.integers(2**63))
                 missing -= len(block)
-                owners = [tasks % len(self._shards) for tasks in block]
+                owners = [tasks % len(self.shards) for tasks in block]
                 shares = {}
                 for index in np.unique(np.concatenate(owners)).tolist():
                     places = [np.flatnonzero(owner == index) for owner in owners]
@@ -197,7 +198,7 @@ class ShardedReplay:
                 yield [(places[number], each[number]) for places, each in answers if each[number] is not None]
 
     def _ask(self, index: int, ask: Callable[[Any], ray.ObjectRef]) -> Question:
-        shard = self._shards[index]
+        shard = self.shards[index]
         return Question(shard, ask(shard))
 
     def _answer(
@@ -226,7 +227,7 @@ class ShardedReplay:
                     raise
             else:
                 with self._lock:
-                    if question.shard is self._shards[index]:  # it has not died since
+                    if question.shard is self.shards[index]:  # it has not died since
                         self._up.add(index)
                         if about:
                             self._about[index] = about(answer)
@@ -236,7 +237,7 @@ class ShardedReplay:
     def _gone(self, index: int, shard: Any, error: Exception) -> bool:
         """Whether a shard that gave no answer has been replaced, now or by the other thread: not if it is well."""
         with self._lock:
-            if shard is not self._shards[index]:
+            if shard is not self.shards[index]:
                 return True
             hangs = isinstance(error, GetTimeoutError)
             if not hangs:
@@ -264,7 +265,7 @@ class ShardedReplay:
         )
         self._about[index] = About()
         self._up.discard(index)
-        self._shards[index] = self._start(index)
+        self.shards[index] = self._start(index)
 
     def _start(self, index: int) -> Any:
         shards = len(self._about)

@@ -12,7 +12,7 @@ from torch import nn
 from ...envs.errors import require
 from ...envs.registry import resolve
 from ..api import MOST_LAYERS
-from ..experiment import unknown_option
+from ..options import unknown_option
 from .api import MakeMemory, Memory, State
 from .deepset import DeepSet
 from .gated import GRU, LSTM

@@ -47,7 +47,7 @@ class Attention(nn.Module):
         rotary: scores depend on how far back a key lies (Su et al. 2021, arXiv:2104.09864), not on its content alone.
         """
         super().__init__()
-        self._heads, self._size, self._window, self._rotary = heads, size, window, rotary
+        self.heads, self.size, self.window, self._rotary = heads, size, window, rotary
         # A slot more than the window: what a step writes over is then no part of the state before it.
         self._slots = window + 1
         self.query = nn.Linear(width, heads * size)
@@ -57,7 +57,7 @@ class Attention(nn.Module):
         self.register_buffer("_frequencies", frequencies, persistent=False)
 
     def initial(self, rows: int) -> State:
-        size = self._slots * self._heads * self._size
+        size = self._slots * self.heads * self.size
         return self.key.weight.new_zeros(rows, size), self.key.weight.new_zeros(rows, size)
 
     def step(self, x: Tensor, state: State, position: Tensor) -> tuple[Tensor, State]:
@@ -67,11 +67,11 @@ class Attention(nn.Module):
         held = min(int(position.max()) + 1, self._slots)
         seen = []
         for cache, new in zip(state, (key, value), strict=True):
-            ring = cache.view(-1, self._heads, self._slots, self._size)
+            ring = cache.view(-1, self.heads, self._slots, self.size)
             ring[row, :, slot] = new.to(cache.dtype)
             seen.append(ring[:, :, :held])
         age = (position - torch.arange(held, device=x.device)) % self._slots  # of what each slot holds; 0 is the newest
-        mask = (age <= position) & (age < self._window)
+        mask = (age <= position) & (age < self.window)
         read = attend(query.unsqueeze(2), *seen, attn_mask=mask[:, None, None])
         return read.flatten(1), state
 
@@ -79,17 +79,17 @@ class Attention(nn.Module):
         steps = len(x)
         index = torch.arange(steps, device=x.device)
         query, key, value = (each.permute(1, 2, 0, 3) for each in self._asked(x, index[:, None, None]))
-        if steps <= self._window:
+        if steps <= self.window:
             read = attend(query, key, value, is_causal=True)
         else:
             age = index[:, None] - index
-            mask = (age >= 0) & (age < self._window)
+            mask = (age >= 0) & (age < self.window)
             read = attend(query, key, value, attn_mask=mask)
         return read.permute(2, 0, 1, 3).flatten(2)
 
     def _asked(self, x: Tensor, position: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values [..., heads, size] of inputs [..., width], at positions of shape [..., 1]."""
-        query, key, value = (part(x).unflatten(-1, (self._heads, -1)) for part in (self.query, self.key, self.value))
+        query, key, value = (part(x).unflatten(-1, (self.heads, -1)) for part in (self.query, self.key, self.value))
         if self._rotary:
             angle = (position * self._frequencies).unsqueeze(-2)
             query, key = (self._rotated(each, angle).to(value.dtype) for each in (query, key))

@@ -58,7 +58,7 @@ class LSTM(nn.Module):
         return h, (h, c)
 
     def unroll(self, x: Tensor) -> Tensor:
-        return _in_float32(self.lstm, x) if x.is_cuda or not _kernel_takes_bfloat16() else self.lstm(x)[0]
+        return _in_float32(self.lstm, x) if x.is_cuda or not kernel_takes_bfloat16() else self.lstm(x)[0]
 
 
 def _in_float32(network: nn.RNNBase, x: Tensor) -> Tensor:
@@ -69,6 +69,6 @@ def _in_float32(network: nn.RNNBase, x: Tensor) -> Tensor:
 
 
 @cache
-def _kernel_takes_bfloat16() -> bool:
+def kernel_takes_bfloat16() -> bool:
     """On a CPU without instructions for it, the library's LSTM fails in bfloat16, or takes ten times as long."""
     return not torch.backends.mkldnn.is_available() or torch.ops.mkldnn._is_mkldnn_bf16_supported()

@@ -51,7 +51,7 @@ class Dense(nn.Module):
 
     def __init__(self, width: int, filters: int, dilation: int) -> None:
         super().__init__()
-        self._size, self._dilation = 2 * filters, dilation
+        self._size, self.dilation = 2 * filters, dilation
         # What the earlier and the later tap make of an input, for filter and gate: one product, then a shift.
         self.taps = nn.Linear(width, 2 * self._size, bias=False)
         self.bias = nn.Parameter(torch.zeros(self._size))
@@ -60,11 +60,11 @@ class Dense(nn.Module):
 
     def initial(self, rows: int) -> State:
         # A slot more than the dilation: what a step writes over is then no part of the state before it.
-        return (self.bias.new_zeros(rows, (self._dilation + 1) * self._size),)
+        return (self.bias.new_zeros(rows, (self.dilation + 1) * self._size),)
 
     def step(self, x: Tensor, state: State, position: Tensor) -> tuple[Tensor, State]:
         later, earlier = self.taps(x).split(self._size, -1)
-        slots = self._dilation + 1
+        slots = self.dilation + 1
         ring = state[0].view(-1, slots, self._size)
         row, slot = torch.arange(len(x), device=x.device), position.squeeze(-1)
         ring[row, slot % slots] = earlier.to(ring.dtype)
@@ -72,7 +72,7 @@ class Dense(nn.Module):
 
     def unroll(self, x: Tensor) -> Tensor:
         later, earlier = self.taps(x).split(self._size, -1)
-        reached = max(0, len(x) - self._dilation)
+        reached = max(0, len(x) - self.dilation)
         return self._gated(x, later + pad(earlier[:reached], (0, 0, 0, 0, len(x) - reached, 0)))
 
     def _gated(self, x: Tensor, convolved: Tensor) -> Tensor:

@@ -12,8 +12,8 @@ from innerloop.envs.bandit import BernoulliBandit
 from innerloop.envs.errors import BadInput
 from innerloop.envs.tabular import TabularMDP
 from innerloop.learner.experiment import Experiment
-from innerloop.learner.learner import Arrays, Learner
-from innerloop.learner.trajectory import Trajectory
+from innerloop.learner.learner import Learner
+from innerloop.learner.trajectory import Arrays, Trajectory
 
 ExperimentOn, Made = Callable[..., Experiment], Callable[..., Learner]
 HERE = Assignment(iteration=3, part=1, trials=5)

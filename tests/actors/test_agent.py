@@ -19,10 +19,10 @@ from innerloop.envs.bandit import BernoulliBandit
 from innerloop.envs.errors import BadInput
 from innerloop.envs.tabular import TabularMDP
 from innerloop.envs.trials import Trials
+from innerloop.learner.algorithms.rl2 import RL2
 from innerloop.learner.checkpoint import Checkpoints
 from innerloop.learner.experiment import Experiment
 from innerloop.learner.learner import Learner
-from innerloop.learner.rl2 import RL2
 
 Made = Callable[..., Learner]
 FAMILIES: dict[str, TaskFamily] = {"bernoulli-bandit": BernoulliBandit(arms=4), "tabular-mdp": TabularMDP(horizon=3)}

@@ -6,9 +6,9 @@ from gymnasium import spaces
 
 from innerloop.actors.actor import Actor, Assignment
 from innerloop.distributed.config import configure
-from innerloop.envs import FAMILIES
 from innerloop.envs.errors import BadInput
-from innerloop.learner import ALGORITHMS
+from innerloop.envs.families import FAMILIES
+from innerloop.learner.algorithms import ALGORITHMS
 from innerloop.learner.learner import Learner
 from innerloop.learner.replay import Replay
 

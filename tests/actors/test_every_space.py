@@ -9,10 +9,10 @@ from gymnasium import spaces
 from innerloop.actors.actor import Actor, Assignment
 from innerloop.envs.api import Bools, Split, Step, Tasks
 from innerloop.envs.errors import BadInput
-from innerloop.learner import ALGORITHMS
+from innerloop.learner.algorithms import ALGORITHMS
+from innerloop.learner.encoders import Observation
 from innerloop.learner.experiment import Experiment
 from innerloop.learner.learner import Learner
-from innerloop.learner.policy import Observation
 from innerloop.learner.replay import Replay
 
 SMALL = {

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from ray.scripts.scripts import cli
 
+from innerloop.distributed.launch.submit import Submit
 from innerloop.distributed.options import parse, read_training
-from innerloop.distributed.submit import Submit
 
 SECTIONS = (
     "Once, for every way",

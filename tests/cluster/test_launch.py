@@ -15,8 +15,8 @@ import processes
 import pytest
 
 import innerloop
-from innerloop.distributed import wheel as wheels
 from innerloop.distributed.cli import main
+from innerloop.distributed.launch import wheel as wheels
 
 SMALL = "--iterations 3 --trials 32 --evaluation-tasks 0"
 RUN = ["--", "--preset", "first"]
@@ -83,7 +83,7 @@ def test_a_run_is_sent_with_its_code_and_followed_to_its_end(
     assert " -- --preset first " in command
     command = command.replace(" -- ", " --modules probe.py -- ") + f" --family probe:Noting {SMALL}"
     monkeypatch.setenv("INNERLOOP_REDIS_PASSWORD", CANARY)
-    monkeypatch.setattr("innerloop.distributed.submit.build", lambda folder: wheel)  # has been built so already
+    monkeypatch.setattr("innerloop.distributed.launch.submit.build", lambda folder: wheel)  # has been built so already
     assert status(shlex.split(command)[1:]) == 0
     done = capsys.readouterr()
     assert interrupted.broken == 1

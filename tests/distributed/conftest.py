@@ -9,7 +9,7 @@ from dashboards import Answers, Dashboard
 from redis_server import RedisServer
 from redis_stores import Open
 
-from innerloop.distributed.store.redis import RedisStore
+from innerloop.distributed.store.redis.store import RedisStore
 
 NAMES = (f"run{number}" for number in count())
 

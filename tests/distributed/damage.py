@@ -1,6 +1,7 @@
 """Ways in which files are damaged, and what lies in a directory, to be compared."""
 
 import json
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -67,4 +68,26 @@ ANY_JSON: dict[str, Callable[[Path], None]] = {
     "a pipe": instead(os.mkfifo),
     "a device": instead(lambda file: file.symlink_to("/dev/zero")),
     "a loop of links": instead(lambda file: file.symlink_to(file.name)),
+}
+CONFIG = ANY_JSON | {
+    "no episodes": changed("episodes", None, drop=True),
+    "text for episodes": changed("episodes", "5"),
+    "half an episode": changed("episodes", 2.5),
+    "true": changed("episodes", True),
+    "no episode": changed("episodes", 0),
+    "fewer than none": changed("episodes", -1),
+    "beyond 64 bits": changed("episodes", 2**64),
+    "no run": changed("run", None, drop=True),
+    "a list for the run": changed("run", []),
+    "no iterations": changed("run.iterations", 0),
+    "NaN minutes": changed("run.minutes", math.nan),
+    "negative minutes": changed("run.minutes", -1.0),
+    "a number for the name": changed("run.name", 5),
+    "text for the family": changed("family", "point-navigation"),
+    "a family without a name": changed("family", {}),
+}
+METRICS = {name: ANY_JSON[name] for name in ANY_JSON if name != "cut"} | {  # a cut one is in test_journal
+    "not there": Path.unlink,
+    "no line": replaced(b"\n\n"),
+    "no line that can be used": replaced(b"{}\n[]\nx\n"),
 }

@@ -26,14 +26,16 @@ from ray.cluster_utils import Cluster
 from ray.experimental.internal_kv import _internal_kv_get
 
 from innerloop.actors.actor import Actor, Assignment
-from innerloop.distributed.broadcast import Broadcast
 from innerloop.distributed.config import Config, configure
-from innerloop.distributed.local import own_directory, patience
-from innerloop.distributed.nodes import Nodes
-from innerloop.distributed.pool import Member, Pool
-from innerloop.distributed.remote import Remote
-from innerloop.distributed.store import RayStore, Summary
-from innerloop.distributed.trainer import assignments, train
+from innerloop.distributed.launch.local import own_directory, patience
+from innerloop.distributed.loop import assignments
+from innerloop.distributed.rollouts.broadcast import Broadcast
+from innerloop.distributed.rollouts.nodes import Nodes
+from innerloop.distributed.rollouts.pool import Member, Pool
+from innerloop.distributed.rollouts.remote import Remote
+from innerloop.distributed.store.api import Summary
+from innerloop.distributed.store.ray import RayStore
+from innerloop.distributed.trainer import Components, make_pool, train
 from innerloop.learner.checkpoint import Checkpoints
 from innerloop.learner.learner import Learner
 from innerloop.learner.trajectory import concatenate
@@ -65,9 +67,14 @@ def config(**options: Any) -> Config:
     )  # fmt: skip
 
 
+def remembered(*given: Any) -> Pool:
+    POOLS.append(make_pool(*given))
+    return POOLS[-1]
+
+
 def members() -> list[Member]:
     """Of the newest pool, those that have come up."""
-    return [member for member in POOLS[-1]._members.values() if member.node]
+    return POOLS[-1].playing
 
 
 class Events:
@@ -221,13 +228,6 @@ def main(out: Path) -> None:
     cluster = Cluster(initialize_head=True, head_node_args=head | {"_system_config": SYSTEM})
     ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
     logging.basicConfig(filename=out / "log", level=logging.WARNING)
-    begin = Pool.__init__
-
-    def remembered(self: Pool, *given: Any, **options: Any) -> None:
-        begin(self, *given, **options)
-        POOLS.append(self)
-
-    Pool.__init__ = remembered
     Remote.pid = lambda self: os.getpid()  # pyright: ignore[reportAttributeAccessIssue]
     try:
         room, learners_node = rooms(cluster)
@@ -241,7 +241,7 @@ def main(out: Path) -> None:
             events = Events(cluster, names, nodes)
             if not nodes:
                 events.join()
-            train(config(mode=mode), out / mode, watch=events)
+            train(config(mode=mode), out / mode, watch=events, components=Components(pool=remembered))
             while len(nodes) > 1:  # one is enough to begin the next run
                 cluster.remove_node(nodes.pop())
             found[mode] = {"seen": events.seen, "asked": [events.asked, asked()]}

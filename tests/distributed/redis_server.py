@@ -65,7 +65,7 @@ class RedisServer:
         given |= {name.replace("_", "-"): value for name, value in options.items()}
         server = find_server()
         assert server
-        self._command = [server, *(word for name, value in given.items() for word in (f"--{name}", str(value)))]
+        self.command = [server, *(word for name, value in given.items() for word in (f"--{name}", str(value)))]
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -84,7 +84,7 @@ class RedisServer:
 
     def start(self) -> None:
         """Start it, on the same port and with the same directory as before; returns when it answers."""
-        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self._process = subprocess.Popen(self.command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + BEGIN_SECONDS
         with self.client() as client:
             while True:

@@ -9,7 +9,7 @@ from redis_server import RedisServer, find_server
 
 from innerloop.actors.actor import Assignment
 from innerloop.distributed.store.api import summarise
-from innerloop.distributed.store.redis import RedisStore
+from innerloop.distributed.store.redis.store import RedisStore
 from innerloop.learner.trajectory import Trajectory
 
 needs_redis = pytest.mark.skipif(find_server() is None, reason="no redis-server of version 6.2 or newer is installed")
@@ -59,7 +59,7 @@ def wait_for(store: RedisStore, trajectories: int) -> None:
 def entries(server: RedisServer, store: RedisStore) -> int:
     """In the run's stream."""
     with server.client() as client:
-        return int(client.xlen(store.writer._keys.trajectories))  # pyright: ignore[reportArgumentType]
+        return int(client.xlen(store.writer.keys.trajectories))  # pyright: ignore[reportArgumentType]
 
 
 def numbers(trajectories: dict[Assignment, Trajectory]) -> list[float]:

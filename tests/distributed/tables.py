@@ -1,6 +1,6 @@
 """A table of cells that take seconds."""
 
-from innerloop.distributed.published import Cell, Table
+from innerloop.distributed.papers.tables import Cell, Table
 
 SMALL = {"episodes": 5, "hidden": 16, "encoder": 0, "trials": 64, "checkpoint_every": 1000}
 TINY = Table(

@@ -20,8 +20,8 @@ from redis_stores import needs_redis
 from test_cli import wait_for_lines
 
 from innerloop.distributed.cli import main
-from innerloop.distributed.dashboard import ask
-from innerloop.distributed.metrics import read_lines
+from innerloop.distributed.launch.dashboard import ask
+from innerloop.distributed.runs.journal import read_lines
 from innerloop.envs.errors import BadInput
 
 pytestmark = needs_redis

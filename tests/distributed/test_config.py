@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from innerloop.distributed.config import PRESETS, Config, configure, option_fields
+from innerloop.distributed.config import Config, configure, option_fields
+from innerloop.distributed.presets import PRESETS
 from innerloop.envs.errors import BadInput
 
 

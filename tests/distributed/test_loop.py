@@ -8,11 +8,12 @@ import pytest
 import ray
 
 from innerloop.actors.actor import Actor, Assignment
-from innerloop.distributed.broadcast import Broadcast
 from innerloop.distributed.config import MEGABYTE, Config, configure
-from innerloop.distributed.store import RayStore, Summary, summarise
-from innerloop.distributed.tasks import TaskOrder
-from innerloop.distributed.trainer import _Loop, mean_by_episode
+from innerloop.distributed.loop import Loop, mean_by_episode
+from innerloop.distributed.rollouts.broadcast import Broadcast
+from innerloop.distributed.rollouts.tasks import TaskOrder
+from innerloop.distributed.store.api import Summary, summarise
+from innerloop.distributed.store.ray import RayStore
 from innerloop.learner.learner import Learner
 
 pytestmark = pytest.mark.usefixtures("own_ray")
@@ -51,7 +52,7 @@ def run(config: Config) -> tuple[list[dict[str, Any]], list[tuple[Assignment, Su
     order = TaskOrder(config.run.tasks, config.run.task_order, 0)
     store = RayStore(0 if algorithm.on_policy else 1, config.run.replay_mb * MEGABYTE)
     pool = InTurns(config)
-    loop = _Loop(config, learner, pool, store, order, dict.fromkeys(names, 0))  # pyright: ignore[reportArgumentType]
+    loop = Loop(config, learner, pool, store, order, dict.fromkeys(names, 0))  # pyright: ignore[reportArgumentType]
     try:
         lines = [*loop.iterations(threading.Event())]
     finally:

@@ -17,11 +17,14 @@ from redis_server import RedisServer, find_server
 from innerloop.actors.agent import Agent
 from innerloop.actors.baselines import baselines
 from innerloop.actors.evaluate import play_tasks
-from innerloop.distributed.config import Config, configure
-from innerloop.distributed.metrics import read_lines
-from innerloop.distributed.pool import ActorsDied, Pool
-from innerloop.distributed.store import RayStore
-from innerloop.distributed.trainer import Interrupted, assignments, resume, train
+from innerloop.distributed.config import MEGABYTE, Config, configure
+from innerloop.distributed.launch.stopping import Interrupted
+from innerloop.distributed.loop import assignments
+from innerloop.distributed.rollouts.failures import ActorsDied
+from innerloop.distributed.rollouts.pool import Pool
+from innerloop.distributed.runs.journal import read_lines
+from innerloop.distributed.store.ray import RayStore
+from innerloop.distributed.trainer import Components, make_pool, resume, train
 from innerloop.envs.errors import BadInput
 from innerloop.learner.checkpoint import Checkpoints
 from innerloop.learner.learner import weights_of
@@ -179,22 +182,19 @@ def test_replay_while_it_plays_holds_the_ratio_of_gradient_steps(tmp_path: Path)
 
 
 def test_a_shard_killed_in_the_middle_costs_its_trials_and_nothing_else(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     stores: list[RayStore] = []
-    begin = RayStore.__init__
 
-    def remembered(self: RayStore, *args: Any, **options: Any) -> None:
-        begin(self, *args, **options)
-        stores.append(self)
-
-    monkeypatch.setattr(RayStore, "__init__", remembered)
+    def make(config: Config) -> RayStore:
+        stores.append(RayStore(config.run.replay_shards, config.run.replay_mb * MEGABYTE))
+        return stores[-1]
 
     def kill(line: dict[str, Any]) -> None:
         if line["iteration"] == 2:
-            ray.kill(stores[0].replay._shards[1])
+            ray.kill(stores[0].replay.shards[1])
 
-    train(replaying(replay_shards=2), tmp_path / "shot", watch=kill)
+    train(replaying(replay_shards=2), tmp_path / "shot", watch=kill, components=Components(store=make))
     last = read_lines(tmp_path / "shot" / "metrics.jsonl")[-1]
     assert last["iteration"] == 4
     assert last["gradient_steps"] == 3
@@ -261,22 +261,19 @@ def test_overlapped_staleness_is_bounded_and_measured(tmp_path: Path) -> None:
     assert all(line["env_steps"] == 320 * line["iteration"] for line in lines)
 
 
-def test_an_actor_killed_in_the_middle_changes_no_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_actor_killed_in_the_middle_changes_no_bit(tmp_path: Path) -> None:
     train(small(), tmp_path / "quiet")
     pools: list[Pool] = []
-    begin = Pool.__init__
 
-    def remembered(self: Pool, *args: Any, **options: Any) -> None:
-        begin(self, *args, **options)
-        pools.append(self)
-
-    monkeypatch.setattr(Pool, "__init__", remembered)
+    def make(*given: Any) -> Pool:
+        pools.append(make_pool(*given))
+        return pools[-1]
 
     def kill(line: dict[str, Any]) -> None:
         if line["iteration"] == 2:
-            ray.kill(pools[0]._members[0].actor)
+            ray.kill(pools[0].playing[0].actor)
 
-    train(small(), tmp_path / "shot", watch=kill)
+    train(small(), tmp_path / "shot", watch=kill, components=Components(pool=make))
     assert same_bits(final(tmp_path / "quiet"), final(tmp_path / "shot"))
     assert read_lines(tmp_path / "shot" / "metrics.jsonl")[-1]["restarts"] == 1
 

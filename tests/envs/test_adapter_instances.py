@@ -198,7 +198,7 @@ def test_a_copy_that_travelled_makes_its_own_and_expects_the_same_spaces() -> No
     some = pickle.loads(pickle.dumps(family(Given)))
     assert len(played(some)[1]) == 6
     other = pickle.loads(pickle.dumps(family(Given)))
-    other._instances._make = lambda: Given(action_space=spaces.Discrete(3))
+    other.instances.make = lambda: Given(action_space=spaces.Discrete(3))
     with pytest.raises(
         BadInput, match=r"^the action space of Given is Discrete\(3\); expected Discrete\(2\), as the first"
     ):
@@ -242,13 +242,13 @@ class Broken(Given):
 
     def __init__(self, method: str, error: BaseException, after: int = 0) -> None:
         super().__init__()
-        self._method, self._error, self._left = method, error, after
+        self._method, self.error, self._left = method, error, after
 
     def _perhaps(self, method: str) -> None:
         if method == self._method:
             self._left -= 1
             if self._left < 0:
-                raise self._error
+                raise self.error
 
     def reset(self, **options: Any) -> Any:
         self._perhaps("reset")
@@ -302,7 +302,7 @@ def test_an_environment_that_failed_is_closed_and_never_used_again() -> None:
     some = family(make)
     with pytest.raises(EnvironmentRaised):
         played(some)
-    made[0]._error.__traceback__ = None  # pyright: ignore[reportAttributeAccessIssue]  it holds on to the batch
+    made[0].error.__traceback__ = None  # pyright: ignore[reportAttributeAccessIssue]  it holds on to the batch
     gc.collect()
     assert [env.closed for env in made] == [1, 0]
     assert len(played(some)[1]) == 6

@@ -268,8 +268,8 @@ def test_rounds_are_shuffled_and_come_from_the_generator() -> None:
 
 def resets(some: GymnasiumFamily, episodes: int = 3) -> list[list[int | None]]:
     made: list[Given] = []
-    some._instances._make, make = lambda: made.append(make()) or made[-1], some._instances._make
-    some._instances._spare.clear()
+    some.instances.make, make = lambda: made.append(make()) or made[-1], some.instances.make
+    some.instances.spare.clear()
     played(some, episodes=episodes, n=4)
     return [env.seeds for env in made]
 
@@ -326,6 +326,6 @@ def test_a_family_of_any_tasks_travels() -> None:
     for each in (some, copy):
         rng = np.random.default_rng(3)
         tasks = each.sample(rng, 4, "train")
-        assert [each._source.task(tasks, row) for row in range(4)] == [
-            some._source.members[member] for member in tasks["member"]
+        assert [each.source.task(tasks, row) for row in range(4)] == [
+            some.source.members[member] for member in tasks["member"]
         ]

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from innerloop.envs import FAMILIES
 from innerloop.envs.api import Split, Step, TaskFamily, Tasks, VectorEnv
 from innerloop.envs.bandit import CorrelatedBandit
+from innerloop.envs.families import FAMILIES
 from innerloop.envs.seeding import streams
 from innerloop.envs.tabular import TabularMDP
 

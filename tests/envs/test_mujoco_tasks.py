@@ -8,7 +8,14 @@ from scipy import stats
 
 from innerloop.envs.api import Split
 from innerloop.envs.errors import BadInput
-from innerloop.envs.mujoco import AntDir, AntGoal, HalfCheetahDir, HalfCheetahVel, HumanoidDir, Walker2DParams
+from innerloop.envs.mujoco import (
+    AntDir,
+    AntGoal,
+    HalfCheetahDir,
+    HalfCheetahVel,
+    HumanoidDir,
+    Walker2DParams,
+)
 from innerloop.envs.physics import load, vary
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from innerloop.envs import FAMILIES
 from innerloop.envs.bandit import BernoulliBandit
 from innerloop.envs.errors import BadInput, require
+from innerloop.envs.families import FAMILIES
 from innerloop.envs.registry import resolve
 
 

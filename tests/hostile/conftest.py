@@ -8,8 +8,8 @@ import pytest
 from saved_runs import Ended, metrics, small
 
 from innerloop.distributed.cli import main
-from innerloop.distributed.metrics import Journal
 from innerloop.distributed.opening import open_new
+from innerloop.distributed.runs.journal import Journal
 
 
 @pytest.fixture

@@ -17,8 +17,8 @@ from saved_runs import Ended, tree
 
 from innerloop.distributed.opening import open_saved
 from innerloop.learner.checkpoint import Checkpoints
-from innerloop.learner.replay import Arrays, Replay
-from innerloop.learner.trajectory import Trajectory
+from innerloop.learner.replay import Replay
+from innerloop.learner.trajectory import Arrays, Trajectory
 
 Made = Callable[..., Path]
 Command = Callable[..., Ended]

@@ -12,9 +12,9 @@ import processes
 import pytest
 from saved_runs import Ended, small, tree
 
-from innerloop.distributed import locking
-from innerloop.distributed.locking import LOCK, DirectoryLock, LockLost
 from innerloop.distributed.opening import open_new, open_saved
+from innerloop.distributed.runs import locking
+from innerloop.distributed.runs.locking import LOCK, DirectoryLock, LockLost
 from innerloop.envs.errors import BadInput
 
 Made = Callable[..., Path]

@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 from saved_runs import NOWHERE, Ended, tree
 
-from innerloop.distributed.cli import Evaluate, Plot, Watch
+from innerloop.distributed.commands.evaluate import Evaluate
+from innerloop.distributed.commands.plot import Plot
+from innerloop.distributed.commands.status import StatusOptions
 from innerloop.distributed.config import configure
 from innerloop.distributed.options import train_options
-from innerloop.distributed.reproduce import Reproduce
-from innerloop.envs import FAMILIES
-from innerloop.learner import ALGORITHMS
+from innerloop.distributed.papers.reproduce import Reproduce
+from innerloop.envs.families import FAMILIES
+from innerloop.learner.algorithms import ALGORITHMS
 
 VALUES = ("0", "-1", "nan", "inf", "1e30", str(2**64), "text")
 SLIPS = ("", "a\0b", "\udcff")
@@ -86,7 +88,7 @@ def test_every_option_of_train(
     [
         ("evaluate", Evaluate, ["nowhere"]),
         ("plot", Plot, ["nowhere"]),
-        ("status", Watch, ["nowhere"]),
+        ("status", StatusOptions, ["nowhere"]),
         ("reproduce", Reproduce, ["rl2-bandits", f"--address={NOWHERE}", "--parallel=1"]),
     ],
 )

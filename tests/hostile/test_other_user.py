@@ -13,8 +13,8 @@ import pytest
 from processes import run
 from saved_runs import NOWHERE, Ended, metrics, small, tree
 
-from innerloop.distributed.metrics import Journal
 from innerloop.distributed.opening import open_new, open_saved
+from innerloop.distributed.runs.journal import Journal
 from innerloop.envs.errors import BadInput
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user too")

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor, distributions, nn
 
-from innerloop.learner.adaptation import Phase
-from innerloop.learner.gradient import GradientBased
+from innerloop.learner.gradient.adaptation import Phase
+from innerloop.learner.gradient.inner_loop import GradientBased
 from innerloop.learner.learner import Learner
 from innerloop.learner.trajectory import Trajectory
 

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from innerloop.envs.errors import BadInput
-from innerloop.learner.checkpoint import Checkpoints, Pieces, write_whole
+from innerloop.learner.checkpoint import Checkpoints
+from innerloop.learner.files import write_whole
+from innerloop.learner.pieces import Pieces
 
 ARRAYS = {
     "model/w": np.array([[0.1, -np.inf], [np.nan, 1e-45]], np.float32),

@@ -17,12 +17,12 @@ from innerloop.envs.bandit import BernoulliBandit
 from innerloop.envs.navigation import PointNavigation
 from innerloop.envs.seeding import streams
 from innerloop.envs.trials import Trials
-from innerloop.learner import ALGORITHMS
+from innerloop.learner.algorithms import ALGORITHMS
 from innerloop.learner.experiment import Experiment
-from innerloop.learner.learner import Arrays, Diverged, Learner
+from innerloop.learner.learner import Diverged, Learner
 from innerloop.learner.memory import MEMORIES
 from innerloop.learner.replay import Replay
-from innerloop.learner.trajectory import Trajectory
+from innerloop.learner.trajectory import Arrays, Trajectory
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")
 
@@ -186,7 +186,7 @@ def test_a_state_moves_between_devices_and_is_gone_on_from(case: Case) -> None:
         other.load(*learner.state())
         same_bits(other.state(), learner.state())
         assert {p.device.type for p in other.model.parameters()} == {destination}
-        moments = [t for entry in other._optimiser.state.values() for t in entry.values() if t.ndim]
+        moments = [t for entry in other.optimiser.state.values() for t in entry.values() if t.ndim]
         assert {t.device.type for t in moments} <= {destination}
         batch = batch_for(experiment, 1)
         if isinstance(batch, Replay):
@@ -204,8 +204,10 @@ def test_an_update_that_diverges_changes_nothing(case: Case) -> None:
     batch = batch_for(experiment, 1)
     if isinstance(batch, Replay):
         batch.played *= 2
-        broken = copy.deepcopy(batch)
-        broken._ring["reward"][:] = np.nan
+        kept = batch.export()
+        broken = Replay(2**24)
+        broken.restore(kept | {"reward": np.full_like(kept["reward"], np.nan)})
+        broken.played = batch.played
     else:
         reward = batch.reward.copy()
         reward[0, 0] = np.nan

@@ -13,10 +13,11 @@ from torch import nn
 from innerloop.actors.actor import Actor, Assignment
 from innerloop.distributed.config import configure
 from innerloop.envs.errors import BadInput
-from innerloop.learner import ALGORITHMS
+from innerloop.learner.algorithms import ALGORITHMS
 from innerloop.learner.api import Metrics
-from innerloop.learner.learner import Arrays, Diverged, Learner, load_weights, weights_of
+from innerloop.learner.learner import Diverged, Learner, load_weights, weights_of
 from innerloop.learner.replay import Replay
+from innerloop.learner.trajectory import Arrays
 
 SMALL: dict[str, dict[str, Any]] = {
     "maml": {"rollouts": 4},
@@ -189,7 +190,7 @@ def test_an_update_that_leaves_a_number_that_is_not_finite_changes_nothing(
     def update(model: nn.Module, *_: Any) -> Metrics:
         with torch.no_grad():
             if where == "optimiser":
-                state = learner._optimiser.state
+                state = learner.optimiser.state
                 for parameter in model.parameters():
                     state[parameter] = {"step": torch.tensor(1.0), "exp_avg_sq": torch.full_like(parameter, value)}
             elif where == "buffer":
@@ -229,10 +230,10 @@ def test_a_step_so_large_that_weights_overflow_is_caught(algorithm: str, monkeyp
 
     if algorithm == "maml":  # its trust region makes the step
         found = {"kl": 0.0, "improvement": 0.0, "step": 1.0}
-        monkeypatch.setattr("innerloop.learner.maml.trust_region_step", lambda *_, **__: leap() or found)
+        monkeypatch.setattr("innerloop.learner.algorithms.maml.trust_region_step", lambda *_, **__: leap() or found)
     else:
-        step = type(learner._optimiser).step
-        monkeypatch.setattr(type(learner._optimiser), "step", lambda self: step(self) or leap())
+        step = type(learner.optimiser).step
+        monkeypatch.setattr(type(learner.optimiser), "step", lambda self: step(self) or leap())
     before = learner.weights()
     with pytest.raises(Diverged, match="The weights are still those of version 0"):
         learner.update(trajectory if experiment.algorithm.on_policy else replay, 0.0)

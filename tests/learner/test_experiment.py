@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
-from innerloop.envs import FAMILIES
 from innerloop.envs.bandit import CorrelatedBandit, GaussianBandit
 from innerloop.envs.errors import BadInput
+from innerloop.envs.families import FAMILIES
 from innerloop.envs.tabular import TabularMDP
-from innerloop.learner import ALGORITHMS
-from innerloop.learner.experiment import Experiment, construct, options_of
-from innerloop.learner.rl2 import RL2
+from innerloop.learner.algorithms import ALGORITHMS
+from innerloop.learner.algorithms.rl2 import RL2
+from innerloop.learner.experiment import Experiment
+from innerloop.learner.options import construct, options_of
 
 GOOD: dict[str, Any] = {"family": {"name": "tabular-mdp"}, "algorithm": {"name": "rl2", "hidden": 8}, "episodes": 4}
 

@@ -15,13 +15,13 @@ from innerloop.envs.api import Split, Step, Tasks
 from innerloop.envs.bandit import BernoulliBandit
 from innerloop.envs.errors import BadInput
 from innerloop.envs.tabular import TabularMDP
+from innerloop.learner.algorithms.rl2 import RL2
 from innerloop.learner.api import Metrics, Optimise, Problem
 from innerloop.learner.experiment import Experiment
-from innerloop.learner.learner import Arrays, Diverged, Learner, choose_device, load_weights
+from innerloop.learner.learner import Diverged, Learner, choose_device, load_weights
 from innerloop.learner.memory import MEMORIES
 from innerloop.learner.policy import RecurrentPolicy
-from innerloop.learner.rl2 import RL2
-from innerloop.learner.trajectory import Trajectory, concatenate
+from innerloop.learner.trajectory import Arrays, Trajectory, concatenate
 
 ExperimentOn, Made, Played = Callable[..., Experiment], Callable[..., Learner], Callable[..., Trajectory]
 

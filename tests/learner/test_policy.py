@@ -14,10 +14,11 @@ from innerloop.envs.bandit import BernoulliBandit
 from innerloop.envs.errors import BadInput
 from innerloop.envs.tabular import TabularMDP
 from innerloop.learner.api import Problem
+from innerloop.learner.encoders import Observation
 from innerloop.learner.experiment import Experiment
 from innerloop.learner.learner import Learner
 from innerloop.learner.memory import LSTM, MEMORIES
-from innerloop.learner.policy import Observation, RecurrentAgent, RecurrentPolicy
+from innerloop.learner.policy import RecurrentAgent, RecurrentPolicy
 from innerloop.learner.trajectory import Trajectory
 
 N = 4

@@ -19,8 +19,9 @@ from innerloop.envs.navigation import PointNavigation, SparsePointNavigation
 from innerloop.envs.seeding import streams
 from innerloop.learner.experiment import Experiment
 from innerloop.learner.learner import Learner
-from innerloop.learner.replay import Arrays, Replay, Request, Sample, Steps, choose, join
-from innerloop.learner.trajectory import Trajectory, concatenate
+from innerloop.learner.replay import Replay
+from innerloop.learner.sampling import Request, Sample, Steps, choose, join
+from innerloop.learner.trajectory import Arrays, Trajectory, concatenate
 
 ExperimentOn, Made, Played = Callable[..., Experiment], Callable[..., Learner], Callable[..., Trajectory]
 

@@ -1,0 +1,83 @@
+"""The evaluation of a run: its agent and every baseline on the same held-out tasks, as one object and as a table."""
+
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from .agent import Agent
+from .baselines import baselines
+from .baselines.bayes import BayesOptimal
+from .evaluate import evaluate
+
+
+def evaluation(agent: Agent, *, tasks: int, seed: int, file: Path | None = None) -> dict[str, Any]:
+    """Evaluate an agent, and the baselines that its family has.
+
+    Args:
+        agent: see `Agent.load`.
+        tasks: held-out tasks, the same for all.
+        seed: of the tasks and their noise.
+        file: where the agent's returns on every single task go, see `ReturnsFile`.
+
+    Returns:
+        `return` as {mean, low, high} (95 % bootstrap interval over tasks), `by_episode` as a list of the same, `regret`
+        (see `evaluate`), `tasks`, `family`, `algorithm`, `episodes`, `rollouts` (episodes of one task side by side;
+        where there are several, by_episode[i] is the return after i inner steps), `seed`, `baselines` (name to
+        {mean, low, high, by_episode, regret}),
+        and `optimum`: the exact value of the Bayes-optimal policy, where it can be computed, else null.
+    """
+    experiment = agent.experiment
+    family, episodes = experiment.family, experiment.episodes
+    measured = evaluate(agent, family, episodes, tasks=tasks, seed=seed, file=file)
+    others = baselines(family, episodes)
+    played = {name: evaluate(other, family, episodes, tasks=tasks, seed=seed) for name, other in others.items()}
+    return {
+        **measured,
+        "family": experiment.family_name,
+        "algorithm": experiment.algorithm_name,
+        "episodes": episodes,
+        "rollouts": agent.width,
+        "seed": seed,
+        "baselines": {
+            name: result["return"] | {each: result[each] for each in ("by_episode", "regret")}
+            for name, result in played.items()
+        },
+        "optimum": next((other.value for other in others.values() if isinstance(other, BayesOptimal)), None),
+    }
+
+
+LONGEST = 6
+"""Episodes in a trial up to which the table has a column for each."""
+
+
+def table(result: dict[str, Any], name: str) -> Table:
+    """An evaluation as a table, best last: the adaptation curve, and for trials of many episodes their whole return.
+
+    Args:
+        result: what `evaluation` returned.
+        name: of the run.
+    """
+    optimum, episodes = result["optimum"], result["episodes"]
+    drawn = Table(title=f"{result['family']}, {episodes} episodes a trial, {result['tasks']:,} held-out tasks")
+    drawn.add_column("agent")
+    each = range(episodes) if 1 < episodes <= LONGEST else range(0)
+    for index in each:
+        drawn.add_column(f"{index} inner steps" if result["rollouts"] > 1 else f"episode {index + 1}", justify="right")
+    if not each:
+        drawn.add_column("return", justify="right")
+        drawn.add_column("95 % interval", justify="right")
+    if optimum is not None:
+        drawn.add_column("share of Bayes optimum", justify="right")
+    rows = [
+        (f"{result['algorithm']} ({name})", result["return"], result["by_episode"], "bold"),
+        *((n, found, found["by_episode"], "") for n, found in result["baselines"].items()),
+    ]
+    for label, whole, curve, style in sorted(rows, key=lambda row: row[1]["mean"]):
+        cells = [f"{e['mean']:.2f} ({e['low']:.2f} to {e['high']:.2f})" for e in (curve[index] for index in each)]
+        if not each:
+            cells = [f"{whole['mean']:.3f}", f"{whole['low']:.3f} to {whole['high']:.3f}"]
+        if optimum is not None:
+            cells.append(f"{whole['mean'] / optimum:.1%}")
+        drawn.add_row(label, *cells, style=style)
+    return drawn

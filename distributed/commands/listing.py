@@ -1,0 +1,30 @@
+"""`innerloop list`."""
+
+from dataclasses import dataclass
+
+from ...envs.families import FAMILIES
+from ...learner.algorithms import ALGORITHMS
+from ...learner.memory import MEMORIES
+from ..options import parse
+from ..papers.tables import TABLES
+from ..presets import PRESETS
+
+
+@dataclass(frozen=True)
+class List:
+    """List what can be named: families, algorithms, memories, presets and tables, each with what it is."""
+
+
+def run(rest: list[str]) -> None:
+    parse(List, rest, "innerloop list")
+    for title, known in (("families", FAMILIES), ("algorithms", ALGORITHMS), ("memories", MEMORIES)):
+        print(title)
+        for name, found in known.items():
+            print(f"  {name:<20} {(found.__doc__ or '').splitlines()[0]}")
+    print("presets")
+    for name, preset in PRESETS.items():
+        print(f"  {name:<20} {preset.about}")
+    print("tables of papers, for innerloop reproduce")
+    for name, paper in TABLES.items():
+        print(f"  {name:<20} {paper.about}")
+    print("Wherever a family, an algorithm or a memory is named, package.module:attribute works too.")

@@ -1,0 +1,55 @@
+"""`innerloop train`."""
+
+import json
+import shlex
+
+from rich.console import Console
+
+from ...actors.agent import Agent
+from ...actors.report import evaluation, table
+from ...learner.files import write_whole
+from ...learner.places import resolve_path
+from ..config import Config
+from ..launch.stopping import Interrupted
+from ..options import read_training
+from ..runs.display import Display
+from ..trainer import resume, train
+
+
+def run(rest: list[str]) -> None:
+    options, config = read_training(rest)
+    named = options.preset or config.experiment.family_name.replace(":", ".")
+    out = options.resume or options.out or f"runs/{named}"
+    # From here on the plug-ins are those that were named, or trusted, above.
+    trusted = [config.experiment.family_name, config.experiment.algorithm_name]
+    trusted = options.trust_plugins or not options.resume or trusted
+    with Display(config.run) as display:
+        try:
+            if options.resume:
+                resume(out, config, watch=display, trust_plugins=trusted)
+            else:
+                train(config, out, overwrite=options.overwrite, watch=display)
+        except Interrupted as stopped:
+            raise Interrupted(stopped.version, f"; go on with: innerloop train --resume {shlex.quote(out)}") from None
+    try:
+        _report(out, config, trusted)
+    except KeyboardInterrupt:
+        run = shlex.quote(out)
+        raise Interrupted(
+            config.run.iterations, f", in its evaluation; the agent is saved: innerloop evaluate {run}"
+        ) from None
+
+
+def _report(out: str, config: Config, trusted: bool | list[str]) -> None:
+    """What follows training: evaluation, table and plots."""
+    directory = resolve_path("out", out)
+    if config.run.evaluation_tasks:
+        agent = Agent.load(out, episodes=config.run.evaluation_episodes, trust_plugins=trusted)
+        result = evaluation(agent, tasks=config.run.evaluation_tasks, seed=config.run.seed)
+        write_whole(directory / "evaluation.json", json.dumps(result, indent=1).encode())
+        Console().print(table(result, directory.name))
+    from ..runs.plot import plot  # not above: matplotlib takes a second
+
+    for file in plot([directory], directory):
+        print(f"plot: {file}")
+    print(f"agent: innerloop.actors.agent.Agent.load({out!r})")

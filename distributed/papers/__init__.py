@@ -1,0 +1,1 @@
+"""What papers have published, and ours beside it."""

@@ -1,0 +1,223 @@
+"""A paper's table beside what was measured: in the terminal, as Markdown, as JSON and as a picture."""
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any, NotRequired
+
+from pydantic import Field, TypeAdapter
+from rich import box
+from rich.console import Console
+from rich.table import Table as Drawing
+from rich.text import Text
+from typing_extensions import TypedDict
+
+from ...envs.errors import BadInput, require
+from ...learner.files import Count, Finite, plain, read_json, to_json, write_whole
+from ..runs.saved import Interval
+from .tables import Table
+
+Amount = Annotated[Finite, Field(ge=0)]
+
+
+class Trained(TypedDict):
+    """How far a column's agent has been trained."""
+
+    iterations: Amount
+    env_steps: Amount
+    minutes: Amount
+
+
+Measured = TypedDict("Measured", {"return": Interval, "regret": NotRequired[Interval | None]})
+"""Of a trial."""
+
+
+class Result(TypedDict):
+    """`result.json`: of a cell, what was measured by column, and how far the columns were trained that are."""
+
+    cell: str
+    tasks: Count
+    seed: Count
+    measured: dict[str, Measured]
+    trained: dict[str, Trained]
+
+
+class Written(TypedDict):
+    """Of `table.json`, what says that it is ours."""
+
+    table: str
+
+
+_RESULT: TypeAdapter[Result] = TypeAdapter(Result)
+_WRITTEN: TypeAdapter[Written] = TypeAdapter(Written)
+Results = dict[str, Result]
+"""By cell."""
+
+
+def file_name(text: str) -> str:
+    """Of a cell or a column."""
+    return re.sub(r"[^\w.-]", "-", text.replace("²", "2")).lower()
+
+
+def read_result(out: Path, cell: str) -> Result | None:
+    """Of a cell, in the directory of its table; None if it is not there.
+
+    Raises:
+        BadInput: it cannot be used, or is another cell's.
+    """
+    file = out / file_name(cell) / "result.json"
+    try:
+        found = read_json(_RESULT, file, "the results of a cell")
+    except FileNotFoundError:
+        return None
+    require(
+        found["cell"] == cell, f"the cell of {str(file)!r}", found["cell"], f"{cell!r}; delete it, or name another out"
+    )
+    return found
+
+
+def check_place(name: str, out: Path) -> None:
+    """Refuse to write over what this did not write.
+
+    Args:
+        name: of the table, as on the command line.
+        out: the directory of its cells.
+
+    Raises:
+        BadInput: another table is there, or files with the names of ours.
+    """
+    # Looked for before table.json, which is written before them: another cell may be writing.
+    others = [each for each in ("table.md", "table.png") if os.path.lexists(out / each)]
+    try:
+        found = read_json(_WRITTEN, out / "table.json", "a table of ours")
+    except FileNotFoundError:
+        if others:
+            raise BadInput(
+                f"out is {str(out)!r}, which holds a {others[0]} and no table.json; expected a directory without, or "
+                "one that this command has written to."
+            ) from None
+        return
+    require(found["table"] == name, f"the table of {str(out / 'table.json')!r}", found["table"], f"{name!r}")
+
+
+def write(table: Table, name: str, out: Path) -> None:
+    """Print the table as far as it is there, and write `table.md`, `table.json` and `table.png`.
+
+    Args:
+        table: what was published.
+        name: as on the command line.
+        out: the directory of its cells; other things in it are left alone.
+
+    Raises:
+        BadInput: a result cannot be used; nothing has been written.
+    """
+    results = {cell: found for cell in table.cells if (found := read_result(out, cell))}
+    if not results:
+        return
+    write_whole(str(out / "table.json"), to_json(document(table, name, results)))
+    write_whole(str(out / "table.md"), markdown(table, name, results).encode())
+    write_whole(str(out / "table.png"), picture(table, results))
+    header, *lines = rows(table, results)
+    drawing = Drawing(title=Text(name), caption=Text(table.about), box=box.SIMPLE_HEAD)
+    for cell in header:
+        drawing.add_column(Text(cell))
+    for line in lines:
+        drawing.add_row(*map(Text, line))
+    Console().print(drawing)
+    print(f"written: {out / 'table.md'}, table.json, table.png")
+
+
+def columns(table: Table, results: Results) -> list[str]:
+    """The paper's first, in their order; then what was measured beside them."""
+    published = [column for cell in table.cells.values() for column in cell.published]
+    measured = [column for result in results.values() for column in result["measured"]]
+    return [*dict.fromkeys([*published, *measured])]
+
+
+def rows(table: Table, results: Results) -> list[list[str]]:
+    """A header, and for every column of the table a line: cell by cell what was published, if anything was, and what
+    was measured."""
+    names = columns(table, results)
+    header, lines = [""], [[plain(name)] for name in names]
+    for cell, result in results.items():
+        published = table.cells[cell].published
+        header += [f"{cell} published", "measured"] if published else [cell]
+        for name, line in zip(names, lines, strict=True):
+            line += [f"{published[name]:g}" if name in published else ""] if published else []
+            line.append(_measured(result["measured"].get(name), table.measure))
+    return [header, *lines]
+
+
+def _measured(found: Measured | None, measure: str) -> str:
+    """A mean and half the width of its 95 % interval; nothing where that was not measured."""
+    interval = found.get(measure) if found else None
+    if interval is None:
+        return ""
+    half = (interval["high"] - interval["low"]) / 2
+    digits = 2 if interval["mean"] < 100 else 1
+    return f"{interval['mean']:.{digits}f} ± {half:.{digits}f}"
+
+
+def markdown(table: Table, name: str, results: Results) -> str:
+    """The table, and how long its agents were trained."""
+    header, *lines = rows(table, results)
+    tasks = " or ".join(f"{number:,}" for number in sorted({result["tasks"] for result in results.values()}))
+    text = [f"# {name}", "", table.about, ""]
+    text += [f"Measured on {tasks} held-out tasks, ± half the width of the 95 % bootstrap interval over tasks.", ""]
+    text += ["| " + " | ".join(line) + " |" for line in (header, ["---", *["---:"] * (len(header) - 1)], *lines)]
+    text += ["", "| trained | minutes | iterations | environment steps |", "| --- | ---: | ---: | ---: |"]
+    for cell, result in results.items():
+        after = table.cells[cell].after
+        begun = f", from that of {after} on" if after else ""
+        for column, run in result["trained"].items():
+            figures = f"{run['minutes']:.1f} | {run['iterations']:,.0f} | {run['env_steps']:,.0f}"
+            text.append(f"| {cell}: {plain(column)}{begun} | {figures} |")
+    return "\n".join([*text, ""])
+
+
+def document(table: Table, name: str, results: Results) -> dict[str, Any]:
+    """The same with every figure: table, about, measure, cells; of each published, measured, trained, tasks, seed."""
+    cells = {
+        cell: {
+            "published": table.cells[cell].published,
+            "measured": {column: found.get(table.measure) for column, found in result["measured"].items()},
+            **{key: result[key] for key in ("trained", "tasks", "seed")},
+        }
+        for cell, result in results.items()
+    }
+    return {"table": name, "about": table.about, "measure": table.measure, "cells": cells}
+
+
+def picture(table: Table, results: Results) -> bytes:
+    """A panel for every cell, as PNG: rings are published, dots with intervals measured."""
+    from ..runs.plot import canvas, drawable, label  # not above: matplotlib takes a second
+
+    names = columns(table, results)
+    across = min(3, len(results))
+    down = -(-len(results) // across)
+    size = (4.2 * across, (0.24 * len(names) + 0.9) * down)
+    pictures: dict[str, bytes] = {}
+    with canvas(size, pictures, "table.png") as figure:
+        panels = figure.subplots(down, across, squeeze=False, sharey=True)
+        for panel in panels.flat[len(results) :]:
+            panel.set_axis_off()
+        for panel, (cell, result) in zip(panels.flat, results.items(), strict=False):
+            for place, column in enumerate(names):
+                if column in table.cells[cell].published:
+                    panel.plot(table.cells[cell].published[column], place, "o", color="C1", fillstyle="none")
+                found = result["measured"][column].get(table.measure) if column in result["measured"] else None
+                if found:
+                    colour = "C3" if column in table.learned else "C0"
+                    panel.plot([drawable(found["low"]), drawable(found["high"])], [place, place], color=colour)
+                    panel.plot(drawable(found["mean"]), place, ".", color=colour)
+            panel.set_title(label(cell), fontsize="medium")
+            panel.grid(axis="x", alpha=0.3)
+            shown = [label(re.sub(", true prior", "*", name)) for name in names]
+            panel.set_yticks(range(len(names)), shown, fontsize="small")
+        panels[0, 0].invert_yaxis()
+        figure.supxlabel(
+            f"{table.measure} of a trial; rings: published, dots: measured (red: trained)"
+            + (", *: with the true prior" if any("true prior" in name for name in names) else ""),
+            fontsize="small",
+        )
+    return pictures["table.png"]

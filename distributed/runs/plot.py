@@ -1,0 +1,154 @@
+"""Plots of runs: the learning curve, and the adaptation curve of the evaluation."""
+
+import io
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+from matplotlib import pyplot
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from ...actors.report import LONGEST
+from ...envs.errors import FULL, BadInput, require
+from ...learner.files import plain, reason, write_whole
+from ...learner.places import resolve_path
+from .journal import read_lines
+from .saved import Baseline, Evaluation, Line, SavedConfig, read_config, read_evaluation
+
+APART = 5
+"""Where one run has so many times the steps of another, they are drawn on a logarithmic axis."""
+
+DRAWABLE = 1e100
+"""Values are less; the widths of axes may not overflow."""
+
+
+def plot(runs: list[Path], out: Path) -> list[Path]:
+    """Draw what the runs have.
+
+    Args:
+        runs: directories of runs.
+        out: where the pictures go; made if need be.
+
+    Returns:
+        The files written: `learning.png`, and `adaptation.png` where a run was evaluated.
+
+    Raises:
+        BadInput: a directory has no metrics, or a file in it that cannot be used; nothing has been written.
+    """
+    runs, out = [resolve_path("run", run) for run in runs], resolve_path("out", out)
+    require(len({*runs}) == len(runs), "runs", [*map(str, runs)], "each of them once")
+    curves = {run: read_lines(run / "metrics.jsonl") for run in runs}
+    for run, lines in curves.items():
+        if not lines:
+            raise BadInput(f"run is {str(run)!r}; expected a directory with a metrics.jsonl that is not empty.")
+    configs = {run: read_config(run) for run in runs}
+    evaluations = {run: found for run in runs if (found := read_evaluation(run, configs[run]))}
+    pictures: dict[str, bytes] = {}
+    with canvas((7, 4), pictures, "learning.png") as figure:
+        _learning(figure.subplots(), curves, configs, evaluations)
+    if evaluations:
+        with canvas((7, 4), pictures, "adaptation.png") as figure:
+            _adaptation(figure.subplots(), evaluations)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name, data in pictures.items():
+            write_whole(str(out / name), data)
+    except OSError as error:
+        if error.errno in FULL:
+            raise
+        raise BadInput(f"out is {str(out)!r}; expected a directory that can be written ({reason(error)}).") from error
+    return [out / name for name in pictures]
+
+
+@contextmanager
+def canvas(size: tuple[float, float], pictures: dict[str, bytes], name: str) -> Iterator[Figure]:
+    """A figure to be drawn on; as PNG it is then one of `pictures`.
+
+    Args:
+        size: width and height, inches.
+        pictures: by name.
+        name: its own.
+    """
+    figure, data = pyplot.figure(figsize=size, layout="constrained"), io.BytesIO()
+    try:
+        yield figure
+        figure.savefig(data, dpi=150)
+    finally:
+        pyplot.close(figure)
+    pictures[name] = data.getvalue()
+
+
+def label(text: str) -> str:
+    """A name in a picture: what would be a formula, or hide it from the legend, is none."""
+    shown = plain(text).replace("$", r"\$")
+    return f"\u200b{shown}" if shown.startswith("_") else shown
+
+
+def _learning(
+    axes: Axes,
+    curves: dict[Path, list[Line]],
+    configs: dict[Path, SavedConfig | None],
+    evaluations: dict[Path, Evaluation],
+) -> None:
+    episodes = [config["episodes"] if config else 0 for config in configs.values()]
+    by_episode = all(each in range(2, LONGEST + 1) for each in episodes)
+    for index, (run, lines) in enumerate(curves.items()):
+        for name, style in (("first_episode", ":"), ("last_episode", "-")) if by_episode else (("return", "-"),):
+            text = f"{run.name}, {name.replace('_', ' ')}" if by_episode else run.name
+            axes.plot(*curve(lines, name), style, color=f"C{index}", linewidth=1, label=label(text))
+    for index, (name, baseline) in enumerate(_baselines(evaluations).items()):
+        each = baseline.get("by_episode", [])[-1:] if by_episode else [baseline]
+        for shown in each:
+            axes.axhline(
+                drawable(shown["mean"]), color=f"C{index + len(curves)}", linestyle=":", linewidth=1, label=label(name)
+            )
+    lengths = [lines[-1]["env_steps"] for lines in curves.values()]
+    if max(lengths) > APART * min(lengths):
+        axes.set_xscale("log")
+    axes.set_xlabel("environment steps")
+    axes.set_ylabel("return of an episode (training tasks)" if by_episode else "return of a trial (training tasks)")
+    axes.legend(fontsize="small", ncols=2)
+
+
+def curve(lines: list[Line], entry: str) -> tuple[list[float], list[float]]:
+    """An entry over environment steps, with a gap where iterations are missing or it is no number."""
+    steps, values, before = [], [], 0
+    for line in lines:
+        if line["iteration"] > before + 1:
+            steps.append(line["env_steps"])
+            values.append(math.nan)
+        steps.append(line["env_steps"])
+        values.append(drawable(line[entry]))
+        before = line["iteration"]
+    return steps, values
+
+
+def drawable(value: float) -> float:
+    """The value, or NaN, which leaves a gap, where an axis cannot show it."""
+    return value if abs(value) < DRAWABLE else math.nan
+
+
+def _adaptation(axes: Axes, evaluations: dict[Path, Evaluation]) -> None:
+    by_gradient = all(result.get("rollouts", 1) > 1 for result in evaluations.values())
+    for run, result in evaluations.items():
+        first = 0 if by_gradient else 1
+        episodes = range(first, first + len(result["by_episode"]))
+        axes.plot(episodes, [drawable(e["mean"]) for e in result["by_episode"]], marker=".", label=label(run.name))
+        low, high = ([drawable(e[bound]) for e in result["by_episode"]] for bound in ("low", "high"))
+        axes.fill_between(episodes, low, high, alpha=0.25)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlabel("inner steps" if by_gradient else "episode of the trial")
+    axes.set_ylabel("return of the episode (held-out tasks)")
+    axes.legend(fontsize="small")
+
+
+def _baselines(evaluations: dict[Path, Evaluation]) -> dict[str, Baseline]:
+    """Drawn only where all runs share them."""
+    found = [result["baselines"] for result in evaluations.values()]
+    return found[0] if len(found) == 1 else {}

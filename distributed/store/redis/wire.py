@@ -1,0 +1,118 @@
+"""A trajectory as bytes: a checked header, a few numbers as JSON, all arrays as safetensors. Nothing is ever pickled.
+
+    magic, 8 bytes | format, u32 | bytes of the JSON, u32 | bytes of the arrays, u64 | CRC-32, u32 | JSON | arrays
+
+Little-endian; the CRC-32 is of everything but itself. What comes from outside is looked at whole before it is used.
+"""
+
+import json
+import struct
+import zlib
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load, save
+
+from ....actors.actor import Assignment
+from ....learner.trajectory import Trajectory
+from ..schema import Undecodable
+
+FORMAT = 2
+
+_MAGIC = b"innrloop"
+_HEADER = struct.Struct("<8sIIQ")
+_SUM = struct.Struct("<I")
+_FLAGS = ("terminated", "truncated", "valid")
+_ARRAYS = ("observation", "action", "reward", *_FLAGS)
+_DENSE = "dense"
+_NOTE = "note."
+
+
+def encode(assignment: Assignment, trajectory: Trajectory) -> bytes:
+    """A trajectory with the assignment that it was played for."""
+    arrays = {name: getattr(trajectory, name) for name in _ARRAYS}
+    arrays |= {_NOTE + name: array for name, array in trajectory.note.items()}
+    if trajectory.dense is not None:
+        arrays[_DENSE] = trajectory.dense
+    # The encoder writes raw memory: an array that is not in C order would come back scrambled.
+    body = save({name: np.asarray(array, order="C") for name, array in arrays.items()})
+    numbers = {"assignment": assignment, "version": trajectory.version, "diverged": trajectory.diverged}
+    about = json.dumps(numbers, default=int).encode()  # numpy's integers too
+    header = _HEADER.pack(_MAGIC, FORMAT, len(about), len(body))
+    return b"".join([header, _SUM.pack(_checksum(header, about, body)), about, body])
+
+
+def decode(data: bytes) -> tuple[Assignment, Trajectory]:
+    """The inverse of `encode`.
+
+    Raises:
+        Undecodable: anything else than what `encode` of this format gives.
+    """
+    start = _HEADER.size + _SUM.size
+    _require(len(data) >= start, f"it has {len(data)} bytes; expected a header of {start}")
+    magic, given, about_size, body_size = _HEADER.unpack_from(data)
+    _require(magic == _MAGIC, f"it begins with {magic!r}; expected {_MAGIC!r}")
+    _require(given == FORMAT, f"it is of format {given}; expected {FORMAT}")
+    whole = start + about_size + body_size
+    _require(len(data) == whole, f"it has {len(data)} bytes; expected {whole}")
+    header, about, body = data[: _HEADER.size], data[start : start + about_size], data[start + about_size :]
+    _require(_SUM.unpack_from(data, _HEADER.size)[0] == _checksum(header, about, body), "its checksum is wrong")
+    try:
+        numbers, arrays = json.loads(about), load(body)
+    except Exception as error:  # whatever a parser makes of input that somebody else wrote
+        raise Undecodable(f"it cannot be parsed ({type(error).__name__}).") from error
+    assignment, version, diverged = _numbers(numbers)
+    try:
+        _check_arrays(arrays, assignment)
+    except Undecodable as error:
+        error.assignment = assignment
+        raise
+    note = {name.removeprefix(_NOTE): arrays.pop(name) for name in [*arrays] if name.startswith(_NOTE)}
+    return assignment, Trajectory(**arrays, note=note, version=version, diverged=diverged)
+
+
+def _checksum(header: bytes, about: bytes, body: bytes) -> int:
+    return zlib.crc32(body, zlib.crc32(about, zlib.crc32(header)))
+
+
+def _require(condition: bool, fault: str) -> None:
+    if not condition:
+        raise Undecodable(f"{fault}.")
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 2**63
+
+
+def _numbers(numbers: Any) -> tuple[Assignment, int, int]:
+    """What the JSON part says: assignment, version, diverged."""
+    names = {"assignment", "version", "diverged"}
+    _require(isinstance(numbers, dict) and set(numbers) == names, "its numbers are not those of a trajectory")
+    given = numbers["assignment"]
+    _require(isinstance(given, list) and len(given) == len(Assignment._fields), "its assignment is none")
+    iteration, part, trials, tasks, episodes = given
+    listed = isinstance(tasks, list) and all(map(_is_count, [iteration, part, trials, *tasks, episodes]))
+    _require(listed, "its assignment is none")
+    assignment = Assignment(iteration, part, trials, tuple(tasks), episodes)
+    _require(len(assignment.tasks) in (0, assignment.trials), "its assignment has not one task per trial")
+    _require(_is_count(numbers["version"]) and _is_count(numbers["diverged"]), "its version or diverged is no count")
+    return assignment, numbers["version"], numbers["diverged"]
+
+
+def _check_arrays(arrays: dict[str, np.ndarray], assignment: Assignment) -> None:
+    """That they are those of a trajectory: one T and one B, flags bool, the reward float32."""
+    named = {name for name in arrays if not name.startswith(_NOTE)}
+    _require(named - {_DENSE} == set(_ARRAYS), f"its arrays are {sorted(named)}; expected {sorted(_ARRAYS)}")
+    shape = arrays["reward"].shape
+    _require(len(shape) == 2 and min(shape) >= 1, f"its reward has shape {shape}; expected [T, B], 1 or more each")
+    steps, columns = shape
+    for name, array in arrays.items():
+        expected = (steps + (name == "observation" or name.startswith(_NOTE)), columns)
+        _require(array.shape[:2] == expected, f"its {name} has shape {array.shape}; expected {expected} to begin with")
+    for name in named - {"observation", "action"}:
+        kind = np.dtype(np.bool_ if name in _FLAGS else np.float32)
+        found = arrays[name].dtype, arrays[name].ndim
+        _require(found == (kind, 2), f"its {name} is {found[0]} with {found[1]} axes; expected {kind} with 2")
+        _require(name not in _FLAGS or arrays[name].view(np.uint8).max() <= 1, f"its {name} is neither 0 nor 1")
+    tasks = len(assignment.tasks) or 1
+    _require(columns % tasks == 0, f"it has {columns} columns for {tasks} tasks")

@@ -1,0 +1,1 @@
+"""How a run is doing, for whoever is not in its process."""

@@ -1,0 +1,31 @@
+"""Families of MDPs. A new family is one file and one line here."""
+
+from collections.abc import Callable
+
+from .api import TaskFamily
+from .bandit import BernoulliBandit, CorrelatedBandit, GaussianBandit
+from .mujoco import (
+    AntDir,
+    AntGoal,
+    HalfCheetahDir,
+    HalfCheetahVel,
+    HumanoidDir,
+    Walker2DParams,
+)
+from .navigation import PointNavigation, SparsePointNavigation
+from .tabular import TabularMDP
+
+FAMILIES: dict[str, Callable[..., TaskFamily]] = {
+    "ant-dir": AntDir,
+    "ant-goal": AntGoal,
+    "bernoulli-bandit": BernoulliBandit,
+    "correlated-bandit": CorrelatedBandit,
+    "gaussian-bandit": GaussianBandit,
+    "half-cheetah-dir": HalfCheetahDir,
+    "half-cheetah-vel": HalfCheetahVel,
+    "humanoid-dir": HumanoidDir,
+    "point-navigation": PointNavigation,
+    "sparse-point-navigation": SparsePointNavigation,
+    "tabular-mdp": TabularMDP,
+    "walker2d-params": Walker2DParams,
+}

@@ -1,0 +1,18 @@
+"""Algorithms, each one file that reads from top to bottom. A new one is one file here and one line below."""
+
+from collections.abc import Callable
+
+from ..api import Algorithm
+from .maml import MAML
+from .pearl import PEARL
+from .promp import ProMP
+from .recurrent_sac import RecurrentSAC
+from .rl2 import RL2
+
+ALGORITHMS: dict[str, Callable[..., Algorithm]] = {
+    "maml": MAML,
+    "pearl": PEARL,
+    "promp": ProMP,
+    "recurrent-sac": RecurrentSAC,
+    "rl2": RL2,
+}

@@ -1,0 +1,183 @@
+"""Recurrent soft actor-critic: off-policy learning by memory, on whole stored trials.
+
+(Heess et al. 2015, arXiv:1512.04455, whose deterministic actor and critic become those of soft actor-critic.)
+
+Actor and critic each read the trial with a memory of their own, given the observation and the previous action, reward
+and done, across the boundaries of episodes as in RL². The memories are unrolled from the trial's beginning, so the
+state that a stored trial was played with is not needed. Arrays are [T, B, ...], time first.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ...envs.api import Bools
+from ...envs.errors import require
+from ..api import Metrics, Optimise, Problem
+from ..memory import Memory, State, constructor
+from ..sampling import Sampler
+from ..trajectory import Trajectory
+from .sac import ActorCritic, SoftActorCritic, Twins, noise, perceptron
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecurrentSAC(SoftActorCritic):
+    """Soft actor-critic with recurrent actor and critics."""
+
+    memory: str = "lstm"
+    """Of the actor and of each critic: deepset, gru, lstm, mingru, none (of the last step alone), snail, transformer,
+    or package.module:attribute; with its options as in transformer,layers=4,window=128."""
+    hidden: int = 128
+    """Width of the memories, and of the critics' layer behind them."""
+    trials_per_batch: int = 16
+    """Whole trials in the batch of a gradient step."""
+    ratio: float = 0.01
+    """Gradient steps per environment step."""
+    max_gradient_norm: float = 10.0
+    """Gradients longer than this are shortened to it."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        constructor("memory", self.memory)
+        for field in ("hidden", "trials_per_batch"):
+            require(getattr(self, field) >= 1, field, getattr(self, field), "at least 1")
+        norm = self.max_gradient_norm
+        require(0 < norm < float("inf"), "max_gradient_norm", norm, "a finite number above 0")
+
+    def build(self, problem: Problem) -> "RecurrentActorCritic":
+        return RecurrentActorCritic(problem, self)
+
+    def inner_loop(self, model: nn.Module, problem: Problem, greedy: bool = False) -> "RecurrentActor":
+        assert isinstance(model, RecurrentActorCritic)
+        return RecurrentActor(model, greedy)
+
+    def update(
+        self, model: nn.Module, batch: Sampler, optimise: Optimise, progress: float, rng: np.random.Generator
+    ) -> Metrics:
+        """The gradient steps that are due.
+
+        Returns:
+            Means over them of critic_loss, policy_loss, q, entropy (nats per step), temperature, gradient_norm;
+            gradient_steps, taken in this update.
+        """
+        assert isinstance(model, RecurrentActorCritic)
+        batches = batch.trials(self.trials_per_batch, self.due(batch.played, int(model.gradient_steps)), rng)
+        rate = self.step_size(progress)
+        return model.took((self._step(model, trials, optimise, rate, rng) for trials in batches), self.target_rate)
+
+    def _step(
+        self,
+        model: "RecurrentActorCritic",
+        trials: Trajectory,
+        optimise: Optimise,
+        learning_rate: float,
+        rng: np.random.Generator,
+    ) -> Metrics:
+        draw = noise(rng, (*trials.observation.shape[:2], model.head.width), model.device)
+        total = float(trials.valid.sum())
+
+        def loss(part: np.ndarray) -> tuple[Tensor, dict[str, Tensor]]:
+            return self._loss(model, trials.columns(part), draw[:, torch.from_numpy(part).to(model.device)], total)
+
+        columns = np.arange(trials.valid.shape[1])
+        return optimise(loss, columns, learning_rate=learning_rate, max_norm=self.max_gradient_norm)
+
+    def _loss(
+        self, model: "RecurrentActorCritic", trials: Trajectory, draw: Tensor, total: float
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Of some trials, whose steps are weighted as shares of `total`."""
+        device = draw.device
+
+        def put(array: np.ndarray) -> Tensor:
+            return torch.tensor(array, device=device)
+
+        x, taken = model.unrolled_inputs(trials), model.head.encode(put(trials.action))
+        alpha = model.log_temperature.exp().detach()
+        action, log_prob = model.head.draw(model.actor(x), draw)  # [T + 1, B]
+        with torch.no_grad():
+            value = model.critics.target(x, action) - alpha * log_prob
+            # Cut where the MDP ended the trial; where it ended an episode, the next one's value follows.
+            ends = put(trials.trial_end & trials.terminated)
+            target = self.reward_scale * put(trials.outer_reward) + self.discount * ~ends * value[1:]
+        weight = put(trials.valid).float() / total
+        q = model.critics(x[:-1], taken)
+        critic_loss = ((q - target).square().sum(0) * weight).sum()
+        gain = model.critics.fixed(x[:-1], action[:-1]) - alpha * log_prob[:-1]
+        policy_loss = -(gain * weight).sum()
+        metrics = {
+            "critic_loss": critic_loss,
+            "policy_loss": policy_loss,
+            "q": (q.mean(0) * weight).sum(),
+            "entropy": -(log_prob[:-1] * weight).sum(),
+            "temperature": alpha * weight.sum(),
+        }
+        temperature_loss = (model.temperature_loss(log_prob[:-1]) * weight).sum()
+        return critic_loss + policy_loss + temperature_loss, metrics
+
+
+class RecurrentActorCritic(ActorCritic):
+    """An actor and twin critics, each with a memory of its own."""
+
+    def __init__(self, problem: Problem, options: RecurrentSAC) -> None:
+        super().__init__(problem, options.temperature)
+        width, action, hidden = self.observation.width + self.head.width + 2, self.head.width, options.hidden
+        make, steps = constructor("memory", options.memory), problem.steps
+        self.actor = Reader(make(width, hidden, steps), perceptron(hidden, hidden, 0, self.head.size))
+        self.critics = Twins(lambda: Reader(make(width, hidden, steps), perceptron(hidden + action, hidden, 1, 1)))
+
+    def inputs(self, observation: Tensor, action: Tensor, reward: Tensor, done: Tensor) -> Tensor:
+        """The memories' inputs [..., D] from an observation, and the previous action, reward and done."""
+        previous = self.head.encode(action), reward.unsqueeze(-1), done.float().unsqueeze(-1)
+        return torch.cat([self.observation(observation), *previous], -1)
+
+    def unrolled_inputs(self, trials: Trajectory) -> Tensor:
+        """What the agent was given at each step of the trials, and behind the last: [T + 1, B, D]."""
+        none = self.head.none(trials.valid.shape[1])
+        return self.inputs(*(torch.tensor(array, device=self.device) for array in trials.inputs(none)))
+
+
+class Reader(nn.Module):
+    """A memory, and a network on what it remembers."""
+
+    memory: Memory
+
+    def __init__(self, memory: Memory, network: nn.Module) -> None:
+        super().__init__()
+        self.memory, self.network = memory, network
+
+    def forward(self, x: Tensor, *more: Tensor) -> Tensor:
+        """Whole trials [T, B, D], and what else the network is given at each step."""
+        return self.network(torch.cat([self.memory.unroll(x), *more], -1))
+
+    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        """One input [B, D]; returns the network's output and the next state."""
+        y, state = self.memory.step(x, state)
+        return self.network(y), state
+
+
+class RecurrentActor:
+    """An inner loop by memory, without a critic."""
+
+    width = 1
+
+    def __init__(self, model: RecurrentActorCritic, greedy: bool = False) -> None:
+        self._model, self._greedy = model, greedy
+        self._rng = np.random.default_rng(0)
+        self._device = model.device
+        self.note: dict[str, np.ndarray] = {}
+
+    def begin_trial(self, n: int, rng: np.random.Generator | None = None) -> None:
+        self._rng = rng or self._rng
+        self._state = self._model.actor.memory.initial(n)
+        self._action = self._model.head.none(n)
+
+    @torch.inference_mode()
+    def act(self, observation: np.ndarray, reward: np.ndarray, done: Bools) -> np.ndarray:
+        model = self._model
+        given = (torch.as_tensor(a, device=self._device) for a in (observation, self._action, reward, done))
+        parameters, self._state = model.actor.step(model.inputs(*given), self._state)
+        draw = None if self._greedy else noise(self._rng, (len(reward), model.head.width), self._device)
+        self._action = model.head.action(model.head.draw(parameters, draw)[0].cpu().numpy())
+        return self._action

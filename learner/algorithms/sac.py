@@ -1,0 +1,178 @@
+"""Soft actor-critic's parts, for algorithms that differ in what actor and critic are told (Haarnoja et al. 2018,
+arXiv:1812.05905): a squashed Gaussian, twin critics with slow copies, and the temperature."""
+
+import copy
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium import spaces
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ...envs.errors import BadInput, require
+from ...envs.spaces import bounded
+from ..api import Metrics, Problem, linear
+from ..encoders import Observation
+from ..heads import Gaussian
+
+LOG_STD = -20.0, 2.0
+"""Bounds of the log standard deviation before squashing."""
+
+
+class SquashedGaussian(Gaussian):
+    """For a bounded `Box`: the tanh of independent normals whose means and deviations both depend on the observation.
+
+    A draw lies in (-1, 1), in units of the box's half-widths around its centre.
+    """
+
+    def __init__(self, space: gymnasium.Space) -> None:
+        if not (isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating) and bounded(space).all()):
+            raise BadInput(f"the action space is {space}; expected a bounded Box of floats, for soft actor-critic.")
+        super().__init__(space)
+        self.constants = 0
+
+    def draw(self, parameters: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor]:
+        """A draw from parameters [..., size] and its log-probability [...] (appendix C); differentiable."""
+        mean, log_std = parameters.float().split(self.width, -1)
+        log_std = log_std.clamp(*LOG_STD)
+        z = torch.zeros_like(mean) if noise is None else noise.to(mean.device)
+        raw = mean + log_std.exp() * z
+        log_prob = -0.5 * z.square() - log_std - 0.5 * math.log(2 * math.pi)
+        # log(1 - tanh(raw)²), without its cancellation far from 0
+        squashing = 2 * (math.log(2) - raw - functional.softplus(-2 * raw))
+        return raw.tanh(), (log_prob - squashing).sum(-1)
+
+
+def perceptron(inputs: int, hidden: int, layers: int, outputs: int) -> nn.Sequential:
+    """A feed-forward network with ReLU between its layers."""
+    widths = [inputs, *[hidden] * layers, outputs]
+    parts = [part for size in pairwise(widths) for part in (nn.Linear(*size), nn.ReLU())]
+    return nn.Sequential(*parts[:-1])
+
+
+class Twins(nn.Module):
+    """Two critics of the same inputs, and a slow copy of both."""
+
+    def __init__(self, make: Callable[[], nn.Module]) -> None:
+        super().__init__()
+        self.now = nn.ModuleList([make(), make()])
+        self.slow = copy.deepcopy(self.now).requires_grad_(False)
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """[2, ...]: what both think now."""
+        return torch.stack([critic(*inputs).squeeze(-1) for critic in self.now])
+
+    @torch.no_grad()
+    def target(self, *inputs: Tensor) -> Tensor:
+        """[...]: the lesser of what the slow copies think."""
+        return torch.minimum(*(critic(*inputs).squeeze(-1) for critic in self.slow))
+
+    def fixed(self, *inputs: Tensor) -> Tensor:
+        """[...]: the lesser of what both think now; gradients reach the inputs, not the critics."""
+        return torch.minimum(*(frozen(critic)(*inputs).squeeze(-1) for critic in self.now))
+
+    @torch.no_grad()
+    def follow(self, rate: float) -> None:
+        """Move the slow copies towards the critics by a share of the difference."""
+        for slow, now in zip(self.slow.parameters(), self.now.parameters(), strict=True):
+            slow.lerp_(now, rate)
+
+
+def frozen(module: nn.Module) -> Callable[..., Tensor]:
+    """The module with its parameters as constants: a copy that shares them, so that several threads may use both."""
+    return copy.deepcopy(module, {id(parameter): parameter.detach() for parameter in module.parameters()})
+
+
+def noise(rng: np.random.Generator, shape: Sequence[int], device: torch.device) -> Tensor:
+    """Standard normal float32 of the caller's generator, so that a seeded run repeats on any device."""
+    return torch.from_numpy(rng.standard_normal(tuple(shape), np.float32)).to(device)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoftActorCritic:
+    """What algorithms with this outer update share: hyperparameters, and gradient steps in proportion to what was
+    played."""
+
+    ratio: float = 0.1
+    """Gradient steps per environment step."""
+    warm_up: int = 2_000
+    """Environment steps before the first gradient step; they are not made up for."""
+    learning_rate: float = 3e-4
+    """Adam's step size at the start."""
+    learning_rate_end: float = 3e-4
+    """At the end of the run; it changes linearly."""
+    discount: float = 0.99
+    """Per step."""
+    target_rate: float = 0.005
+    """Share by which the slow critics follow, per gradient step."""
+    reward_scale: float = 1.0
+    """Of rewards, beside the entropy's weight."""
+    temperature: float = 0.0
+    """Weight of the policy's entropy; 0 to learn it, so that the entropy is minus the width of an action."""
+
+    on_policy = False
+
+    def __post_init__(self) -> None:
+        require(self.warm_up >= 0, "warm_up", self.warm_up, "at least 0")
+        for field in ("ratio", "learning_rate", "reward_scale"):
+            given = getattr(self, field)
+            require(0 < given < float("inf"), field, given, "a finite number above 0")
+        end = self.learning_rate_end
+        require(0 <= end < float("inf"), "learning_rate_end", end, "a finite number of at least 0")
+        require(0 <= self.temperature < float("inf"), "temperature", self.temperature, "a finite number of at least 0")
+        require(0 <= self.discount <= 1, "discount", self.discount, "a number in [0, 1]")
+        require(0 < self.target_rate <= 1, "target_rate", self.target_rate, "a number in (0, 1]")
+
+    def optimiser(self, model: nn.Module) -> torch.optim.Optimizer:
+        own = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        return torch.optim.Adam(own, lr=self.learning_rate, fused=True)
+
+    def step_size(self, progress: float) -> float:
+        """Adam's, when that share of the run is done."""
+        return linear(self.learning_rate, self.learning_rate_end, progress)
+
+    def due(self, played: int, taken: int) -> int:
+        """Gradient steps that an update owes, when so many environment steps were played and gradient steps taken."""
+        return max(0, math.floor(self.ratio * max(0, played - self.warm_up)) - taken)
+
+
+class ActorCritic(nn.Module):
+    """What every model of this outer update has."""
+
+    critics: Twins
+    log_temperature: nn.Parameter
+    gradient_steps: Tensor
+
+    def __init__(self, problem: Problem, temperature: float) -> None:
+        """Args:
+        problem: the spaces.
+        temperature: fixed; 0 for one that is learned, from 1 on.
+        """
+        super().__init__()
+        self.observation, self.head = Observation(problem.observation_space), SquashedGaussian(problem.action_space)
+        self.log_temperature = nn.Parameter(torch.tensor(temperature or 1.0).log(), requires_grad=not temperature)
+        self.register_buffer("gradient_steps", torch.tensor(0))
+
+    @property
+    def device(self) -> torch.device:
+        return self.log_temperature.device
+
+    def took(self, steps: Iterable[Metrics], target_rate: float) -> Metrics:
+        """Take gradient steps; their metrics' means, and how many there were."""
+        taken: list[Metrics] = []
+        for metrics in steps:
+            self.critics.follow(target_rate)
+            self.gradient_steps += 1
+            taken.append(metrics)
+        means = {name: sum(step[name] for step in taken) / len(taken) for name in taken[0]} if taken else {}
+        return means | {"gradient_steps": len(taken)}
+
+    def temperature_loss(self, log_prob: Tensor) -> Tensor:
+        """[...]: 0, unless the temperature is learned; then it falls while the entropy is above its target."""
+        surplus = log_prob.detach() - self.head.width
+        return -self.log_temperature * surplus * self.log_temperature.requires_grad

@@ -1,0 +1,1 @@
+"""Adaptation by gradient steps: policies whose weights are per task, inner steps, the baseline, the trust region."""

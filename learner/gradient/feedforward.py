@@ -1,0 +1,72 @@
+"""A feed-forward policy whose parameters are given to it, so that every task may have its own."""
+
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from ..api import Problem
+from ..encoders import Observation
+from ..heads import head
+
+Weights = Mapping[str, Tensor]
+"""The policy's parameters by name: of one task, or with the tasks as first axis."""
+
+
+class GradientPolicy(nn.Module):
+    """A feed-forward policy of the observation alone.
+
+    Args:
+        problem: the spaces.
+        hidden: width of each layer.
+        layers: hidden layers.
+        activation: between them.
+        rate: of the first inner step.
+        decay: of the later ones, as a share of it.
+        learned_rates: one rate per parameter, learned with the parameters (Meta-SGD).
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        *,
+        hidden: int,
+        layers: int,
+        activation: Literal["relu", "tanh"],
+        rate: float,
+        decay: float,
+        learned_rates: bool,
+    ) -> None:
+        super().__init__()
+        self.observation = Observation(problem.observation_space)
+        self.head = head(problem.action_space)
+        self._activation = getattr(torch, activation)
+        widths = [self.observation.width, *[hidden] * layers, self.head.size - self.head.constants]
+        self.weights = nn.ParameterDict()
+        for index, (inputs, outputs) in enumerate(pairwise(widths)):
+            self.weights[f"w{index}"] = nn.init.xavier_uniform_(torch.empty(inputs, outputs))
+            self.weights[f"b{index}"] = torch.zeros(outputs)
+        if self.head.constants:
+            self.weights["constants"] = torch.zeros(self.head.constants)
+        self._layers, self._rate, self._decay = layers + 1, rate, decay
+        rates = {name: torch.full_like(weight, rate) for name, weight in self.weights.items()}
+        self.rates = nn.ParameterDict(rates if learned_rates else {})
+
+    def distribution(self, weights: Weights, x: Tensor) -> Tensor:
+        """The head's parameters [..., N, size] for encoded observations x [..., N, D].
+
+        With tasks as first axis of the weights, x has it too.
+        """
+        for index in range(self._layers):
+            x = x @ weights[f"w{index}"] + weights[f"b{index}"].unsqueeze(-2)
+            if index + 1 < self._layers:
+                x = self._activation(x)
+        if "constants" not in weights:
+            return x
+        return torch.cat([x, weights["constants"].unsqueeze(-2).expand(*x.shape[:-1], -1)], -1)
+
+    def rate(self, name: str, step: int) -> Tensor | float:
+        """Of an inner step, counted from 0, for one of the weights."""
+        return self.rates.get(name, self._rate) * (self._decay if step else 1.0)

@@ -1,0 +1,135 @@
+"""What algorithms that adapt by gradient share: their inner loop, and its hyperparameters."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ...envs.api import Bools
+from ...envs.errors import require
+from ..api import MOST_LAYERS, Problem
+from .adaptation import inner_steps, phase
+from .feedforward import GradientPolicy, Weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradientBased:
+    """Adaptation by policy gradient with a linear baseline per task. Inner steps: one less than `episodes`."""
+
+    rollouts: int = 20
+    """Episodes of one task that are played side by side for each inner step."""
+    inner_rate: float = 0.1
+    """Size of the first inner step."""
+    inner_decay: float = 0.5
+    """Size of the later ones, as a share of the first's (Finn et al. halve it)."""
+    learned_rates: bool = False
+    """Learn the inner steps' size for every parameter, from `inner_rate` on (Meta-SGD)."""
+    first_order: bool = False
+    """Leave the inner steps' own derivative out of the outer gradient."""
+    hidden: int = 64
+    """Width of the policy's hidden layers."""
+    layers: int = 2
+    """The policy's hidden layers."""
+    activation: Literal["relu", "tanh"] = "relu"
+    """Between the policy's layers."""
+    discount: float = 0.99
+    """Per step, within an episode."""
+    trace: float = 1.0
+    """Lambda of the generalised advantage estimates; 1 is return minus baseline."""
+
+    on_policy = True
+
+    def __post_init__(self) -> None:
+        require(self.rollouts >= 2, "rollouts", self.rollouts, "at least 2, to tell better from worse")
+        for field in ("hidden", "layers"):
+            require(getattr(self, field) >= 1, field, getattr(self, field), "at least 1")
+        require(self.layers <= MOST_LAYERS, "layers", self.layers, f"at most {MOST_LAYERS:,}")
+        require(0 < self.inner_rate < float("inf"), "inner_rate", self.inner_rate, "a finite number above 0")
+        require(0 < self.inner_decay <= 1, "inner_decay", self.inner_decay, "a number in (0, 1]")
+        require(self.activation in ("relu", "tanh"), "activation", self.activation, "relu or tanh")
+        for field in ("discount", "trace"):
+            require(0 <= getattr(self, field) <= 1, field, getattr(self, field), "a number in [0, 1]")
+
+    def build(self, problem: Problem) -> GradientPolicy:
+        return GradientPolicy(
+            problem,
+            hidden=self.hidden,
+            layers=self.layers,
+            activation=self.activation,
+            rate=self.inner_rate,
+            decay=self.inner_decay,
+            learned_rates=self.learned_rates,
+        )
+
+    def inner_loop(self, model: nn.Module, problem: Problem, greedy: bool = False) -> "GradientAgent":
+        assert isinstance(model, GradientPolicy)
+        return GradientAgent(
+            model, problem.episodes, width=self.rollouts, discount=self.discount, trace=self.trace, greedy=greedy
+        )
+
+
+class GradientAgent:
+    """An inner loop by gradient: plays with per-task weights, and takes an inner step whenever all have ended an
+    episode."""
+
+    def __init__(
+        self,
+        policy: GradientPolicy,
+        episodes: int,
+        *,
+        width: int,
+        discount: float,
+        trace: float,
+        greedy: bool,
+    ) -> None:
+        self.width = width
+        self._policy, self._episodes, self._greedy = policy, episodes, greedy
+        self._discount, self._trace = discount, trace
+        self._rng = np.random.default_rng(0)
+        self._device = policy.weights["w0"].device
+        self.note: dict[str, np.ndarray] = {}
+
+    def begin_trial(self, n: int, rng: np.random.Generator | None = None) -> None:
+        require(n % self.width == 0, "n", n, f"a multiple of {self.width}, the rollouts that an inner step needs")
+        self._rng = rng or self._rng
+        self._weights: Weights = dict(self._policy.weights.items())
+        self._tasks, self._episode = n // self.width, 0
+        self._begin_episode()
+
+    def _begin_episode(self) -> None:
+        self._playing = np.ones(self._tasks * self.width, np.bool_)
+        self._steps: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
+        self._rewards: list[Tensor] = []
+
+    @torch.no_grad()
+    def act(self, observation: np.ndarray, reward: np.ndarray, done: Bools) -> np.ndarray:
+        if self._steps:
+            self._rewards.append(torch.tensor(reward, device=self._device))  # a copy: the caller may reuse its array
+            self._playing = self._playing & ~done
+            if not self._playing.any():
+                self.end_episode()
+        policy = self._policy
+        x = policy.observation(torch.as_tensor(observation, device=self._device))
+        by_weights = x.unflatten(0, (self._tasks, self.width)) if self._episode else x
+        parameters = policy.distribution(self._weights, by_weights).reshape(len(x), -1)
+        # What adaptation learns from is explored: only behind the last inner step is a greedy agent greedy.
+        greedy = self._greedy and self._episode >= self._episodes - 1
+        noise = None if greedy else policy.head.noise(self._rng, len(x))
+        draw, log_prob = policy.head.draw(parameters, noise)
+        self._steps.append((x, draw, log_prob, torch.as_tensor(self._playing, device=self._device)))
+        self.note = {"draw": draw.cpu().numpy(), "log_prob": log_prob.cpu().numpy()}
+        return policy.head.action(self.note["draw"])
+
+    def end_episode(self) -> None:
+        """One inner step for every task; none behind the trial's last episode."""
+        self._episode += 1
+        if self._episode < self._episodes:
+            x, draw, log_prob, valid = (torch.stack(column) for column in zip(*self._steps, strict=True))
+            data, _ = phase(
+                x, draw, log_prob, torch.stack(self._rewards), valid,
+                width=self.width, discount=self._discount, trace=self._trace,
+            )  # fmt: skip
+            self._weights = inner_steps(self._policy, self._weights, data, self._episode - 1)
+        self._begin_episode()

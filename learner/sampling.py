@@ -1,0 +1,138 @@
+"""What the store lends to an off-policy update: batches of transitions and of whole trials, drawn by task."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Generic, NamedTuple, Protocol, TypeVar
+
+import numpy as np
+
+from ..envs.errors import require
+from .trajectory import Arrays, Trajectory
+
+POSTERIOR = ("mean", "variance")
+"""What is kept of an actor's notes: what it believed of the task before each step, and behind the last one."""
+
+Array = TypeVar("Array")
+
+
+class Steps(NamedTuple, Generic[Array]):
+    """N transitions of each of M tasks: [M, N, ...] each."""
+
+    observation: Array
+    action: Array
+    """As the environment received it."""
+    reward: Array
+    """float32, in the task's units, as the agent saw it."""
+    outer_reward: Array
+    """float32: what the outer loop learns from, most often the same."""
+    next_observation: Array
+    """Where the transition has no successor, any observation."""
+    terminated: Array
+    """bool: the MDP ended the episode; what would have followed is worth nothing."""
+
+
+class Request(NamedTuple):
+    """A batch of transitions by task."""
+
+    tasks: int
+    """Tasks in the batch, M."""
+    steps: int
+    """Transitions of each, from all that is kept of it. Where an episode was cut in the middle of a trial, the
+    observation that followed is not known: that transition is never among them."""
+    context: tuple[int, ...] = ()
+    """Lengths of a context: of each task, the first transitions of one of its recent trials, as many as one of these,
+    drawn for each batch. A shorter trial's are repeated. Empty for no context."""
+    window: int = 1
+    """Trials of a task that are recent: its newest ones."""
+    successors: bool = False
+    """The context, too, needs the next observation."""
+    recent: bool = False
+    """The transitions, too, come from the recent trials only."""
+
+    def of_one_length(self, rng: np.random.Generator) -> "Request":
+        """The same with one of the context's lengths."""
+        return self._replace(context=(int(rng.choice(self.context)),)) if self.context else self
+
+
+class Context(NamedTuple):
+    """What is recent of a task."""
+
+    steps: Steps[np.ndarray]
+    """All of it, in its order: [1, N, ...]."""
+    posterior: Arrays
+    """What the actor last believed, where it noted that: mean and variance, [latent] each."""
+
+
+class Sample(NamedTuple):
+    """What a `Request` is answered with."""
+
+    tasks: np.ndarray
+    """int64 [M]"""
+    steps: Steps[np.ndarray]
+    context: Steps[np.ndarray] | None
+
+
+class Sampler(Protocol):
+    """What the store lends to an off-policy update: batches, fetched ahead where they come from elsewhere."""
+
+    @property
+    def played(self) -> int:
+        """Environment steps that the run has put into the store, kept or not."""
+        ...
+
+    def batches(
+        self, request: Request, count: int, rng: np.random.Generator, priority: Mapping[int, float] | None = None
+    ) -> Iterator[Sample]:
+        """Batches of transitions. Tasks are drawn uniformly from those of which something is kept, independently.
+
+        Args:
+            request: of one batch.
+            count: batches.
+            rng: of the draws.
+            priority: tasks are drawn in proportion to it instead; those that it does not name, never.
+        """
+        ...
+
+    def trials(self, tasks: int, count: int, rng: np.random.Generator) -> Iterator[Trajectory]:
+        """Batches of whole trials, one of each of so many tasks; drawn uniformly and independently, task by task."""
+        ...
+
+    def context(self, task: int, window: int) -> Context:
+        """What is recent of one task: of its newest trials, `window` at most.
+
+        Raises:
+            BadInput: nothing is kept of it.
+        """
+        ...
+
+
+def choose(
+    tasks: np.ndarray, count: int, rng: np.random.Generator, priority: Mapping[int, float] | None = None
+) -> np.ndarray:
+    """`count` of the tasks, independently: uniformly, or in proportion to their priority.
+
+    Raises:
+        BadInput: no task to choose from.
+    """
+    share = None if priority is None else np.array([priority.get(task, 0.0) for task in tasks.tolist()])
+    require(len(tasks) > 0 and (share is None or share.sum() > 0), "the replay", "empty", "trials of some task")
+    return rng.choice(tasks, count, p=None if share is None else share / share.sum())
+
+
+def join(samples: Sequence[tuple[np.ndarray, Sample]]) -> Sample:
+    """One sample of several, each with the places that its tasks have in the whole, ascending."""
+    if len(samples) == 1:
+        return samples[0][1]
+    order = np.argsort(np.concatenate([places for places, _ in samples]))
+
+    def whole(parts: Sequence[np.ndarray]) -> np.ndarray:
+        return np.concatenate(parts)[order]
+
+    def steps(parts: Sequence[Steps[np.ndarray]]) -> Steps[np.ndarray]:
+        return Steps(*(whole(arrays) for arrays in zip(*parts, strict=True)))
+
+    contexts = [sample.context for _, sample in samples if sample.context is not None]
+    return Sample(
+        whole([sample.tasks for _, sample in samples]),
+        steps([sample.steps for _, sample in samples]),
+        steps(contexts) if contexts else None,
+    )

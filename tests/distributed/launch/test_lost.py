@@ -1,0 +1,89 @@
+"""A cluster that dies under a run: the run ends in a sentence, with its state saved, and goes on from there."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from processes import LEAVE_SECONDS, marked, spawn
+from test_cli import SMALL, begin, merged, run, wait_for_lines
+from test_killed import OVERLAPPED, PEARL
+
+from innerloop.distributed.runs.journal import read_lines
+from innerloop.learner.checkpoint import Checkpoints
+
+ENDLESS = ("--iterations", "100000", "--checkpoint-every", "100000", "--actors", "1")
+
+
+@pytest.mark.parametrize(
+    ("names", "options"),
+    [
+        (("gcs_server",), SMALL),
+        (("raylet",), SMALL),
+        (("gcs_server", "raylet"), OVERLAPPED.split()),
+        (("raylet",), PEARL.split()),
+    ],
+)
+def test_a_cluster_that_dies_ends_the_run_in_a_sentence(
+    names: tuple[str, ...], options: list[str], tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    with begin("train", *merged(*options, *ENDLESS, "--out", str(out))) as process:
+        wait_for_lines(out / "metrics.jsonl", 4, process)
+        for each in marked(process.mark):
+            if each.name() in names:
+                each.kill()
+        printed, said = process.communicate(timeout=LEAVE_SECONDS)
+        assert process.returncode == 1
+        assert not marked(process.mark)
+    *before, last = said.splitlines()
+    assert not printed
+    assert all(line.startswith("iteration ") for line in before), said
+    found = re.fullmatch(
+        r"innerloop: Ray's (gcs_server|raylet) \(\d+\) has ended, and the run's Ray cluster with it; "
+        r"(the state after iteration \d+ is saved|what was saved last is whole)\. "
+        r"Go on with: innerloop train --resume, and the run's directory\.",
+        last,
+    )
+    assert found, said
+    assert found[1] in names
+    if "pearl" not in options:  # whose replay was in the cluster
+        saved = int(Checkpoints(str(out / "checkpoints")).newest().numbers["version"])
+        assert saved - len(read_lines(out / "metrics.jsonl")) in (0, 1)  # it may have died between the two
+        resumed = run("train", "--resume", str(out), "--iterations", str(saved + 1))
+        assert resumed.returncode == 0, resumed.stderr
+
+
+HANGS = """
+import threading
+from pathlib import Path
+from innerloop.distributed.launch import lost
+from innerloop.distributed.launch.session import ray_session
+import ray
+
+lost.ANSWER_SECONDS = 0.5
+with ray_session("local", False):
+    @ray.remote
+    class Actor:
+        def there(self) -> bool:
+            return True
+    actor = Actor.remote()
+    ray.get(actor.there.remote())
+    print("up", flush=True)
+    threading.Event().wait()
+"""
+
+
+@pytest.mark.parametrize("name", ["gcs_server", "raylet"])
+def test_a_run_that_cannot_answer_is_ended_with_all_that_is_left_of_its_cluster(name: str) -> None:
+    command = [sys.executable, "-c", HANGS]
+    with spawn(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "up\n"
+        for each in marked(process.mark):
+            if each.name() == name:
+                each.kill()
+        _, said = process.communicate(timeout=LEAVE_SECONDS)
+        assert process.returncode == 1
+        assert not marked(process.mark)
+    assert re.fullmatch(rf"innerloop: Ray's {name} \(\d+\) has ended, .* what was saved last is whole\. .*\n", said)

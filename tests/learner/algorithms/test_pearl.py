@@ -1,0 +1,728 @@
+"""PEARL: the posterior is the product of its factors, each loss reaches its own parameters, and the agent plays on
+draws from the posterior of what it has seen."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from off_policy import Constant, Drift, Watched, trials_of
+from scipy import stats
+from torch import Tensor, nn
+
+from innerloop.actors.rollout import play
+from innerloop.envs.api import Bools, Split, Step, TaskFamily, Tasks
+from innerloop.envs.errors import BadInput
+from innerloop.envs.navigation import PointNavigation, SparsePointNavigation
+from innerloop.envs.seeding import streams
+from innerloop.envs.trials import Trials
+from innerloop.learner.algorithms.pearl import PEARL, VARIANCE_FLOOR, LatentPolicy, PosteriorAgent, product
+from innerloop.learner.experiment import Experiment
+from innerloop.learner.learner import Learner
+from innerloop.learner.replay import Replay
+from innerloop.learner.sampling import Request, Sample, Steps
+from innerloop.learner.trajectory import Trajectory
+
+Made, Played, PearlOn = Callable[..., Learner], Callable[..., Trajectory], Callable[..., Experiment]
+
+SMALL = {
+    "latent": 3,
+    "encoder_hidden": 6,
+    "hidden": 8,
+    "layers": 1,
+    "context": 5,
+    "tasks_per_batch": 4,
+    "steps_per_task": 6,
+    "warm_up": 0,
+}
+
+
+@pytest.fixture
+def pearl_on() -> PearlOn:
+    """A small experiment; options are PEARL's."""
+
+    def make(family: TaskFamily | None = None, episodes: int = 3, **options: Any) -> Experiment:
+        return Experiment(
+            family_name="given",
+            family=family or PointNavigation(horizon=5),
+            algorithm_name="pearl",
+            algorithm=PEARL(**(SMALL | options)),
+            episodes=episodes,
+        )
+
+    return make
+
+
+def parts_of(learner: Learner) -> tuple[LatentPolicy, PEARL]:
+    assert isinstance(learner.model, LatentPolicy)
+    assert isinstance(learner.algorithm, PEARL)
+    return learner.model, learner.algorithm
+
+
+def random(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+# The posterior
+
+
+@pytest.mark.parametrize("factors", [1, 2, 3])
+def test_a_product_of_gaussians_is_what_their_densities_multiply_to(factors: int) -> None:
+    rng = np.random.default_rng(0)
+    means, stds = rng.normal(size=(2, factors)), rng.uniform(0.4, 2, (2, factors))
+    x = np.linspace(-12, 12, 100_001)
+    mean, variance = product(torch.from_numpy(means.T).unsqueeze(0), torch.from_numpy(stds.T**-2).unsqueeze(0))
+    for axis in range(2):
+        density = np.ones_like(x)
+        for m, s in zip(means[axis], stds[axis], strict=True):
+            density *= np.exp(-0.5 * ((x - m) / s) ** 2) / s
+        density /= density.sum()
+        expected = (density * x).sum()
+        assert float(mean[0, axis]) == pytest.approx(expected, abs=1e-6)
+        assert float(variance[0, axis]) == pytest.approx((density * (x - expected) ** 2).sum(), rel=1e-6)
+
+
+def posterior_by_hand(model: LatentPolicy, context: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """One transition after the other (section 4.1): precisions add up, means are weighted by them."""
+    precision, weighted = np.zeros(model.latent), np.zeros(model.latent)
+    with torch.no_grad():
+        for transition in context:
+            out = model.encoder(transition).double().numpy()
+            variance = np.maximum(np.log1p(np.exp(out[model.latent :])), VARIANCE_FLOOR)
+            precision += 1 / variance
+            weighted += out[: model.latent] / variance
+    return weighted / precision, 1 / precision
+
+
+@pytest.mark.parametrize("length", [1, 2, 7])
+def test_the_posterior_is_the_product_of_a_gaussian_per_transition_in_any_order(
+    length: int, pearl_on: PearlOn, shaken: Made
+) -> None:
+    model, _ = parts_of(shaken(pearl_on()))
+    context = random(4, length, 5)  # two of position, two of the move, the reward
+    with torch.no_grad():
+        mean, variance = model.posterior(context)
+        shuffled = model.posterior(context[:, torch.randperm(length, generator=torch.Generator().manual_seed(0))])
+    assert mean.shape == variance.shape == (4, 3)
+    for row in range(4):
+        expected = posterior_by_hand(model, context[row])
+        np.testing.assert_allclose(mean[row], expected[0], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(variance[row], expected[1], rtol=1e-4)
+    for found, other in zip((mean, variance), shuffled, strict=True):
+        torch.testing.assert_close(found, other, atol=1e-5, rtol=1e-5)
+
+
+def test_a_factors_variance_has_a_floor(pearl_on: PearlOn, shaken: Made) -> None:
+    model, _ = parts_of(shaken(pearl_on()))
+    mean, precision = model.factor(torch.tensor([[1.0, 2.0, 3.0, -200.0, 0.0, 200.0]]))
+    np.testing.assert_array_equal(mean, [[1, 2, 3]])
+    np.testing.assert_allclose(precision, [[1 / VARIANCE_FLOOR, 1 / np.log(2), 1 / 200]], rtol=1e-5)
+
+
+@pytest.mark.parametrize("memory", ["gru", "lstm", "transformer,layers=1,heads=2"])
+def test_an_encoder_with_memory_reads_its_context_in_order(memory: str, pearl_on: PearlOn, shaken: Made) -> None:
+    model, _ = parts_of(shaken(pearl_on(encoder=memory)))
+    context = random(4, 7, 5)
+    assert model.memory is not None
+    with torch.no_grad():
+        found = model.posterior(context)
+        state = model.memory.initial(4)
+        for step in range(7):
+            y, state = model.memory.step(context[:, step], state)
+        mean, precision = model.factor(model.encoder(y))
+        other, _ = model.posterior(context.flip(1))
+    torch.testing.assert_close(found[0], mean)
+    torch.testing.assert_close(found[1], 1 / precision)
+    assert (found[0] - other).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("successors", [False, True])
+def test_context_is_observation_action_and_reward_and_where_asked_the_next_observation(
+    successors: bool, pearl_on: PearlOn, shaken: Made
+) -> None:
+    model, _ = parts_of(shaken(pearl_on(next_observation=successors)))
+    observation, action, reward, after = random(2, 3, 2), random(2, 3, 2, seed=1), random(2, 3), random(2, 3, 2, seed=2)
+    rubbish = torch.full((2, 3), torch.nan)
+    found = model.context(Steps(observation, action, reward, rubbish, after, rubbish))
+    # moves are in units of their bound, 0.1; positions are unbounded
+    expected = [observation, action / 0.1, reward.unsqueeze(-1), *([after] if successors else [])]
+    torch.testing.assert_close(found, torch.cat(expected, -1))
+
+
+# The outer update
+
+
+class Given:
+    """A sampler that has one sample, whatever it is asked for."""
+
+    def __init__(self, sample: Sample, count: int = 1) -> None:
+        self.sample, self.count, self.played = sample, count, 10**6
+        self.requests: list[Request] = []
+
+    def batches(
+        self, request: Request, count: int, rng: np.random.Generator, priority: Mapping[int, float] | None = None
+    ) -> Iterator[Sample]:
+        self.requests.append(request)
+        yield from [self.sample] * self.count
+
+    def trials(self, tasks: int, count: int, rng: np.random.Generator) -> Iterator[Trajectory]:
+        raise AssertionError("PEARL learns from transitions")
+
+
+def sampled(learner: Learner, trajectory: Trajectory, tasks: int = 4) -> Sample:
+    replay = Replay(10**6)
+    replay.append(range(trajectory.reward.shape[1]), trajectory)
+    request = Request(tasks=tasks, steps=6, context=(5,), successors=parts_of(learner)[1].next_observation)
+    return next(replay.batches(request, 1, np.random.default_rng(0)))
+
+
+def watched(learner: Learner, sample: Sample, noise: float = 0.7) -> Watched:
+    """The loss on a sample; slow critics stay where they are."""
+    model, algorithm = parts_of(learner)
+    found, before = Watched(), [parameter.clone() for parameter in model.critics.slow.parameters()]
+    algorithm.update(model, Given(sample), found, 0.0, Constant(noise))
+    for parameter, value in zip(model.critics.slow.parameters(), before, strict=True):
+        parameter.data.copy_(value)
+    return found
+
+
+def gradient(loss: Tensor, module: nn.Module) -> list[Tensor | None]:
+    """None of a parameter that the loss does not depend on."""
+    return [*torch.autograd.grad(loss, [*module.parameters()], allow_unused=True, retain_graph=True)]
+
+
+def encoder_of(model: LatentPolicy) -> nn.Module:
+    return nn.ModuleList([model.encoder, *([model.memory] if model.memory else [])])
+
+
+@pytest.fixture
+def prepared(pearl_on: PearlOn, shaken: Made, played: Played) -> Callable[..., tuple[Learner, Sample]]:
+    """A learner and a sample of what it played."""
+
+    def make(family: TaskFamily | None = None, **options: Any) -> tuple[Learner, Sample]:
+        experiment = pearl_on(family, **options)
+        learner = shaken(experiment)
+        return learner, sampled(learner, played(experiment, learner))
+
+    return make
+
+
+Prepared = Callable[..., tuple[Learner, Sample]]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"temperature": 0.3, "discount": 0.9, "reward_scale": 5.0, "bottleneck": 0.5},
+        {"next_observation": True, "encoder": "gru"},
+        {"family": SparsePointNavigation(horizon=5, radius=2.0, dense=True), "latent": 1},
+    ],
+    ids=["default", "weighted", "gru", "dense"],
+)
+@pytest.mark.parametrize("noise", [0.0, 0.7])
+def test_losses_are_those_of_the_paper(options: dict[str, Any], noise: float, prepared: Prepared) -> None:
+    """Algorithm 1 with soft actor-critic (Haarnoja et al. 2018), one task and one transition at a time; every normal
+    number is `noise`."""
+    learner, sample = prepared(**options)
+    sample.steps.terminated[1, 2:4] = True
+    (model, algorithm), found = parts_of(learner), watched(learner, sample, noise)
+    assert sample.context is not None
+    alpha = float(model.log_temperature.detach().exp())
+    sums = dict.fromkeys(("critic_loss", "policy_loss", "q", "entropy", "divergence", "temperature_loss"), 0.0)
+
+    def act(x: Tensor, z: Tensor) -> tuple[Tensor, float]:
+        mean, log_std = model.policy(torch.cat([x, z])).split(2)
+        raw = (mean + log_std.clamp(-20, 2).exp() * noise).double()
+        normal = torch.distributions.Normal(mean.double(), log_std.double().clamp(-20, 2).exp())
+        return raw.tanh().float(), float((normal.log_prob(raw) - (1 - raw.tanh().square()).log()).sum())
+
+    def critics(twins: nn.ModuleList, *inputs: Tensor) -> list[float]:
+        return [float(critic(torch.cat(inputs))) for critic in twins]
+
+    with torch.no_grad():
+        for task in range(4):
+            mean, variance = (each[task] for each in model.posterior(model.context(model.put(sample.context))))
+            z = mean + variance.sqrt() * noise
+            prior = torch.distributions.Normal(torch.zeros_like(mean), 1)
+            posterior = torch.distributions.Normal(mean, variance.sqrt())
+            sums["divergence"] += float(torch.distributions.kl_divergence(posterior, prior).sum()) / 4
+            for step in range(6):
+                at = [torch.as_tensor(array[task, step]) for array in sample.steps]
+                x, taken, _, reward, following, terminated = at
+                next_action, next_log_prob = act(following, z)
+                value = min(critics(model.critics.slow, following, next_action, z)) - alpha * next_log_prob
+                target = algorithm.reward_scale * float(reward) + algorithm.discount * (not terminated) * value
+                q = critics(model.critics.now, x, taken / 0.1, z)
+                action, log_prob = act(x, z)
+                sums["critic_loss"] += sum((each - target) ** 2 for each in q) / 24
+                sums["policy_loss"] += (alpha * log_prob - min(critics(model.critics.now, x, action, z))) / 24
+                sums["q"] += sum(q) / 2 / 24
+                sums["entropy"] -= log_prob / 24
+                if not algorithm.temperature:
+                    sums["temperature_loss"] -= np.log(alpha) * (log_prob - 2) / 24
+    for name, tensor in found.metrics.items():
+        assert tensor.item() == pytest.approx(sums.get(name, alpha), rel=1e-4, abs=1e-5), name
+    total = sum(sums[name] for name in ("critic_loss", "policy_loss", "temperature_loss"))
+    assert found.total.item() == pytest.approx(total + algorithm.bottleneck * sums["divergence"], rel=1e-4)
+
+
+@pytest.mark.parametrize("encoder", ["product", "gru"])
+def test_the_encoder_learns_from_the_critics_loss_and_the_divergence_alone(encoder: str, prepared: Prepared) -> None:
+    learner, sample = prepared(encoder=encoder, bottleneck=0.3)
+    (model, _), found = parts_of(learner), watched(learner, sample)
+    own = encoder_of(model)
+    assert gradient(found.metrics["policy_loss"], own) == [None] * len([*own.parameters()])
+    shares = gradient(found.metrics["critic_loss"], own), gradient(found.metrics["divergence"], own)
+    for whole, critics, divergence in zip(gradient(found.total, own), *shares, strict=True):
+        assert whole is not None
+        assert critics is not None
+        assert divergence is not None
+        assert critics.abs().max() > 0
+        torch.testing.assert_close(whole, critics + 0.3 * divergence, atol=1e-5, rtol=1e-4)
+
+
+def test_without_bottleneck_and_with_critics_that_do_not_look_at_z_the_encoder_learns_nothing(
+    prepared: Prepared,
+) -> None:
+    learner, sample = prepared(bottleneck=0.0)
+    model, _ = parts_of(learner)
+    with torch.no_grad():
+        for critic in (*model.critics.now, *model.critics.slow):
+            next(critic.parameters())[:, -model.latent :] = 0
+    found = watched(learner, sample)
+    for each in gradient(found.total, model.encoder):
+        assert each is not None
+        np.testing.assert_array_equal(each, 0)
+    with torch.no_grad():
+        next(model.critics.now[0].parameters())[:, -model.latent :] = 0.1
+    assert any(each is not None and each.any() for each in gradient(watched(learner, sample).total, model.encoder))
+
+
+def test_each_loss_reaches_its_own_parameters_alone(prepared: Prepared) -> None:
+    learner, sample = prepared()
+    (model, _), found = parts_of(learner), watched(learner, sample)
+    policy, critics = found.metrics["policy_loss"], found.metrics["critic_loss"]
+    nothing = {
+        "critics, from the policy's loss": gradient(policy, model.critics.now),
+        "policy, from the critics' loss": gradient(critics, model.policy),
+        "critics, from the divergence": gradient(found.metrics["divergence"], model.critics.now),
+    }
+    for where, each in nothing.items():
+        assert all(part is None or not part.any() for part in each), where
+    for loss, module in ((policy, model.policy), (critics, model.critics.now)):
+        assert all(each is not None and each.any() for each in gradient(loss, module))
+    assert not any(parameter.requires_grad for parameter in model.critics.slow.parameters())
+    own = torch.autograd.grad(policy + critics, model.log_temperature, allow_unused=True, retain_graph=True)
+    assert own == (None,)
+
+
+def test_the_critics_target_is_a_constant(prepared: Prepared) -> None:
+    learner, sample = prepared()
+    (model, _), found = parts_of(learner), watched(learner, sample)
+    other = watched(learner, sample._replace(steps=sample.steps._replace(outer_reward=sample.steps.outer_reward + 2)))
+    # (q - t)² - (q - t - 2)² = 4 (q - t) - 4: of two critics together, 8 times the gradient of their mean
+    difference = found.metrics["critic_loss"] - other.metrics["critic_loss"]
+    everything = nn.ModuleList([model.critics.now, model.encoder, model.policy])
+    q = found.metrics["q"]
+    for mine, expected in zip(gradient(difference, everything), gradient(8 * q, everything), strict=True):
+        if mine is None or expected is None:
+            assert mine is expected
+        else:
+            torch.testing.assert_close(mine, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_a_share_of_the_tasks_has_its_share_of_the_loss(prepared: Prepared) -> None:
+    learner, sample = prepared()
+    found = watched(learner, sample)
+    parts = [found.loss(part) for part in (np.array([2]), np.array([0, 1, 3]))]
+    torch.testing.assert_close(sum(total for total, _ in parts), found.total)
+    for name, whole in found.metrics.items():
+        torch.testing.assert_close(sum(metrics[name] for _, metrics in parts), whole)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, {}),
+        (
+            {"next_observation": True, "context_window": 3, "encoder": "gru"},
+            {"successors": True, "window": 3},
+        ),
+    ],
+    ids=["default", "other"],
+)
+def test_replay_is_asked_for_what_the_options_say(
+    options: dict[str, Any], expected: dict[str, Any], prepared: Prepared
+) -> None:
+    learner, sample = prepared(**options)
+    model, algorithm = parts_of(learner)
+    given = Given(sample)
+    algorithm.update(model, given, Watched(), 0.0, np.random.default_rng(0))
+    assert given.requests == [Request(**({"tasks": 4, "steps": 6, "context": (5,)} | expected))]
+
+
+@pytest.mark.parametrize(
+    ("episodes", "options", "expected"),
+    [
+        (3, {}, (5, 10)),
+        (1, {}, (5,)),
+        (4, {"context": 12}, (5, 10, 12)),
+        (3, {"context": 2}, (2,)),
+        (2, {"resample": 3}, (3, 6, 9)),
+    ],
+)
+def test_contexts_are_as_long_as_what_an_agent_has_seen_where_it_draws_z(
+    episodes: int, options: dict[str, int], expected: tuple[int, ...], pearl_on: PearlOn, shaken: Made
+) -> None:
+    model, _ = parts_of(shaken(pearl_on(PointNavigation(horizon=5), episodes, **({"context": 0} | options))))
+    assert model.lengths == expected
+
+
+def test_noise_persists_within_an_episode_and_each_draw_is_standard_normal(pearl_on: PearlOn, shaken: Made) -> None:
+    experiment = pearl_on(PointNavigation(horizon=5), persistence=0.8)
+    agent = experiment.algorithm.inner_loop(shaken(experiment).model, experiment.problem)
+    assert isinstance(agent, PosteriorAgent)
+    agent.begin_trial(4_000, np.random.default_rng(0))
+    nothing = np.zeros(4_000, np.bool_)
+    first, second, third, other = (
+        agent.persistent_noise(4_000, done) for done in (nothing, nothing, nothing, ~nothing)
+    )
+    for draw in (first, second, third, other):
+        assert draw is not None
+        assert stats.kstest(draw.flatten(), "norm").pvalue > 1e-3
+    pairs = [((first, second), 0.8), ((second, third), 0.8), ((first, third), 0.64), ((third, other), 0.0)]
+    for (one, next_one), expected in pairs:
+        assert np.corrcoef(one.flatten(), next_one.flatten())[0, 1] == pytest.approx(expected, abs=0.04)
+
+
+def test_a_dense_reward_is_the_critics_and_never_the_encoders(prepared: Prepared) -> None:
+    family = SparsePointNavigation(horizon=5, radius=2.0, dense=True)
+    learner, sample = prepared(family)
+    assert sample.context is not None
+    assert (sample.context.reward != sample.context.outer_reward).any()
+    found = watched(learner, sample).metrics
+
+    def with_more(which: str) -> dict[str, Tensor]:
+        steps, context = (each._replace(**{which: getattr(each, which) + 1}) for each in (sample.steps, sample.context))
+        return watched(learner, sample._replace(steps=steps, context=context)).metrics
+
+    dense, sparse = with_more("outer_reward"), with_more("reward")
+    assert abs((dense["critic_loss"] - found["critic_loss"]).item()) > 0.1
+    for name in ("divergence", "policy_loss", "q"):
+        torch.testing.assert_close(dense[name], found[name], atol=0, rtol=0)
+    assert abs((sparse["divergence"] - found["divergence"]).item()) > 1e-3
+
+
+def filled(experiment: Experiment, learner: Learner, played: Played) -> Replay:
+    replay = Replay(10**6)
+    replay.append(range(8), played(experiment, learner))
+    return replay
+
+
+@pytest.mark.parametrize("options", [{}, {"encoder": "gru", "temperature": 0.2}], ids=["product", "gru"])
+def test_an_update_repeats_bit_for_bit_and_moves_all_that_is_learned(
+    options: dict[str, Any], pearl_on: PearlOn, shaken: Made, played: Played
+) -> None:
+    experiment = pearl_on(ratio=0.1, learning_rate=1e-2, **options)
+    learners = [shaken(experiment) for _ in range(2)]
+    before = learners[0].weights()
+    replay = filled(experiment, learners[0], played)
+    for learner in learners:
+        assert learner.update(replay, 0.0)["gradient_steps"] == replay.steps // 10 > 5
+    for name, array in learners[0].weights().items():
+        np.testing.assert_array_equal(learners[1].weights()[name], array, err_msg=name)
+        fixed = name == "log_temperature" and "temperature" in options
+        assert np.array_equal(array, before[name]) == fixed, name
+
+
+def test_threads_share_the_work_and_not_the_result(pearl_on: PearlOn, shaken: Made, played: Played) -> None:
+    experiment = pearl_on(ratio=0.15, learning_rate=1e-3)
+    found: list[dict[str, np.ndarray]] = []
+    for threads in (1, 2, 2):
+        learner = shaken(experiment, threads=threads)
+        learner.update(filled(experiment, learner, played), 0.0)
+        found.append(learner.weights())
+    for name, array in found[0].items():
+        np.testing.assert_allclose(found[1][name], array, atol=1e-5, err_msg=name)
+        np.testing.assert_array_equal(found[1][name], found[2][name], err_msg=name)
+
+
+@pytest.mark.parametrize(("log_std", "moves"), [(-6.0, 1), (0.0, -1)])
+def test_a_learned_temperature_moves_the_entropy_towards_its_target(
+    log_std: float, moves: int, pearl_on: PearlOn, played: Played
+) -> None:
+    """Up where the policy is narrow, down where it is wide."""
+    experiment = pearl_on(ratio=0.02)
+    learner = Learner(experiment.algorithm, experiment.problem, seed=0, device="cpu", threads=1)
+    model, _ = parts_of(learner)
+    last = model.policy[-1]
+    assert isinstance(last, nn.Linear)
+    with torch.no_grad():
+        last.weight[2:] = 0
+        last.bias[2:] = log_std
+    metrics = learner.update(filled(experiment, learner, played), 0.0)
+    assert metrics["gradient_steps"] == 2
+    assert np.sign(-2 - metrics["entropy"]) == moves
+    assert np.sign(model.log_temperature.item()) == moves
+
+
+def test_no_gradient_step_is_taken_before_the_warm_up_and_then_those_that_are_due(
+    pearl_on: PearlOn, shaken: Made, played: Played
+) -> None:
+    experiment = pearl_on(PointNavigation(horizon=5), ratio=0.05, warm_up=200)
+    learner, replay = shaken(experiment), Replay(10**6)
+    before, taken = learner.weights(), 0
+    for iteration in range(4):  # 120 steps each, unless a point arrives
+        trajectory = played(experiment, learner, seed=iteration)
+        replay.append(range(8), trajectory)
+        found = learner.update(replay, 0.0)
+        taken += int(found["gradient_steps"])
+        assert taken == int(0.05 * max(0, replay.played - 200))
+        same = all(np.array_equal(array, before[name]) for name, array in learner.weights().items())
+        assert same == (iteration == 0)
+        assert ("critic_loss" in found) == (iteration > 0)
+
+
+# The agent
+
+
+OPTIONS = [
+    {},
+    {"next_observation": True},
+    {"encoder": "gru"},
+    {"encoder": "lstm", "next_observation": True},
+]
+every_encoder = pytest.mark.parametrize("options", OPTIONS, ids=["product", "product-next", "gru", "lstm-next"])
+
+
+@every_encoder
+def test_what_an_agent_notes_is_the_posterior_of_what_it_has_seen(
+    options: dict[str, Any], pearl_on: PearlOn, shaken: Made
+) -> None:
+    """The context is put together by hand from the trajectory; before there is any, the posterior is the prior. Where
+    it has next observations, an episode's last step is not in it: what followed was not shown."""
+    experiment = pearl_on(Drift(), episodes=4, **options)
+    learner = shaken(experiment)
+    (model, algorithm), trajectory = parts_of(learner), trials_of(experiment, learner)
+    assert len({*trajectory.valid.sum(0)}) > 1
+    for row in range(8):
+        rows: list[Tensor] = []
+        for t in range(int(trajectory.valid[:, row].sum()) + 1):
+            mean, variance = torch.zeros(3), torch.ones(3)
+            if rows:
+                with torch.no_grad():
+                    mean, variance = (each[0] for each in model.posterior(torch.stack(rows).unsqueeze(0)))
+            np.testing.assert_allclose(trajectory.note["mean"][t, row], mean, atol=2e-4, rtol=1e-3)
+            np.testing.assert_allclose(trajectory.note["variance"][t, row], variance, atol=1e-5, rtol=1e-3)
+            if t == len(trajectory.reward):
+                break
+            centred = (trajectory.action[t, row] + 0.5) / 1.5
+            parts = [trajectory.observation[t, row], centred, trajectory.reward[t, row : row + 1]]
+            if not algorithm.next_observation:
+                rows.append(torch.from_numpy(np.concatenate(parts)))
+            elif not trajectory.done[t, row]:
+                rows.append(torch.from_numpy(np.concatenate([*parts, trajectory.observation[t + 1, row]])))
+    assert np.ptp(trajectory.note["mean"]) > 0.1
+
+
+@every_encoder
+def test_the_encoder_learns_on_the_context_that_agents_will_give_it(
+    options: dict[str, Any], pearl_on: PearlOn, shaken: Made
+) -> None:
+    """All that replay has of a trial leads to the posterior that the agent had behind it. Where the context has next
+    observations, the agent is not yet shown the trial's last."""
+    experiment = pearl_on(Drift(), episodes=4, **options)
+    learner, replay = shaken(experiment), Replay(10**6)
+    (model, algorithm), trajectory = parts_of(learner), trials_of(experiment, learner)
+    replay.append(range(8), trajectory)
+    for row in range(8):
+        end = int(trajectory.valid[:, row].sum())
+        shown = end - 4 if algorithm.next_observation else end
+        request = Request(tasks=1, steps=1, context=(shown,), successors=algorithm.next_observation)
+        context = replay.draw_steps(np.array([row]), request, np.random.default_rng(0)).context
+        assert context is not None
+        with torch.no_grad():
+            mean, variance = model.posterior(model.context(model.put(context)))
+        last = replay.context(row, 1).posterior
+        np.testing.assert_array_equal(last["mean"], trajectory.note["mean"][end, row])
+        np.testing.assert_allclose(trajectory.note["mean"][end, row], mean[0], atol=2e-4, rtol=1e-3)
+        np.testing.assert_allclose(trajectory.note["variance"][end, row], variance[0], atol=1e-5, rtol=1e-3)
+
+
+@every_encoder
+@pytest.mark.parametrize("resample", [0, 2])
+def test_z_is_drawn_from_the_prior_and_again_from_the_posterior_exactly_where_an_episode_begins_or_it_is_old(
+    resample: int, options: dict[str, Any], pearl_on: PearlOn, shaken: Made
+) -> None:
+    experiment = pearl_on(Drift(), episodes=4, resample=resample, **options)
+    learner = shaken(experiment)
+    trajectory = trials_of(experiment, learner, n=200)
+    z = trajectory.note["latent"]
+    assert z.shape == (len(trajectory.reward) + 1, 200, 3)
+    changed = (z[1:] != z[:-1]).all(-1)
+    some = (z[1:] != z[:-1]).any(-1)
+    valid = trajectory.valid
+    drawn = trajectory.done.copy()
+    if resample:  # counted by hand, column by column
+        for column in range(200):
+            age = 0
+            for t in range(len(drawn)):
+                age = 0 if trajectory.done[t, column] else age + 1
+                drawn[t, column] |= age > 0 and age % resample == 0
+    np.testing.assert_array_equal(changed[valid], drawn[valid])
+    np.testing.assert_array_equal(some[valid], drawn[valid])
+    standard = (z[1:] - trajectory.note["mean"][1:]) / np.sqrt(trajectory.note["variance"][1:])
+    for draws in (z[0], standard[drawn & valid]):
+        assert abs(draws.mean()) < 4 / np.sqrt(draws.size)
+        assert abs(draws.std() - 1) < 4 / np.sqrt(2 * draws.size)
+        assert abs(np.corrcoef(draws.T)[0, 1]) < 4 / np.sqrt(len(draws))
+
+
+@pytest.mark.parametrize("greedy", [False, True])
+def test_an_agent_acts_by_its_policy_given_z(greedy: bool, pearl_on: PearlOn, shaken: Made) -> None:
+    """Greedily at the mean. Otherwise, around it."""
+    experiment = pearl_on(Drift(), episodes=4)
+    learner = shaken(experiment)
+    (model, _), trajectory = parts_of(learner), trials_of(experiment, learner, greedy=greedy)
+    with torch.no_grad():
+        x = torch.from_numpy(np.concatenate([trajectory.observation, trajectory.note["latent"]], -1))
+        mean = model.policy(x[:-1])[..., :1].tanh().numpy()
+    close = np.isclose(trajectory.action, -0.5 + 1.5 * mean, atol=1e-5)[trajectory.valid]
+    assert close.all() == greedy
+    assert (trajectory.action <= 1).all()
+    assert (trajectory.action >= -2).all()
+
+
+def test_the_same_random_numbers_play_the_same_and_others_otherwise(pearl_on: PearlOn, shaken: Made) -> None:
+    experiment = pearl_on(Drift())
+    learner = shaken(experiment)
+    first, second, other = (trials_of(experiment, learner, seed=seed) for seed in (3, 3, 4))
+    np.testing.assert_array_equal(first.action, second.action)
+    np.testing.assert_array_equal(first.note["latent"], second.note["latent"])
+    assert (first.action[0] != other.action[0]).all()
+
+
+@every_encoder
+def test_a_new_trial_forgets_the_last(options: dict[str, Any], pearl_on: PearlOn, shaken: Made) -> None:
+    model, _ = parts_of(shaken(pearl_on(Drift(), **options)))
+    agent, noted = PosteriorAgent(model), list[list[np.ndarray]]()
+    for _ in range(2):
+        agent.begin_trial(3, np.random.default_rng(0))
+        noted.append([])
+        for t in range(4):
+            agent.act(np.full((3, 1), t, np.float32), np.full(3, t, np.float32), np.full(3, t == 2))
+            noted[-1] += agent.note.values()
+    np.testing.assert_array_equal(noted[0], noted[1])
+
+
+def test_it_keeps_no_hold_on_the_arrays_it_is_shown(pearl_on: PearlOn, shaken: Made) -> None:
+    """An environment may write every step into the same ones."""
+    model, _ = parts_of(shaken(pearl_on(Drift(), next_observation=True)))
+    noted: list[np.ndarray] = []
+    for reused in (False, True):
+        agent, rng = PosteriorAgent(model), np.random.default_rng(1)
+        agent.begin_trial(3, np.random.default_rng(0))
+        given = np.zeros((3, 1), np.float32), np.zeros(3, np.float32), np.zeros(3, np.bool_)
+        for t in range(5):
+            action = agent.act(*(given if reused else (array.copy() for array in given)))
+            if reused:
+                action[...] = 0
+            given[0][...] = rng.standard_normal((3, 1))
+            given[1][...] = rng.standard_normal(3)
+            given[2][...] = t == 2
+        noted.append(agent.note["mean"])
+    np.testing.assert_array_equal(noted[0], noted[1])
+
+
+# Options, and that it learns
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "expected"),
+    [
+        *((name, 0, "at least 1") for name in ("latent", "encoder_hidden", "layers", "context_window")),
+        *((name, 0, "at least 1") for name in ("tasks_per_batch", "steps_per_task")),
+        ("context", -1, "at least 0"),
+        ("resample", -1, "at least 0"),
+        ("persistence", 1.0, "a number in [0, 1)"),
+        ("bottleneck", -0.1, "a finite number of at least 0"),
+        ("bottleneck", float("inf"), "a finite number of at least 0"),
+    ],
+)
+def test_an_option_out_of_range_is_refused_in_one_sentence(option: str, value: object, expected: str) -> None:
+    with pytest.raises(BadInput) as refused:
+        PEARL(**{option: value})
+    assert str(refused.value) == f"{option} is {value!r}; expected {expected}."
+
+
+def test_an_encoder_that_is_not_known_is_refused_and_the_known_ones_are_named() -> None:
+    with pytest.raises(
+        BadInput,
+        match=r"^encoder is 'perceiver'; expected one of deepset, gru, lstm, mingru, none, product, snail, ",
+    ):
+        PEARL(encoder="perceiver")
+
+
+@dataclass(frozen=True)
+class Aim:
+    """One step: what pays is to hit a point, 0.6 to one side or to the other, that is never shown."""
+
+    horizon = 1
+    observation_space = spaces.Discrete(1)
+    action_space = spaces.Box(-1, 1, (1,), np.float32)
+
+    def sample(self, rng: np.random.Generator, n: int, split: Split) -> Tasks:
+        return {"aim": np.where(rng.random(n) < 0.5, -0.6, 0.6).astype(np.float32)}
+
+    def make(self, tasks: Tasks, rng: np.random.Generator) -> "Aiming":
+        return Aiming(tasks["aim"])
+
+
+class Aiming:
+    def __init__(self, aim: np.ndarray) -> None:
+        self._aim = aim
+        self._nothing = np.zeros(len(aim), np.int64)
+
+    def reset(self, rows: Bools) -> np.ndarray:
+        return self._nothing
+
+    def step(self, action: np.ndarray) -> Step:
+        ended = np.ones(len(self._aim), np.bool_)
+        return Step(self._nothing, -np.square(action[:, 0] - self._aim), ended, ~ended)
+
+
+def test_it_learns_to_adapt(pearl_on: PearlOn) -> None:
+    """Who does not adapt loses 0.36 at least in every episode; who does, in the first alone."""
+    experiment = pearl_on(
+        Aim(),
+        episodes=4,
+        latent=2,
+        hidden=32,
+        encoder_hidden=32,
+        tasks_per_batch=16,
+        steps_per_task=8,
+        context=4,
+        warm_up=64,
+        ratio=0.1,
+        learning_rate=1e-2,
+        discount=0.0,
+        temperature=0.01,
+        target_rate=0.05,
+        bottleneck=0.001,
+    )
+    learner = Learner(experiment.algorithm, experiment.problem, seed=0, device="cpu", threads=1)
+    replay, last = Replay(10**6), []
+    tasks = experiment.family.sample(np.random.default_rng(0), 16, "train")
+    for iteration in range(36):
+        rng = streams(0, "train", iteration)
+        agent = experiment.algorithm.inner_loop(learner.model, experiment.problem)
+        trajectory = play(agent, Trials(experiment.family, tasks, 4, rng.env), rng.agent)
+        last.append(float(trajectory.reward[1:].mean()))
+        replay.append(range(16), trajectory)
+        learner.update(replay, 0.0)
+    assert np.mean(last[:3]) < -0.36
+    assert np.mean(last[-5:]) > -0.25
