@@ -25,8 +25,6 @@ from .stopping import stop_all
 
 ANSWER_SECONDS = 20.0
 """For the run to stop and to save its state, while Ray's core still waits."""
-LAST_SECONDS = 2.0
-"""For the run to end, when what was left of its cluster has been ended."""
 UNREACHABLE_SECONDS = 30.0
 """How long a GCS on another machine may refuse connections: it may be restarted."""
 RAYLET_ENDED = "Raylet is terminated"
@@ -103,11 +101,10 @@ class _Watch:
                 os.close(descriptor)
         if self.missing and not self._over.is_set():
             self._let_go()
+            abandon()  # at once: Ray's core may end this process any time now
             if not self._over.wait(ANSWER_SECONDS):  # it waits for an answer that will not come
-                abandon()
-                if not self._over.wait(LAST_SECONDS):
-                    print(f"innerloop: {_sentence(self.missing, None)}", file=sys.stderr, flush=True)
-                    os._exit(1)
+                print(f"innerloop: {_sentence(self.missing, None)}", file=sys.stderr, flush=True)
+                os._exit(1)
 
     def _let_go(self) -> None:
         """Calls of Ray raise an error from now on, instead of ending the process; and the loop stops."""

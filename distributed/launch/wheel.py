@@ -13,7 +13,7 @@ from ... import __version__
 from ...envs.errors import FULL, BadInput, require
 from ...learner.files import plain, read, reason
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PACKAGE = "innerloop/"
 LARGEST = 2**27
 """Bytes of a wheel, packed and unpacked; ours has less than one million."""

@@ -144,7 +144,8 @@ def test_ctrl_c_leaves_the_job_and_a_job_that_is_stopped_has_saved_its_state(run
 JOIN = """
 import sys
 import innerloop, ray
-from innerloop.distributed import cli, pool, remote, versions
+from innerloop.distributed import cli, trainer
+from innerloop.distributed.launch import versions
 
 def attempt(*more):
     words = sys.argv[1:]

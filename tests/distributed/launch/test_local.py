@@ -20,7 +20,7 @@ TOO_SLOW = {**os.environ, "RAY_gcs_storage": "none", "RAY_gcs_server_port_wait_t
 TRAIN = "train --iterations 1 --trials 8 --episodes 2 --hidden 4 --encoder 0 --learner-threads 1 --evaluation-tasks 0"
 IN_TIME = """
 import logging, os
-from innerloop.distributed import local
+from innerloop.distributed.launch import local
 
 class Later(logging.Handler):
     def emit(self, record):
@@ -44,7 +44,7 @@ def place(monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_ray_that_does_not_start_ends_in_a_sentence_and_leaves_its_logs_alone(place: Path, tmp_path: Path) -> None:
-    code = "from innerloop.distributed import cli, local; local.PAUSES = 0.1, 0.2; cli.main()"
+    code = "from innerloop.distributed import cli; from innerloop.distributed.launch import local; local.PAUSES = 0.1, 0.2; cli.main()"
     with spawn(
         [sys.executable, "-c", code, *TRAIN.split(), "--out", str(tmp_path / "run")],
         env=TOO_SLOW, stdout=-1, stderr=-1, text=True,

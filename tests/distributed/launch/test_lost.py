@@ -35,8 +35,8 @@ def test_a_cluster_that_dies_ends_the_run_in_a_sentence(
             if each.name() in names:
                 each.kill()
         printed, said = process.communicate(timeout=LEAVE_SECONDS)
-        assert process.returncode == 1
-        assert not marked(process.mark)
+        assert process.returncode == 1, said
+        assert not marked(process.mark), said
     *before, last = said.splitlines()
     assert not printed
     assert all(line.startswith("iteration ") for line in before), said

@@ -15,6 +15,7 @@ from families import PoisonedBandit, RaisingBandit
 
 from innerloop.distributed.config import configure
 from innerloop.distributed.rollouts import pool
+from innerloop.distributed.rollouts.failures import ActorsDied
 from innerloop.distributed.rollouts.nodes import Nodes
 from innerloop.distributed.runs.journal import read_lines
 from innerloop.distributed.trainer import train
@@ -102,7 +103,7 @@ def test_a_trajectory_that_was_on_a_dead_node_is_lost_and_no_other(elastic: dict
 def test_without_an_actor_that_does_not_raise_the_run_ends_in_one_sentence(tmp_path: Path) -> None:
     family = f"{PoisonedBandit.__module__}:PoisonedBandit"
     config = configure(family=family, poisoned=True, trials=8, actors=1, max_restarts=1)
-    with pytest.raises(pool.ActorsDied) as ended:
+    with pytest.raises(ActorsDied) as ended:
         train(config, tmp_path / "run")
     assert str(ended.value).startswith("every actor failed; max_restarts is 1. The last said: ")
     assert str(ended.value).count("ZeroDivisionError: the poison works, at ") == 1
@@ -132,7 +133,7 @@ def test_why_actors_fail_is_said_once_in_one_sentence(
     caplog.set_level(logging.DEBUG, "innerloop")
     family = f"{RaisingBandit.__module__}:RaisingBandit"
     config = configure(family=family, how=how, trials=8, parts=2, actors=1, max_restarts=1)
-    with pytest.raises(pool.ActorsDied) as ended:
+    with pytest.raises(ActorsDied) as ended:
         train(config, tmp_path / "run")
     assert re.fullmatch(rf".*max_restarts is 1\. The last said: .*{reason}\.", str(ended.value))
     records = [record for record in caplog.records if record.name == "innerloop"]
