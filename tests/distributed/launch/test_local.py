@@ -44,7 +44,8 @@ def place(monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_ray_that_does_not_start_ends_in_a_sentence_and_leaves_its_logs_alone(place: Path, tmp_path: Path) -> None:
-    code = "from innerloop.distributed import cli; from innerloop.distributed.launch import local; local.PAUSES = 0.1, 0.2; cli.main()"
+    code = "from innerloop.distributed import cli; from innerloop.distributed.launch import local; "
+    code += "local.PAUSES = 0.1, 0.2; cli.main()"
     with spawn(
         [sys.executable, "-c", code, *TRAIN.split(), "--out", str(tmp_path / "run")],
         env=TOO_SLOW, stdout=-1, stderr=-1, text=True,
