@@ -66,5 +66,5 @@ class Actor:
         else:
             tasks = sample_tasks(family, rng.tasks, assignment.trials, "train")
         episodes = assignment.episodes or self._experiment.episodes
-        trials = Trials(family, tasks, episodes, rng.env, self._agent.width)
+        trials = Trials(family, tasks, episodes, rng.env, self._agent.rollouts_per_task)
         return play(self._agent, trials, rng.agent, self.version)

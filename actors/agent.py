@@ -77,9 +77,9 @@ class Agent:
         return agent
 
     @property
-    def width(self) -> int:
+    def rollouts_per_task(self) -> int:
         """Rows that play one task side by side: 1 for an agent that adapts by memory (see `learner.api.InnerLoop`)."""
-        return self._inner_loop.width
+        return self._inner_loop.rollouts_per_task
 
     @property
     def note(self) -> dict[str, np.ndarray]:
@@ -90,11 +90,16 @@ class Agent:
         """Forget everything: new, unknown tasks.
 
         Args:
-            n: rows side by side, at least 1; a multiple of `width`, the rows of one task next to each other.
+            n: rows played at once, at least 1; a multiple of `rollouts_per_task`, with the rows of one task adjacent.
             rng: where given, the source of all randomness from now on.
         """
         require(n >= 1, "n", n, "at least 1")
-        require(n % self.width == 0, "n", n, f"a multiple of {self.width}, the rollouts that one adaptation needs")
+        require(
+            n % self.rollouts_per_task == 0,
+            "n",
+            n,
+            f"a multiple of {self.rollouts_per_task}, the rollouts that one adaptation needs",
+        )
         self._rows = n
         self._inner_loop.begin_trial(n, rng)
 

@@ -63,14 +63,14 @@ def _played(
 ) -> Iterator[tuple[Tasks, np.ndarray]]:
     """What `play_tasks` plays, with the returns, part by part."""
     require(tasks >= 2, "tasks", tasks, "at least 2, for an interval")
-    together = max(1, rows_of(family) // agent.width)
+    together = max(1, rows_of(family) // agent.rollouts_per_task)
     for rng, drawn in held_out(family, tasks=tasks, seed=seed):
         for start in range(0, len(next(iter(drawn.values()))), together):
             some = {name: array[start : start + together] for name, array in drawn.items()}
             if isinstance(agent, Informed):
                 agent.inform(some)
-            trajectory = play(agent, Trials(family, some, episodes, rng.env, agent.width), rng.agent)
-            yield some, trajectory.episode_returns(episodes).reshape(-1, agent.width, episodes).mean(1)
+            trajectory = play(agent, Trials(family, some, episodes, rng.env, agent.rollouts_per_task), rng.agent)
+            yield some, trajectory.episode_returns(episodes).reshape(-1, agent.rollouts_per_task, episodes).mean(1)
 
 
 def rows_of(family: TaskFamily) -> int:

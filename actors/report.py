@@ -37,7 +37,7 @@ def evaluation(agent: Agent, *, tasks: int, seed: int, file: Path | None = None)
         "family": experiment.family_name,
         "algorithm": experiment.algorithm_name,
         "episodes": episodes,
-        "rollouts": agent.width,
+        "rollouts": agent.rollouts_per_task,
         "seed": seed,
         "baselines": {
             name: result["return"] | {each: result[each] for each in ("by_episode", "regret")}

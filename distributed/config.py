@@ -48,7 +48,7 @@ class Run:
     """Ray actors, at most; 0 for as many as the cluster has CPUs, less what the learner needs while they play."""
     actor_cpus: float = 1.0
     """CPUs of an actor."""
-    beside_learner: bool = False
+    actors_on_learner_nodes: bool = False
     """Actors may play on the learner's nodes too: those labelled role=learner, and the driver's if it has a GPU."""
     patience: float = 300.0
     """Seconds without an answer after which an actor counts as hung and is replaced."""

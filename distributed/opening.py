@@ -18,7 +18,7 @@ import torch
 
 from ..actors.agent import Located, find_checkpoint, locate
 from ..envs.errors import BadInput, require
-from ..learner.checkpoint import Checkpoint, Checkpoints
+from ..learner.checkpoint import FORMAT, Checkpoint, Checkpoints
 from ..learner.cpus import usable_cpus
 from ..learner.exported import check_exported
 from ..learner.files import reason, write_whole
@@ -65,7 +65,7 @@ class Opened:
         """
         run, experiment = config.run, config.experiment
         self.config, self.out, self.shown, self.id = config, out, shown, id
-        self.saved_as: dict[str, Any] = {"id": id, **config.to_json()}
+        self.saved_as: dict[str, Any] = {"id": id, "format": FORMAT, **config.to_json()}
         """The configuration as it is saved, with the run's id."""
         self.checkpoints = Checkpoints(place, run.keep, id)
         self.pieces = pieces_of(place, config, id)

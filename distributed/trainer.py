@@ -24,7 +24,7 @@ from .saving import Saver
 from .store.api import Store
 from .store.ray import RayStore
 from .store.redis.store import RedisStore
-from .watch.notice import Notice
+from .watch.status_file import StatusFile
 from .watch.telemetry import Telemetry
 
 Watch = Callable[[dict[str, Any]], None]
@@ -56,7 +56,7 @@ def make_pool(config: Config, learner: Learner, store: Store) -> Pool:
     return Pool(
         config.experiment,
         run.seed,
-        nodes=Nodes(run.actor_cpus, reserved=reserved, everywhere=run.beside_learner),
+        nodes=Nodes(run.actor_cpus, reserved=reserved, everywhere=run.actors_on_learner_nodes),
         most=min(run.actors or at_once, at_once),
         max_restarts=run.max_restarts,
         patience=run.patience,
@@ -180,13 +180,13 @@ def _recorder(opened: Opened, watch: Watch, stack: ExitStack) -> Watch:
     except OSError as error:
         raise BadInput(f"out is {opened.shown!r}; expected a directory that can be written ({error}).") from error
     stack.callback(journal.close)
-    notice, telemetry = Notice(opened.config), Telemetry(opened.config, opened.counts | {"iteration": version})
-    stack.callback(notice.close)
+    status_file, telemetry = StatusFile(opened.config), Telemetry(opened.config, opened.counts | {"iteration": version})
+    stack.callback(status_file.close)
     stack.callback(telemetry.close)
 
     def record(line: dict[str, Any]) -> None:
         journal.write(line)
-        notice.write(line)
+        status_file.write(line)
         telemetry.record(line)
         watch(line)
 

@@ -35,7 +35,7 @@ def sample_tasks(family: TaskFamily, rng: np.random.Generator, n: int, split: Sp
 
 
 class Trials:
-    """N rows of `episodes` episodes each, stepped as one batch; a task is played in `width` rows side by side.
+    """N rows of `episodes` episodes each, stepped as one batch; each task is played in `rollouts_per_task` of them.
 
     With several rows to a task, what is learned from one episode comes from all of them: every row then waits at the
     end of an episode until all have ended theirs. A row that waits, or whose trial is over, is stepped on with the
@@ -43,28 +43,30 @@ class Trials:
     """
 
     def __init__(
-        self, family: TaskFamily, tasks: Tasks, episodes: int, rng: np.random.Generator, width: int = 1
+        self, family: TaskFamily, tasks: Tasks, episodes: int, rng: np.random.Generator, rollouts_per_task: int = 1
     ) -> None:
         """Args:
         family: where the tasks come from.
         tasks: one per trial.
         episodes: k, at least 1.
         rng: all randomness of the MDPs.
-        width: rows of one task, at least 1; they lie next to each other.
+        rollouts_per_task: rows of one task, at least 1; they are adjacent.
 
         Raises:
-            BadInput: `episodes` or `width` is less than 1, or the horizon or the tasks are not what they must be.
+            BadInput: `episodes` or `rollouts_per_task` is less than 1, or the horizon or the tasks are malformed.
             EnvironmentRaised: the family's own code raised.
         """
         require(episodes >= 1, "episodes", episodes, "at least 1")
-        require(width >= 1, "width", width, "at least 1")
+        require(rollouts_per_task >= 1, "rollouts_per_task", rollouts_per_task, "at least 1")
         self._name, self._who = name_of(family), name_of(family, "the environment")
-        # Copies, also for a width of 1: what the environment does to its tasks is not done to the caller's.
-        tasks = {name: np.repeat(array, width, axis=0) for name, array in parse_tasks(self._name, tasks).items()}
+        # Always a copy: what the environment does to its tasks must not reach the caller's.
+        tasks = {
+            name: np.repeat(array, rollouts_per_task, axis=0) for name, array in parse_tasks(self._name, tasks).items()
+        }
         self._env = ask(self._name, "make", family.make, tasks, rng)
         self._space = family.observation_space
         self._n = len(next(iter(tasks.values())))
-        self._episodes, self._wait = episodes, width > 1
+        self._episodes, self._wait = episodes, rollouts_per_task > 1
         self._horizon, self._clock = parse_count(f"the horizon of {self._name}", family.horizon), 0
         self._began = np.zeros(self._n, np.int64)  # by the clock: each row's episode
         self._due = self._horizon  # by the clock: no episode must have ended before

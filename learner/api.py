@@ -4,14 +4,14 @@ How the three kinds of meta-RL fit, so that none of them needs a trainer of its 
 
 * **by memory** (RL²). `InnerLoop.act` advances a recurrent state; the state is the adaptation. The outer update is
   PPO over whole trials, on the trajectories of the newest weights.
-* **by gradient** (MAML, ProMP). `InnerLoop.act` plays the rows with per-task parameters and keeps what it saw. Rollouts
-  of one task side by side are `width` rows that share a task; when all have ended an episode, the next `act` takes one
-  inner step, batched over tasks, before it answers. So episode e of a trial is played after e inner steps, the actor
-  plays, adapts and plays again inside one `collect`, and the adaptation curve is the return by episode. The outer
-  update differentiates through the inner steps, and may be a trust-region step instead of an optimiser's.
+* **by gradient** (MAML, ProMP). `InnerLoop.act` plays each row with its task's parameters and records what it saw.
+  `rollouts_per_task` rows share a task; when all of them have finished an episode, the next `act` takes one inner step,
+  batched over tasks, before it answers. Episode e of a trial is thus played after e inner steps: the actor plays,
+  adapts and plays again inside one `collect`, and the adaptation curve is the return by episode. The outer update
+  differentiates through the inner steps, and may be a trust-region step instead of an optimiser's.
 * **by posterior** (PEARL). `InnerLoop.act` adds the step to the task's context and, where an episode begins, samples
-  the latent again, z ~ q(z | context); `note["latent"]` keeps it. The algorithm says `on_policy = False`: the store
-  then hands it batches sampled by task from all that was played, instead of each trajectory once.
+  the latent again, z ~ q(z | context); `note["latent"]` holds it. The algorithm says `on_policy = False`: the store
+  then serves batches from replay, sampled by task, instead of each trajectory once.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -60,9 +60,9 @@ class InnerLoop(Protocol):
     """An agent that adapts: n rows at once, from what it sees alone."""
 
     @property
-    def width(self) -> int:
-        """Rows that play one task side by side, next to each other; where it is more than 1, every row waits at the end
-        of an episode until all have ended theirs, and all begin the next together."""
+    def rollouts_per_task(self) -> int:
+        """Adjacent rows that play the same task. Where there are several, each waits at the end of an episode until all
+        have finished theirs, and all begin the next one together."""
         ...
 
     @property
@@ -71,7 +71,7 @@ class InnerLoop(Protocol):
         ...
 
     def begin_trial(self, n: int, rng: np.random.Generator | None = None) -> None:
-        """Forget everything: n rows of new, unknown tasks, a multiple of `width`.
+        """Forget everything: n rows of new, unknown tasks, a multiple of `rollouts_per_task`.
 
         `rng`, where given, is the source of all randomness from now on.
         """
@@ -80,14 +80,13 @@ class InnerLoop(Protocol):
     def act(self, observation: np.ndarray, reward: np.ndarray, done: Bools) -> np.ndarray:
         """Choose the next action of every row.
 
-        Called once more behind a trial's last step, for its note: a truncated trial is bootstrapped from it. That
-        action is not taken.
+        Called once more after the last step of a trial, for the bootstrap value; the action is discarded.
 
         Args:
             observation: [n, ...], of the episodes now running.
             reward: float32 [n], for the previous action; 0 at the start of the trial.
-            done: bool [n], the previous action ended an episode; False at the start of the trial. What a row is given
-                while it waits for the others means nothing.
+            done: bool [n], the previous action ended an episode; False at the start of the trial. The inputs of a row
+                that waits for the others are meaningless.
 
         Returns:
             [n, ...], members of the action space.

@@ -24,7 +24,8 @@ from .files import Count, Finite, parse, read, reason, write_whole
 from .model import refuse_beyond_memory
 from .places import Place, resolve_place
 
-FORMAT = 1
+FORMAT = 2
+"""Of what a run saves: 2 since options and layers have the field's names (`updates_per_step`, `norm1`)."""
 LARGEST_JSON = 2**24
 """Bytes of a checkpoint's JSON, at most."""
 
@@ -177,7 +178,7 @@ class Checkpoints:
         """
         where = self.where(name)
         about = self._about(name)
-        require(about["format"] == FORMAT, f"the format of {where}", about["format"], f"{FORMAT}")
+        check_format(where, about["format"])
         seal = about.pop("seal")
         if seal != _seal(about):
             raise BadInput(f"{where} is not what was written; its JSON was changed, expected the original.")
@@ -256,6 +257,20 @@ class Checkpoints:
             write_whole(path, data)
         else:
             self._fs.pipe_file(path, data)  # object stores show a file only once it is whole
+
+
+def check_format(what: str, given: object) -> None:
+    """Refuse what another version has saved.
+
+    Args:
+        what: a checkpoint or a configuration, as sentences call it.
+        given: its format.
+
+    Raises:
+        BadInput: it is not the one that is read here.
+    """
+    expected = f"{FORMAT}: another version of innerloop saved it, and can still use it; with this one, train again"
+    require(given == FORMAT, f"the format of {what}", given, expected)
 
 
 def _seal(about: Any) -> str:

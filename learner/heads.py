@@ -20,7 +20,7 @@ class Head(Protocol):
     """A distribution over draws, parametrised by `size` numbers per row. It learns nothing itself."""
 
     size: int
-    constants: int
+    state_independent: int
     """How many of them, the last ones, do not depend on the observation: the policy learns them as they are, from 0."""
     width: int
     """Of an action as a policy input."""
@@ -66,7 +66,7 @@ class Categorical(nn.Module):
     def __init__(self, space: spaces.Discrete) -> None:
         super().__init__()
         self.size = self.width = int(space.n)
-        self.constants = 0
+        self.state_independent = 0
         self._start = int(space.start)
         rows = torch.cat([torch.zeros(1, self.size), torch.eye(self.size)])
         self.register_buffer("_rows", rows, persistent=False)  # several times faster than F.one_hot, one step at a time
@@ -115,7 +115,7 @@ class Gaussian(nn.Module):
 
     def __init__(self, space: spaces.Box) -> None:
         super().__init__()
-        self.width = self.constants = math.prod(space.shape)
+        self.width = self.state_independent = math.prod(space.shape)
         self.size = 2 * self.width
         self._shape, self._low, self._high = space.shape, space.low, space.high
         precision = np.result_type(space.low.dtype, np.float32)  # float32 cannot tell 1e9 from 1e9 + 1

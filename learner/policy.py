@@ -11,7 +11,7 @@ from .encoders import Observation
 from .heads import Categorical, Gaussian, head
 from .memory import MakeMemory, Memory, Memoryless, State
 
-SLOWEST = 0.1
+POPART_MIN_STEP_SIZE = 0.1
 """Share of the newest targets in the statistics of the critic's units, once ten updates have been made."""
 
 
@@ -46,11 +46,13 @@ class RecurrentPolicy(nn.Module):
         self.memory = memory(encoder or width, hidden, problem.steps)
         missing = [part for part in ("initial", "step", "unroll") if not hasattr(self.memory, part)]
         require(not missing, "memory", type(self.memory).__name__, f"a module with {', '.join(missing)}")
-        self.output = nn.Linear(hidden, self.head.size - self.head.constants + 1)
+        self.output = nn.Linear(hidden, self.head.size - self.head.state_independent + 1)
         # A nearly uniform first policy and a value of 0: rewards, not the draw of weights, drive the first update.
         nn.init.orthogonal_(self.output.weight, 0.01)
         nn.init.zeros_(self.output.bias)
-        self.constants = nn.Parameter(torch.zeros(self.head.constants)) if self.head.constants else None
+        self.state_independent = (
+            nn.Parameter(torch.zeros(self.head.state_independent)) if self.head.state_independent else None
+        )
         # The critic predicts in units of its targets' spread; these travel and are saved with the weights.
         for name, start in (("value_mean", 0.0), ("value_std", 1.0), ("value_updates", 0.0)):
             self.register_buffer(name, torch.tensor(start))
@@ -82,15 +84,15 @@ class RecurrentPolicy(nn.Module):
         return self._distribution(out), self._value(out)
 
     def _distribution(self, out: Tensor) -> Tensor:
-        if self.constants is None:
+        if self.state_independent is None:
             return out[..., :-1]
-        return torch.cat([out[..., :-1].float(), self.constants.expand(*out.shape[:-1], -1)], -1)
+        return torch.cat([out[..., :-1].float(), self.state_independent.expand(*out.shape[:-1], -1)], -1)
 
     def _value(self, out: Tensor) -> Tensor:
         return out[..., -1].float() * self.value_std + self.value_mean
 
     @torch.no_grad()
-    def follow_targets(self, target: Tensor) -> None:
+    def popart_update(self, target: Tensor) -> None:
         """Move the critic's units towards the mean and spread of its targets, leaving every prediction as it is.
 
         PopArt (van Hasselt et al. 2016, arXiv:1602.07714, section 2). Without it the squared error of returns far from
@@ -100,7 +102,7 @@ class RecurrentPolicy(nn.Module):
             target: [...], in the task's units.
         """
         self.value_updates += 1
-        rate = torch.clamp(1 / self.value_updates, min=SLOWEST)
+        rate = torch.clamp(1 / self.value_updates, min=POPART_MIN_STEP_SIZE)
         second = self.value_std.square() + self.value_mean.square()
         mean = torch.lerp(self.value_mean, target.mean(), rate)
         std = (torch.lerp(second, target.square().mean(), rate) - mean.square()).clamp(min=1e-8).sqrt()
@@ -113,7 +115,7 @@ class RecurrentPolicy(nn.Module):
 class RecurrentAgent:
     """An inner loop by memory: the state that `policy` carries through the trial is the adaptation."""
 
-    width = 1
+    rollouts_per_task = 1
 
     def __init__(self, policy: RecurrentPolicy, greedy: bool = False) -> None:
         self._policy, self._greedy = policy, greedy

@@ -140,7 +140,7 @@ def played() -> Callable[..., Trajectory]:
         rng = streams(seed, "train", 0)
         tasks = experiment.family.sample(rng.tasks, n, "train")
         agent = experiment.algorithm.inner_loop(learner.model, experiment.problem)
-        trials = Trials(experiment.family, tasks, experiment.episodes, rng.env, agent.width)
+        trials = Trials(experiment.family, tasks, experiment.episodes, rng.env, agent.rollouts_per_task)
         return play(agent, trials, rng.agent, learner.version)
 
     return make

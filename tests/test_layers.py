@@ -155,6 +155,16 @@ def test_a_private_name_is_found(source: str, found: set[str]) -> None:
     assert private(source) == found
 
 
+def test_a_name_stands_for_one_class() -> None:
+    names = [
+        node.name
+        for file in FILES
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    ]
+    assert [name for name in {*names} if names.count(name) > 1] == []
+
+
 @pytest.mark.parametrize("layer", LAYERS)
 def test_every_layer_is_looked_at(layer: str) -> None:
     assert any(file.parts[-2] == layer for file in FILES)

@@ -115,15 +115,17 @@ BASELINES: dict[str, Make] = {
     "OPSRL": _on_mdps(mdp.OPSRL, 0),
     "UCRL2": _tuned_on_mdps(lambda b, h, c: mdp.UCRL2(b, h, c=c), 0, CONFIDENCE),
     "BEB": _tuned_on_mdps(lambda b, h, c: mdp.BEB(b, h, c=c), 0, BONUS),
-    "e-greedy": _first(_epsilon_greedy, _tuned_on_mdps(lambda b, h, e: mdp.EpsilonGreedy(b, h, epsilon=e), 0, EPSILON)),
-    "Greedy": _first(_on_bandits(Greedy), _on_mdps(lambda b, h: mdp.Greedy(b, h, draw_ties=True), 0)),
+    "e-greedy": _first(
+        _epsilon_greedy, _tuned_on_mdps(lambda b, h, e: mdp.MDPEpsilonGreedy(b, h, epsilon=e), 0, EPSILON)
+    ),
+    "Greedy": _first(_on_bandits(Greedy), _on_mdps(lambda b, h: mdp.MDPGreedy(b, h, draw_ties=True), 0)),
     "Bayes-optimal": _bayes_optimal,
     "PSRL, true prior": _on_mdps(mdp.PSRL, 1),
     "OPSRL, true prior": _on_mdps(mdp.OPSRL, 1),
     "UCRL2, true prior": _tuned_on_mdps(lambda b, h, c: mdp.UCRL2(b, h, c=c, draw_ties=True), 1, CONFIDENCE),
     "BEB, true prior": _tuned_on_mdps(lambda b, h, c: mdp.BEB(b, h, c=c, **BEST), 1, BONUS),
-    "e-greedy, true prior": _tuned_on_mdps(lambda b, h, e: mdp.EpsilonGreedy(b, h, epsilon=e, **BEST), 1, EPSILON),
-    "Greedy, true prior": _on_mdps(lambda b, h: mdp.Greedy(b, h, **BEST), 1),
+    "e-greedy, true prior": _tuned_on_mdps(lambda b, h, e: mdp.MDPEpsilonGreedy(b, h, epsilon=e, **BEST), 1, EPSILON),
+    "Greedy, true prior": _on_mdps(lambda b, h: mdp.MDPGreedy(b, h, **BEST), 1),
     "Known MDP": _on_mdps(lambda b, h: mdp.KnownMDP(b.states, b.actions, h), 1),
 }
 """Display name to maker, in the order of the paper's tables.

@@ -12,10 +12,10 @@ from ...envs.errors import require
 from .posterior import BetaPosterior, Posterior
 
 
-class PosteriorAgent:
+class BanditAgent:
     """An `InnerLoop` that keeps the posterior of every arm; what it plays is `choose`, which a baseline defines."""
 
-    width = 1
+    rollouts_per_task = 1
 
     def __init__(self, posterior: Posterior) -> None:
         """Args:
@@ -66,14 +66,14 @@ class PosteriorAgent:
         raise NotImplementedError
 
 
-class Greedy(PosteriorAgent):
+class Greedy(BanditAgent):
     """Play the arm of the highest posterior mean."""
 
     def choose(self) -> np.ndarray:
         return self.posterior.mean.argmax(axis=1)
 
 
-class EpsilonGreedy(PosteriorAgent):
+class EpsilonGreedy(BanditAgent):
     """Play a uniformly drawn arm with probability epsilon, and the arm of the highest posterior mean otherwise."""
 
     def __init__(self, posterior: Posterior, epsilon: float | np.ndarray) -> None:
@@ -95,7 +95,7 @@ class EpsilonGreedy(PosteriorAgent):
         )
 
 
-class UCB1(PosteriorAgent):
+class UCB1(BanditAgent):
     """Play the arm of the highest mean + c sqrt(2 ln t / m) (Auer et al. 2002, with the scale c of Duan et al. 2016).
 
     t counts the pulls of the trial, the coming one included; m is the posterior's `count`.
@@ -118,14 +118,14 @@ class UCB1(PosteriorAgent):
         return (self.posterior.mean + scale / np.sqrt(self.posterior.count)).argmax(axis=1)
 
 
-class Thompson(PosteriorAgent):
+class Thompson(BanditAgent):
     """Draw the arms' means from the posterior, play the best of them (Thompson 1933)."""
 
     def choose(self) -> np.ndarray:
         return self.posterior.draw(self.rng).argmax(axis=1)
 
 
-class OTS(PosteriorAgent):
+class OTS(BanditAgent):
     """Optimistic Thompson sampling: of several draws of all means, believe the one of the highest posterior density.
 
     Section 3.1 of Duan et al. 2016 (May et al. 2012 define it per arm instead).
@@ -154,7 +154,7 @@ class OTS(PosteriorAgent):
         return best
 
 
-class Gittins(PosteriorAgent):
+class Gittins(BanditAgent):
     """Play the arm of the highest Gittins index, by Whittle's closed form without discounting; Bernoulli arms only.
 
     With a of n pulls paid (the prior's one in two included), mu = a / n and v = mu (1 - mu), the index is

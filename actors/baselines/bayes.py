@@ -10,7 +10,7 @@ from functools import cache
 import numpy as np
 
 from ...envs.errors import require
-from .bandit import PosteriorAgent
+from .bandit import BanditAgent
 from .posterior import BetaPosterior
 
 LONGEST = 10
@@ -58,7 +58,7 @@ def optimum(arms: int, pulls: int) -> tuple[float, dict[Belief, int]]:
     return value((), pulls), policy
 
 
-class BayesOptimal(PosteriorAgent):
+class BayesOptimal(BanditAgent):
     """Pull what maximises the expected return of a whole trial of known length, uniform probabilities being the prior.
 
     value  float, the expected return of a trial: 6.66 for 10 pulls of 5 arms, 6.71 for 10 pulls of 10 or more

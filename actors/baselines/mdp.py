@@ -24,7 +24,7 @@ class ModelAgent:
     All episodes last `horizon` steps, so that those of a batch end together.
     """
 
-    width = 1
+    rollouts_per_task = 1
 
     def __init__(self, belief: ModelBelief, horizon: int, every_step: bool = False, draw_ties: bool = False) -> None:
         """Args:
@@ -93,15 +93,15 @@ class ModelAgent:
         return np.where(best, self.rng.random(values.shape), -1).argmax(axis=1)
 
 
-class Greedy(ModelAgent):
+class MDPGreedy(ModelAgent):
     """Believe the expected MDP."""
 
     def values(self, horizon: int) -> np.ndarray:
         return action_values(self.belief.reward, horizon, known(self.belief.transition))
 
 
-class EpsilonGreedy(Greedy):
-    """Play a uniformly drawn action with probability epsilon, and what `Greedy` plays otherwise."""
+class MDPEpsilonGreedy(MDPGreedy):
+    """Play a uniformly drawn action with probability epsilon, and what `MDPGreedy` plays otherwise."""
 
     def __init__(self, belief: ModelBelief, horizon: int, *, epsilon: float | np.ndarray, **options: bool) -> None:
         """Args:

@@ -17,7 +17,7 @@ class Random:
     of it, clipped to it.
     """
 
-    width = 1
+    rollouts_per_task = 1
 
     def __init__(self, action_space: gymnasium.Space) -> None:
         """Args:

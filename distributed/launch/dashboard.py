@@ -29,7 +29,7 @@ class Data(TypedDict, Generic[T]):
     data: T
 
 
-class Result(TypedDict, Generic[T]):
+class Answer(TypedDict, Generic[T]):
     """And once more."""
 
     result: T
@@ -55,8 +55,8 @@ class _Mode(TypedDict):
     authentication_mode: NotRequired[str]
 
 
-NODES: TypeAdapter[Data[Result[Result[list[Node]]]]] = TypeAdapter(Data[Result[Result[list[Node]]]])
-FILES: TypeAdapter[Data[Result[dict[str, list[str]]]]] = TypeAdapter(Data[Result[dict[str, list[str]]]])
+NODES: TypeAdapter[Data[Answer[Answer[list[Node]]]]] = TypeAdapter(Data[Answer[Answer[list[Node]]]])
+FILES: TypeAdapter[Data[Answer[dict[str, list[str]]]]] = TypeAdapter(Data[Answer[dict[str, list[str]]]])
 """Among the logs of a node, by kind."""
 VERSIONS: TypeAdapter[Data[Versions]] = TypeAdapter(Data[Versions])
 _MODE: TypeAdapter[_Mode] = TypeAdapter(_Mode)

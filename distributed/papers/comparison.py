@@ -14,7 +14,7 @@ from typing_extensions import TypedDict
 
 from ...envs.errors import BadInput, require
 from ...learner.files import Count, Finite, plain, read_json, to_json, write_whole
-from ..runs.saved import Interval
+from ..runs.saved import SavedInterval
 from .tables import Table
 
 Amount = Annotated[Finite, Field(ge=0)]
@@ -28,11 +28,11 @@ class Trained(TypedDict):
     minutes: Amount
 
 
-Measured = TypedDict("Measured", {"return": Interval, "regret": NotRequired[Interval | None]})
+Measured = TypedDict("Measured", {"return": SavedInterval, "regret": NotRequired[SavedInterval | None]})
 """Of a trial."""
 
 
-class Result(TypedDict):
+class CellResult(TypedDict):
     """`result.json`: of a cell, what was measured by column, and how far the columns were trained that are."""
 
     cell: str
@@ -48,9 +48,9 @@ class Written(TypedDict):
     table: str
 
 
-_RESULT: TypeAdapter[Result] = TypeAdapter(Result)
+_RESULT: TypeAdapter[CellResult] = TypeAdapter(CellResult)
 _WRITTEN: TypeAdapter[Written] = TypeAdapter(Written)
-Results = dict[str, Result]
+Results = dict[str, CellResult]
 """By cell."""
 
 
@@ -59,7 +59,7 @@ def file_name(text: str) -> str:
     return re.sub(r"[^\w.-]", "-", text.replace("²", "2")).lower()
 
 
-def read_result(out: Path, cell: str) -> Result | None:
+def read_result(out: Path, cell: str) -> CellResult | None:
     """Of a cell, in the directory of its table; None if it is not there.
 
     Raises:

@@ -26,7 +26,7 @@ from ..launch.session import ray_session
 from ..runs.display import Display
 from ..trainer import resume, train
 from .cells import check_run, check_table, chosen, in_order, resolve_cell
-from .comparison import Result, Trained, check_place, file_name, read_result, write
+from .comparison import CellResult, Trained, check_place, file_name, read_result, write
 from .side_by_side import side_by_side
 from .tables import TABLES, Table
 
@@ -159,7 +159,7 @@ def _reproduce_cell(table: Table, cell: str, out: Path, options: Reproduce, thre
         trained[column] = _trained(_config(table, cell, column, options, threads, out), _place(out, cell, column))
     result = read_result(out, cell)
     if result is None or (result["tasks"], result["seed"]) != (options.tasks, options.seed):
-        result = Result(cell=cell, tasks=options.tasks, seed=options.seed, measured={}, trained={})
+        result = CellResult(cell=cell, tasks=options.tasks, seed=options.seed, measured={}, trained={})
     experiment = configure(**table.cells[cell].options).experiment
     family, episodes = experiment.family, experiment.episodes
     for name, make in (BASELINES | dict.fromkeys(table.learned)).items():
@@ -175,7 +175,7 @@ def _reproduce_cell(table: Table, cell: str, out: Path, options: Reproduce, thre
             _save(result, out / file_name(cell))
 
 
-def _save(result: Result, place: Path) -> None:
+def _save(result: CellResult, place: Path) -> None:
     try:
         place.mkdir(parents=True, exist_ok=True)
         write_whole(str(place / "result.json"), to_json(result))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ...envs.errors import BadInput
 from ...envs.registry import reading_saved
+from ...learner.checkpoint import check_format
 from ...learner.places import resolve_path
 from ..config import Config
 from .saved import SavedConfig, read_config
@@ -42,6 +43,7 @@ def saved_config(out: str | Path, trust_plugins: bool | Collection[str] = False)
         BadInput: there is none, or it cannot be used.
     """
     saved = saved_json(out)
+    check_format(repr(f"{out}/{CONFIG}"), saved.get("format", 1))
     with reading_saved(resolve_path("run", out), trust_plugins):
         return Config.from_json(saved)
 

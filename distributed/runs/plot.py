@@ -21,7 +21,7 @@ from ...learner.places import resolve_path
 from .journal import read_lines
 from .saved import Baseline, Evaluation, Line, SavedConfig, read_config, read_evaluation
 
-APART = 5
+LOG_AXIS_RATIO = 5
 """Where one run has so many times the steps of another, they are drawn on a logarithmic axis."""
 
 DRAWABLE = 1e100
@@ -109,7 +109,7 @@ def _learning(
                 drawable(shown["mean"]), color=f"C{index + len(curves)}", linestyle=":", linewidth=1, label=label(name)
             )
     lengths = [lines[-1]["env_steps"] for lines in curves.values()]
-    if max(lengths) > APART * min(lengths):
+    if max(lengths) > LOG_AXIS_RATIO * min(lengths):
         axes.set_xscale("log")
     axes.set_xlabel("environment steps")
     axes.set_ylabel("return of an episode (training tasks)" if by_episode else "return of a trial (training tasks)")

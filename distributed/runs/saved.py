@@ -41,6 +41,8 @@ class SavedConfig(TypedDict):
 
     id: NotRequired[str]
     """Of the run, which its checkpoints carry too."""
+    format: NotRequired[int]
+    """See `learner.checkpoint.FORMAT`; 1 where it is missing."""
     family: Named
     algorithm: Named
     episodes: Positive
@@ -48,7 +50,7 @@ class SavedConfig(TypedDict):
 
 
 @OPEN
-class Interval(TypedDict):
+class SavedInterval(TypedDict):
     """A mean over tasks and its 95 % interval."""
 
     mean: Finite
@@ -57,10 +59,10 @@ class Interval(TypedDict):
 
 
 @OPEN
-class Baseline(Interval):
+class Baseline(SavedInterval):
     """A trial's return, and each episode's."""
 
-    by_episode: NotRequired[list[Interval]]
+    by_episode: NotRequired[list[SavedInterval]]
 
 
 @OPEN
@@ -70,7 +72,7 @@ class Evaluation(TypedDict):
     family: str
     algorithm: str
     episodes: Positive
-    by_episode: list[Interval]
+    by_episode: list[SavedInterval]
     rollouts: NotRequired[Positive]
     baselines: dict[str, Baseline]
 

@@ -104,9 +104,9 @@ def first_step(experiment: Experiment, model: nn.Module) -> Trajectory:
     rng = streams(0, "train")
     family, algorithm = experiment.family, experiment.algorithm
     agent = algorithm.inner_loop(model, experiment.problem)
-    trials = Trials(family, family.sample(rng.tasks, 1, "train"), experiment.episodes, rng.env, agent.width)
+    trials = Trials(family, family.sample(rng.tasks, 1, "train"), experiment.episodes, rng.env, agent.rollouts_per_task)
     given = trials.begin()
-    agent.begin_trial(agent.width, rng.agent)
+    agent.begin_trial(agent.rollouts_per_task, rng.agent)
     action, observation = agent.act(*given), given.observation
     note = {name: array for name, array in agent.note.items() if algorithm.on_policy or name in POSTERIOR}
     given, step = trials.step(action)

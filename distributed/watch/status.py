@@ -27,7 +27,7 @@ from ...learner.places import resolve_path
 from ..launch.dashboard import FILES, NODES, ask_for, authentication
 from ..runs.journal import scan
 from ..runs.saved import read_config
-from .notice import NOTICE, PREFIX, Status
+from .status_file import PREFIX, TOLD, Status
 from .telemetry import KNOWN, by_episode, statistics
 
 _log = logging.getLogger("innerloop")
@@ -87,7 +87,7 @@ def of_cluster(address: str) -> list[Status]:
         for file in itertools.chain.from_iterable(files.values()):
             about = urlencode({"node_id": place, "filename": file, "lines": "-1"})
             try:
-                told = ask_for(address, f"/api/v0/logs/file?{about}", headers, NOTICE)
+                told = ask_for(address, f"/api/v0/logs/file?{about}", headers, TOLD)
             except BadInput as error:  # another user's, another version's: no reason not to show the others
                 _log.warning("%s of node %s is left out: %s", plain(file), plain(place), error)
                 continue

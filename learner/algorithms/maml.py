@@ -63,7 +63,9 @@ class MAML(GradientBased):
             explained_variance.
         """
         assert isinstance(model, GradientPolicy)
-        data, explained = phases(model, batch, width=self.rollouts, discount=self.discount, trace=self.trace)
+        data, explained = phases(
+            model, batch, rollouts_per_task=self.rollouts, discount=self.discount, trace=self.trace
+        )
         parameters, tasks = list(model.parameters()), len(data[0].x)
         most = max(1, ROWS.get(data[0].x.device.type, ROWS["cpu"]) // data[0].x.shape[1])
         parts = [[each.of(part) for each in data] for part in optimise.parts(np.arange(tasks), most)]

@@ -99,7 +99,9 @@ class PEARL(SoftActorCritic):
         )
         samples = batch.batches(request, self.due(batch.played, int(model.gradient_steps)), rng)
         rate = self.step_size(progress)
-        return model.took((self._step(model, sample, optimise, rate, rng) for sample in samples), self.target_rate)
+        return model.run_gradient_steps(
+            (self._step(model, sample, optimise, rate, rng) for sample in samples), self.target_rate
+        )
 
     def _step(
         self, model: "LatentPolicy", sample: Sample, optimise: Optimise, learning_rate: float, rng: np.random.Generator
@@ -130,12 +132,12 @@ class PEARL(SoftActorCritic):
         with torch.no_grad():
             next_x = model.observation(steps.next_observation)
             next_action, next_log_prob = model.act(next_x, fixed_z, next_noise)
-            value = model.critics.target(torch.cat([next_x, next_action, fixed_z], -1)) - alpha * next_log_prob
+            value = model.critics.target_value(torch.cat([next_x, next_action, fixed_z], -1)) - alpha * next_log_prob
             target = self.reward_scale * steps.outer_reward + self.discount * ~steps.terminated * value
         q = model.critics(torch.cat([x, model.head.encode(steps.action), z], -1))
         critic_loss = (q - target).square().sum(0).mean()
         action, log_prob = model.act(x, fixed_z, action_noise)
-        policy_loss = (alpha * log_prob - model.critics.fixed(torch.cat([x, action, fixed_z], -1))).mean()
+        policy_loss = (alpha * log_prob - model.critics.frozen_value(torch.cat([x, action, fixed_z], -1))).mean()
         total = (
             critic_loss + policy_loss + self.bottleneck * divergence.mean() + model.temperature_loss(log_prob).mean()
         )
@@ -209,7 +211,7 @@ def product(mean: Tensor, precision: Tensor) -> tuple[Tensor, Tensor]:
 class PosteriorAgent:
     """An inner loop by posterior sampling."""
 
-    width = 1
+    rollouts_per_task = 1
 
     def __init__(self, policy: LatentPolicy, greedy: bool = False, persistence: float = 0.0, resample: int = 0) -> None:
         self._policy, self._greedy, self._persistence, self._resample = policy, greedy, persistence, resample

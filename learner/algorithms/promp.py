@@ -57,7 +57,9 @@ class ProMP(GradientBased):
             explained_variance.
         """
         assert isinstance(model, GradientPolicy)
-        data, explained = phases(model, batch, width=self.rollouts, discount=self.discount, trace=self.trace)
+        data, explained = phases(
+            model, batch, rollouts_per_task=self.rollouts, discount=self.discount, trace=self.trace
+        )
         tasks = len(data[0].x)
         with torch.no_grad():
             played = adapted(model, data[:-1], ratio=True)

@@ -33,7 +33,7 @@ class RecurrentSAC(SoftActorCritic):
     """Width of the memories, and of the critics' layer behind them."""
     trials_per_batch: int = 16
     """Whole trials in the batch of a gradient step."""
-    ratio: float = 0.01
+    updates_per_step: float = 0.01
     """Gradient steps per environment step."""
     max_gradient_norm: float = 10.0
     """Gradients longer than this are shortened to it."""
@@ -65,7 +65,9 @@ class RecurrentSAC(SoftActorCritic):
         assert isinstance(model, RecurrentActorCritic)
         batches = batch.trials(self.trials_per_batch, self.due(batch.played, int(model.gradient_steps)), rng)
         rate = self.step_size(progress)
-        return model.took((self._step(model, trials, optimise, rate, rng) for trials in batches), self.target_rate)
+        return model.run_gradient_steps(
+            (self._step(model, trials, optimise, rate, rng) for trials in batches), self.target_rate
+        )
 
     def _step(
         self,
@@ -97,14 +99,14 @@ class RecurrentSAC(SoftActorCritic):
         alpha = model.log_temperature.exp().detach()
         action, log_prob = model.head.draw(model.actor(x), draw)  # [T + 1, B]
         with torch.no_grad():
-            value = model.critics.target(x, action) - alpha * log_prob
+            value = model.critics.target_value(x, action) - alpha * log_prob
             # Cut where the MDP ended the trial; where it ended an episode, the next one's value follows.
             ends = put(trials.trial_end & trials.terminated)
             target = self.reward_scale * put(trials.outer_reward) + self.discount * ~ends * value[1:]
         weight = put(trials.valid).float() / total
         q = model.critics(x[:-1], taken)
         critic_loss = ((q - target).square().sum(0) * weight).sum()
-        gain = model.critics.fixed(x[:-1], action[:-1]) - alpha * log_prob[:-1]
+        gain = model.critics.frozen_value(x[:-1], action[:-1]) - alpha * log_prob[:-1]
         policy_loss = -(gain * weight).sum()
         metrics = {
             "critic_loss": critic_loss,
@@ -160,7 +162,7 @@ class Reader(nn.Module):
 class RecurrentActor:
     """An inner loop by memory, without a critic."""
 
-    width = 1
+    rollouts_per_task = 1
 
     def __init__(self, model: RecurrentActorCritic, greedy: bool = False) -> None:
         self._model, self._greedy = model, greedy

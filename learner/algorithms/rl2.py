@@ -108,7 +108,7 @@ class RL2:
         learning_rate = linear(self.learning_rate, self.learning_rate_end, progress)
         entropy_weight = linear(self.entropy, self.entropy_end, progress)
         data, explained_variance = prepare(model, batch, discount, self.trace)
-        model.follow_targets(data.target[data.valid.bool()])
+        model.popart_update(data.target[data.valid.bool()])
         surrogate = torch.compile(ppo_terms) if self.compile else ppo_terms
 
         def loss(rows: np.ndarray, total: Tensor) -> tuple[Tensor, dict[str, Tensor]]:

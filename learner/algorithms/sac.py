@@ -1,5 +1,5 @@
-"""Soft actor-critic's parts, for algorithms that differ in what actor and critic are told (Haarnoja et al. 2018,
-arXiv:1812.05905): a squashed Gaussian, twin critics with slow copies, and the temperature."""
+"""The parts of soft actor-critic (Haarnoja et al. 2018, arXiv:1812.05905): a squashed Gaussian, twin critics with
+target networks, the temperature. Algorithms differ in what their actor and critics condition on."""
 
 import copy
 import math
@@ -34,7 +34,7 @@ class SquashedGaussian(Gaussian):
         if not (isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating) and bounded(space).all()):
             raise BadInput(f"the action space is {space}; expected a bounded Box of floats, for soft actor-critic.")
         super().__init__(space)
-        self.constants = 0
+        self.state_independent = 0
 
     def draw(self, parameters: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor]:
         """A draw from parameters [..., size] and its log-probability [...] (appendix C); differentiable."""
@@ -56,35 +56,35 @@ def perceptron(inputs: int, hidden: int, layers: int, outputs: int) -> nn.Sequen
 
 
 class Twins(nn.Module):
-    """Two critics of the same inputs, and a slow copy of both."""
+    """Twin critics and their target networks."""
 
     def __init__(self, make: Callable[[], nn.Module]) -> None:
         super().__init__()
-        self.now = nn.ModuleList([make(), make()])
-        self.slow = copy.deepcopy(self.now).requires_grad_(False)
+        self.online = nn.ModuleList([make(), make()])
+        self.target = copy.deepcopy(self.online).requires_grad_(False)
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        """[2, ...]: what both think now."""
-        return torch.stack([critic(*inputs).squeeze(-1) for critic in self.now])
+        """[2, ...]: the estimates of both online critics."""
+        return torch.stack([critic(*inputs).squeeze(-1) for critic in self.online])
 
     @torch.no_grad()
-    def target(self, *inputs: Tensor) -> Tensor:
-        """[...]: the lesser of what the slow copies think."""
-        return torch.minimum(*(critic(*inputs).squeeze(-1) for critic in self.slow))
+    def target_value(self, *inputs: Tensor) -> Tensor:
+        """[...]: the smaller of the two target networks' estimates."""
+        return torch.minimum(*(critic(*inputs).squeeze(-1) for critic in self.target))
 
-    def fixed(self, *inputs: Tensor) -> Tensor:
-        """[...]: the lesser of what both think now; gradients reach the inputs, not the critics."""
-        return torch.minimum(*(frozen(critic)(*inputs).squeeze(-1) for critic in self.now))
+    def frozen_value(self, *inputs: Tensor) -> Tensor:
+        """[...]: the smaller of the two online estimates; gradients reach the inputs, not the critics."""
+        return torch.minimum(*(frozen(critic)(*inputs).squeeze(-1) for critic in self.online))
 
     @torch.no_grad()
-    def follow(self, rate: float) -> None:
-        """Move the slow copies towards the critics by a share of the difference."""
-        for slow, now in zip(self.slow.parameters(), self.now.parameters(), strict=True):
-            slow.lerp_(now, rate)
+    def polyak_update(self, rate: float) -> None:
+        """Move the target networks towards the online critics by this share of the difference."""
+        for target, online in zip(self.target.parameters(), self.online.parameters(), strict=True):
+            target.lerp_(online, rate)
 
 
 def frozen(module: nn.Module) -> Callable[..., Tensor]:
-    """The module with its parameters as constants: a copy that shares them, so that several threads may use both."""
+    """The module with its parameters as constants: a copy that shares them, so that threads may use both at once."""
     return copy.deepcopy(module, {id(parameter): parameter.detach() for parameter in module.parameters()})
 
 
@@ -95,13 +95,13 @@ def noise(rng: np.random.Generator, shape: Sequence[int], device: torch.device) 
 
 @dataclass(frozen=True, kw_only=True)
 class SoftActorCritic:
-    """What algorithms with this outer update share: hyperparameters, and gradient steps in proportion to what was
-    played."""
+    """What algorithms with this outer update share: hyperparameters, and gradient steps in proportion to the steps that
+    the environment has made."""
 
-    ratio: float = 0.1
+    updates_per_step: float = 0.1
     """Gradient steps per environment step."""
     warm_up: int = 2_000
-    """Environment steps before the first gradient step; they are not made up for."""
+    """Environment steps before the first gradient step; no updates are owed for them."""
     learning_rate: float = 3e-4
     """Adam's step size at the start."""
     learning_rate_end: float = 3e-4
@@ -109,7 +109,7 @@ class SoftActorCritic:
     discount: float = 0.99
     """Per step."""
     target_rate: float = 0.005
-    """Share by which the slow critics follow, per gradient step."""
+    """Polyak averaging: the share by which the target networks move towards the critics, per gradient step."""
     reward_scale: float = 1.0
     """Of rewards, beside the entropy's weight."""
     temperature: float = 0.0
@@ -119,7 +119,7 @@ class SoftActorCritic:
 
     def __post_init__(self) -> None:
         require(self.warm_up >= 0, "warm_up", self.warm_up, "at least 0")
-        for field in ("ratio", "learning_rate", "reward_scale"):
+        for field in ("updates_per_step", "learning_rate", "reward_scale"):
             given = getattr(self, field)
             require(0 < given < float("inf"), field, given, "a finite number above 0")
         end = self.learning_rate_end
@@ -138,7 +138,7 @@ class SoftActorCritic:
 
     def due(self, played: int, taken: int) -> int:
         """Gradient steps that an update owes, when so many environment steps were played and gradient steps taken."""
-        return max(0, math.floor(self.ratio * max(0, played - self.warm_up)) - taken)
+        return max(0, math.floor(self.updates_per_step * max(0, played - self.warm_up)) - taken)
 
 
 class ActorCritic(nn.Module):
@@ -162,15 +162,15 @@ class ActorCritic(nn.Module):
     def device(self) -> torch.device:
         return self.log_temperature.device
 
-    def took(self, steps: Iterable[Metrics], target_rate: float) -> Metrics:
-        """Take gradient steps; their metrics' means, and how many there were."""
-        taken: list[Metrics] = []
+    def run_gradient_steps(self, steps: Iterable[Metrics], target_rate: float) -> Metrics:
+        """Run the gradient steps; returns the means of their metrics, and how many there were."""
+        done: list[Metrics] = []
         for metrics in steps:
-            self.critics.follow(target_rate)
+            self.critics.polyak_update(target_rate)
             self.gradient_steps += 1
-            taken.append(metrics)
-        means = {name: sum(step[name] for step in taken) / len(taken) for name in taken[0]} if taken else {}
-        return means | {"gradient_steps": len(taken)}
+            done.append(metrics)
+        means = {name: sum(step[name] for step in done) / len(done) for name in done[0]} if done else {}
+        return means | {"gradient_steps": len(done)}
 
     def temperature_loss(self, log_prob: Tensor) -> Tensor:
         """[...]: 0, unless the temperature is learned; then it falls while the entropy is above its target."""

@@ -2,7 +2,7 @@
 
 (Finn et al. 2017, arXiv:1703.03400, section 3 and algorithm 3; learned rates: Li et al. 2017, arXiv:1707.09835.)
 
-The columns of a task lie next to each other. In a `Phase` all their steps are one axis, N = H x width; quantities of
+The columns of a task are adjacent. A `Phase` has all their steps in one axis, N = H x rollouts_per_task; quantities of
 several tasks have the tasks as their first axis, and functions of a single task are batched with `torch.func.vmap`.
 """
 
@@ -44,20 +44,28 @@ def phase(
     reward: Tensor,
     valid: Tensor,
     *,
-    width: int,
+    rollouts_per_task: int,
     discount: float,
     trace: float,
 ) -> tuple[Phase, Tensor]:
     """A phase out of columns [H, B, ...]; see `baseline.task_advantages`, whose second result is the second here."""
-    advantage, explained = task_advantages(x, reward, valid, width=width, discount=discount, trace=trace)
-    weight = by_task(valid, width).to(x.dtype)
+    advantage, explained = task_advantages(
+        x, reward, valid, rollouts_per_task=rollouts_per_task, discount=discount, trace=trace
+    )
+    weight = by_task(valid, rollouts_per_task).to(x.dtype)
     weight = weight / weight.sum(-1, True).clamp(min=1)
-    found = Phase(by_task(x, width), by_task(draw, width), by_task(log_prob, width), advantage, weight)
+    found = Phase(
+        by_task(x, rollouts_per_task),
+        by_task(draw, rollouts_per_task),
+        by_task(log_prob, rollouts_per_task),
+        advantage,
+        weight,
+    )
     return found, explained
 
 
 def phases(
-    policy: GradientPolicy, trajectory: Trajectory, *, width: int, discount: float, trace: float
+    policy: GradientPolicy, trajectory: Trajectory, *, rollouts_per_task: int, discount: float, trace: float
 ) -> tuple[list[Phase], Tensor]:
     """A trajectory as one phase per episode of its trials, and the baseline's explained variance [episodes, tasks].
 
@@ -93,7 +101,7 @@ def phases(
     if trajectory.dense is not None:  # adaptation is left with what the agent saw
         reward[-1] = split(trajectory.dense)[-1]
     columns = zip(x, draw, log_prob, reward, torch.from_numpy(played).to(device), strict=True)
-    found = [phase(*each, width=width, discount=discount, trace=trace) for each in columns]
+    found = [phase(*each, rollouts_per_task=rollouts_per_task, discount=discount, trace=trace) for each in columns]
     return [each for each, _ in found], torch.stack([explained for _, explained in found])
 
 

@@ -41,13 +41,13 @@ def fit(inputs: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     return torch.cholesky_solve(cross, factor).squeeze(-1)
 
 
-def by_task(array: Tensor, width: int) -> Tensor:
-    """Rows of tasks out of columns: [H, tasks * width, ...] to [tasks, H * width, ...]."""
-    return array.unflatten(1, (-1, width)).transpose(0, 1).flatten(1, 2)
+def by_task(array: Tensor, rollouts_per_task: int) -> Tensor:
+    """Rows of tasks out of columns: [H, tasks * rollouts_per_task, ...] to [tasks, H * rollouts_per_task, ...]."""
+    return array.unflatten(1, (-1, rollouts_per_task)).transpose(0, 1).flatten(1, 2)
 
 
 def task_advantages(
-    x: Tensor, reward: Tensor, valid: Tensor, *, width: int, discount: float, trace: float
+    x: Tensor, reward: Tensor, valid: Tensor, *, rollouts_per_task: int, discount: float, trace: float
 ) -> tuple[Tensor, Tensor]:
     """Advantages of one episode per column, against the baseline fitted to the task's own columns.
 
@@ -55,24 +55,24 @@ def task_advantages(
         x: [H, B, D], encoded observations; every column's episode starts at row 0.
         reward: [H, B], in the task's units.
         valid: [H, B] bool, the episode's steps.
-        width: columns of one task, next to each other.
+        rollouts_per_task: columns of one task, next to each other.
         discount: per step.
         trace: lambda of the generalised advantage estimates; 1 is return minus baseline.
 
     Returns:
-        [tasks, H * width] as `by_task` gives them, normalised over the steps of each task, 0 where not valid; and the
-        share of the returns' variance that the baseline explains, [tasks]; 0 where they do not vary.
+        [tasks, H * rollouts_per_task] in the order of `by_task`, normalised over the steps of each task, 0 where not
+        valid; and the share of the returns' variance that the baseline explains, [tasks]; 0 where they do not vary.
     """
     later = torch.cat([valid[1:], torch.zeros_like(valid[:1])])
     end = valid & ~later
     reward = torch.where(valid, reward, 0).double()
     nothing = torch.zeros_like(torch.cat([reward, reward[:1]]))
-    inputs, counted = by_task(features(x.double()), width), by_task(valid, width)
-    returns = by_task(advantages(reward, nothing, end, end, discount=discount, trace=1.0), width)
+    inputs, counted = by_task(features(x.double()), rollouts_per_task), by_task(valid, rollouts_per_task)
+    returns = by_task(advantages(reward, nothing, end, end, discount=discount, trace=1.0), rollouts_per_task)
     predicted = torch.where(counted, (inputs @ fit(inputs, returns, counted).unsqueeze(-1)).squeeze(-1), 0)
     value = nothing.clone()
-    value[:-1] = predicted.unflatten(1, (-1, width)).transpose(0, 1).flatten(1, 2)  # by_task undone
-    found = by_task(advantages(reward, value, end, end, discount=discount, trace=trace), width)
+    value[:-1] = predicted.unflatten(1, (-1, rollouts_per_task)).transpose(0, 1).flatten(1, 2)  # by_task undone
+    found = by_task(advantages(reward, value, end, end, discount=discount, trace=trace), rollouts_per_task)
     mean, std = moments(found, counted)
     normalised = torch.where(counted, (found - mean) / (std + 1e-8), 0)
     left, spread = (moments(each, counted)[1].squeeze(-1) for each in (returns - predicted, returns))

@@ -43,13 +43,13 @@ class GradientPolicy(nn.Module):
         self.observation = Observation(problem.observation_space)
         self.head = head(problem.action_space)
         self._activation = getattr(torch, activation)
-        widths = [self.observation.width, *[hidden] * layers, self.head.size - self.head.constants]
+        widths = [self.observation.width, *[hidden] * layers, self.head.size - self.head.state_independent]
         self.weights = nn.ParameterDict()
         for index, (inputs, outputs) in enumerate(pairwise(widths)):
             self.weights[f"w{index}"] = nn.init.xavier_uniform_(torch.empty(inputs, outputs))
             self.weights[f"b{index}"] = torch.zeros(outputs)
-        if self.head.constants:
-            self.weights["constants"] = torch.zeros(self.head.constants)
+        if self.head.state_independent:
+            self.weights["state_independent"] = torch.zeros(self.head.state_independent)
         self._layers, self._rate, self._decay = layers + 1, rate, decay
         rates = {name: torch.full_like(weight, rate) for name, weight in self.weights.items()}
         self.rates = nn.ParameterDict(rates if learned_rates else {})
@@ -63,9 +63,9 @@ class GradientPolicy(nn.Module):
             x = x @ weights[f"w{index}"] + weights[f"b{index}"].unsqueeze(-2)
             if index + 1 < self._layers:
                 x = self._activation(x)
-        if "constants" not in weights:
+        if "state_independent" not in weights:
             return x
-        return torch.cat([x, weights["constants"].unsqueeze(-2).expand(*x.shape[:-1], -1)], -1)
+        return torch.cat([x, weights["state_independent"].unsqueeze(-2).expand(*x.shape[:-1], -1)], -1)
 
     def rate(self, name: str, step: int) -> Tensor | float:
         """Of an inner step, counted from 0, for one of the weights."""

@@ -66,7 +66,12 @@ class GradientBased:
     def inner_loop(self, model: nn.Module, problem: Problem, greedy: bool = False) -> "GradientAgent":
         assert isinstance(model, GradientPolicy)
         return GradientAgent(
-            model, problem.episodes, width=self.rollouts, discount=self.discount, trace=self.trace, greedy=greedy
+            model,
+            problem.episodes,
+            rollouts_per_task=self.rollouts,
+            discount=self.discount,
+            trace=self.trace,
+            greedy=greedy,
         )
 
 
@@ -79,12 +84,12 @@ class GradientAgent:
         policy: GradientPolicy,
         episodes: int,
         *,
-        width: int,
+        rollouts_per_task: int,
         discount: float,
         trace: float,
         greedy: bool,
     ) -> None:
-        self.width = width
+        self.rollouts_per_task = rollouts_per_task
         self._policy, self._episodes, self._greedy = policy, episodes, greedy
         self._discount, self._trace = discount, trace
         self._rng = np.random.default_rng(0)
@@ -92,14 +97,19 @@ class GradientAgent:
         self.note: dict[str, np.ndarray] = {}
 
     def begin_trial(self, n: int, rng: np.random.Generator | None = None) -> None:
-        require(n % self.width == 0, "n", n, f"a multiple of {self.width}, the rollouts that an inner step needs")
+        require(
+            n % self.rollouts_per_task == 0,
+            "n",
+            n,
+            f"a multiple of {self.rollouts_per_task}, the rollouts that an inner step needs",
+        )
         self._rng = rng or self._rng
         self._weights: Weights = dict(self._policy.weights.items())
-        self._tasks, self._episode = n // self.width, 0
+        self._tasks, self._episode = n // self.rollouts_per_task, 0
         self._begin_episode()
 
     def _begin_episode(self) -> None:
-        self._playing = np.ones(self._tasks * self.width, np.bool_)
+        self._playing = np.ones(self._tasks * self.rollouts_per_task, np.bool_)
         self._steps: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
         self._rewards: list[Tensor] = []
 
@@ -112,7 +122,7 @@ class GradientAgent:
                 self.end_episode()
         policy = self._policy
         x = policy.observation(torch.as_tensor(observation, device=self._device))
-        by_weights = x.unflatten(0, (self._tasks, self.width)) if self._episode else x
+        by_weights = x.unflatten(0, (self._tasks, self.rollouts_per_task)) if self._episode else x
         parameters = policy.distribution(self._weights, by_weights).reshape(len(x), -1)
         # What adaptation learns from is explored: only behind the last inner step is a greedy agent greedy.
         greedy = self._greedy and self._episode >= self._episodes - 1
@@ -129,7 +139,7 @@ class GradientAgent:
             x, draw, log_prob, valid = (torch.stack(column) for column in zip(*self._steps, strict=True))
             data, _ = phase(
                 x, draw, log_prob, torch.stack(self._rewards), valid,
-                width=self.width, discount=self._discount, trace=self._trace,
+                rollouts_per_task=self.rollouts_per_task, discount=self._discount, trace=self._trace,
             )  # fmt: skip
             self._weights = inner_steps(self._policy, self._weights, data, self._episode - 1)
         self._begin_episode()

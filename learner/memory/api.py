@@ -95,35 +95,34 @@ class Chain(nn.Module):
 
 
 class Residual(nn.Module):
-    """A part and a small network side by side with what they are given, each after a norm (Xiong et al. 2020,
-    arXiv:2002.04745)."""
+    """A pre-norm residual block: a layer with memory, then an MLP (Xiong et al. 2020, arXiv:2002.04745)."""
 
-    def __init__(self, part: Part, width: int, reads: int) -> None:
+    def __init__(self, part: Part, width: int, read_width: int) -> None:
         """Args:
         part: remembers; `width` inputs.
         width: of the inputs and outputs.
-        reads: width of the part's outputs.
+        read_width: width of the part's outputs.
         """
         super().__init__()
         self.part, self.caches = part, part.caches
-        self.before, self.between = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.mix = nn.Linear(reads, width)
-        self.think = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.proj = nn.Linear(read_width, width)
+        self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
 
     def initial(self, rows: int) -> State:
         return self.part.initial(rows)
 
     def step(self, x: Tensor, state: State, position: Tensor) -> tuple[Tensor, State]:
-        read, state = self.part.step(self.before(x), state, position)
+        read, state = self.part.step(self.norm1(x), state, position)
         return self._add(x, read), state
 
     def unroll(self, x: Tensor) -> Tensor:
         x = wide(x)
-        return self._add(x, self.part.unroll(self.before(x)))
+        return self._add(x, self.part.unroll(self.norm1(x)))
 
     def _add(self, x: Tensor, read: Tensor) -> Tensor:
-        x = x + self.mix(read)
-        return x + self.think(self.between(x))
+        x = x + self.proj(read)
+        return x + self.mlp(self.norm2(x))
 
 
 def wide(x: Tensor) -> Tensor:

@@ -30,9 +30,9 @@ def attend(query: Tensor, key: Tensor, value: Tensor, **options: Any) -> Tensor:
 
 
 class Attention(nn.Module):
-    """Each input asks the `window` newest ones, itself among them (Vaswani et al. 2017, arXiv:1706.03762).
+    """Each position attends to the `window` newest ones, itself included (Vaswani et al. 2017, arXiv:1706.03762).
 
-    Keys have no bias, because one would add the same to a query's every score.
+    Keys have no bias: it would shift all scores of a query by the same amount.
     """
 
     caches = 2
@@ -41,9 +41,9 @@ class Attention(nn.Module):
     def __init__(self, width: int, heads: int, size: int, window: int, *, rotary: bool) -> None:
         """Args:
         width: of the inputs.
-        heads: that ask separately.
+        heads: of attention.
         size: of each head's queries, keys and values; even, if rotary.
-        window: inputs that are seen.
+        window: positions that are attended to.
         rotary: scores depend on how far back a key lies (Su et al. 2021, arXiv:2104.09864), not on its content alone.
         """
         super().__init__()
@@ -61,7 +61,7 @@ class Attention(nn.Module):
         return self.key.weight.new_zeros(rows, size), self.key.weight.new_zeros(rows, size)
 
     def step(self, x: Tensor, state: State, position: Tensor) -> tuple[Tensor, State]:
-        query, key, value = self._asked(x, position)
+        query, key, value = self._qkv(x, position)
         slot = (position % self._slots).squeeze(-1)
         row = torch.arange(len(x), device=x.device)
         held = min(int(position.max()) + 1, self._slots)
@@ -78,7 +78,7 @@ class Attention(nn.Module):
     def unroll(self, x: Tensor) -> Tensor:
         steps = len(x)
         index = torch.arange(steps, device=x.device)
-        query, key, value = (each.permute(1, 2, 0, 3) for each in self._asked(x, index[:, None, None]))
+        query, key, value = (each.permute(1, 2, 0, 3) for each in self._qkv(x, index[:, None, None]))
         if steps <= self.window:
             read = attend(query, key, value, is_causal=True)
         else:
@@ -87,7 +87,7 @@ class Attention(nn.Module):
             read = attend(query, key, value, attn_mask=mask)
         return read.permute(2, 0, 1, 3).flatten(2)
 
-    def _asked(self, x: Tensor, position: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _qkv(self, x: Tensor, position: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values [..., heads, size] of inputs [..., width], at positions of shape [..., 1]."""
         query, key, value = (part(x).unflatten(-1, (self.heads, -1)) for part in (self.query, self.key, self.value))
         if self._rotary:

@@ -183,7 +183,7 @@ def test_an_agent_by_gradient_adapts_after_every_episode_but_the_last(episodes: 
     """However many it was trained with: what is known of each task's policy is the same until it has adapted."""
     agent, rng, known = Agent.load(str(adapting), episodes=episodes), np.random.default_rng(1), []
     assert agent.experiment.episodes == episodes
-    assert agent.width == 12
+    assert agent.rollouts_per_task == 12
     agent.begin_trial(24)
     for t in range(2 * episodes + 1):
         actions = agent.act(

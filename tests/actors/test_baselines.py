@@ -9,7 +9,7 @@ from gymnasium import spaces
 from scipy import stats
 
 from innerloop.actors.baselines import BASELINES, baselines
-from innerloop.actors.baselines.bandit import OTS, UCB1, EpsilonGreedy, Gittins, Greedy, PosteriorAgent, Thompson
+from innerloop.actors.baselines.bandit import OTS, UCB1, BanditAgent, EpsilonGreedy, Gittins, Greedy, Thompson
 from innerloop.actors.baselines.bayes import BayesOptimal, optimum
 from innerloop.actors.baselines.posterior import BetaPosterior, NormalPosterior
 from innerloop.actors.baselines.uniform import Random
@@ -294,7 +294,7 @@ def test_random_actions_are_members_that_cover_the_space(space: spaces.Discrete 
 
 
 def wrong_rows() -> None:
-    agent: PosteriorAgent = Greedy(BetaPosterior(2))
+    agent: BanditAgent = Greedy(BetaPosterior(2))
     agent.begin_trial(3)
     agent.act(np.zeros(2), np.zeros(2), np.zeros(2, np.bool_))
 

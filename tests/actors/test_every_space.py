@@ -24,10 +24,10 @@ SMALL = {
         "steps_per_task": 4,
         "context": 4,
         "warm_up": 0,
-        "ratio": 0.1,
+        "updates_per_step": 0.1,
     },
     "promp": {"rollouts": 4, "hidden": 8, "outer_steps": 1},
-    "recurrent-sac": {"hidden": 8, "trials_per_batch": 3, "warm_up": 0, "ratio": 0.1},
+    "recurrent-sac": {"hidden": 8, "trials_per_batch": 3, "warm_up": 0, "updates_per_step": 0.1},
     "rl2": {"hidden": 8, "epochs": 1, "minibatches": 1},
 }
 HUGE = float(np.finfo(np.float32).max)

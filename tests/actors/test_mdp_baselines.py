@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from innerloop.actors.baselines import BASELINES
-from innerloop.actors.baselines.mdp import BEB, OPSRL, PSRL, UCRL2, EpsilonGreedy, Greedy, KnownMDP, ModelAgent
+from innerloop.actors.baselines.mdp import BEB, OPSRL, PSRL, UCRL2, KnownMDP, MDPEpsilonGreedy, MDPGreedy, ModelAgent
 from innerloop.actors.baselines.model import ModelBelief
 from innerloop.actors.baselines.regret import best_return
 from innerloop.actors.evaluate import evaluate, play_tasks
@@ -23,13 +23,13 @@ PUBLISHED = {
 }  # fmt: skip
 
 AGENTS: dict[str, Callable[[], ModelAgent]] = {
-    "Greedy": lambda: Greedy(ModelBelief(3, 2, 0), 4),
-    "Greedy at every step": lambda: Greedy(ModelBelief(3, 2, 0), 4, True),
-    "Greedy that draws ties": lambda: Greedy(ModelBelief(3, 2, 0), 4, draw_ties=True),
+    "Greedy": lambda: MDPGreedy(ModelBelief(3, 2, 0), 4),
+    "Greedy at every step": lambda: MDPGreedy(ModelBelief(3, 2, 0), 4, True),
+    "Greedy that draws ties": lambda: MDPGreedy(ModelBelief(3, 2, 0), 4, draw_ties=True),
     "BEB": lambda: BEB(ModelBelief(3, 2, 0), 4, c=1.5),
     "BEB at every step": lambda: BEB(ModelBelief(3, 2, 1), 4, c=0.5, every_step=True),
     "UCRL2": lambda: UCRL2(ModelBelief(3, 2, 0), 4, c=0.05),
-    "e-greedy": lambda: EpsilonGreedy(ModelBelief(3, 2, 0), 4, epsilon=0.3),
+    "e-greedy": lambda: MDPEpsilonGreedy(ModelBelief(3, 2, 0), 4, epsilon=0.3),
     "PSRL": lambda: PSRL(ModelBelief(3, 2, 0), 4),
     "OPSRL": lambda: OPSRL(ModelBelief(3, 2, 0), 4, 3),
 }
@@ -177,7 +177,7 @@ def test_same_seed_same_actions_and_a_new_trial_forgets(name: str) -> None:
 
 
 def test_ties_are_drawn_uniformly_and_what_is_better_is_played_always() -> None:
-    agent = Greedy(ModelBelief(2, 4, 0), 1, draw_ties=True)
+    agent = MDPGreedy(ModelBelief(2, 4, 0), 1, draw_ties=True)
     agent.begin_trial(4000, np.random.default_rng(0))
     start = np.zeros(4000, np.int64)
     first = agent.act(start, np.zeros(4000), np.zeros(4000, bool))
@@ -190,9 +190,9 @@ def test_ties_are_drawn_uniformly_and_what_is_better_is_played_always() -> None:
 
 def test_epsilon_is_the_share_of_uniform_actions() -> None:
     tasks = some(50) | {"id": np.arange(50)}
-    never = actions(EpsilonGreedy(ModelBelief(3, 2, 0), 4, epsilon=0), tasks)
-    np.testing.assert_array_equal(never, actions(Greedy(ModelBelief(3, 2, 0), 4), tasks))
-    always = actions(EpsilonGreedy(ModelBelief(3, 2, 0), 4, epsilon=1), tasks)
+    never = actions(MDPEpsilonGreedy(ModelBelief(3, 2, 0), 4, epsilon=0), tasks)
+    np.testing.assert_array_equal(never, actions(MDPGreedy(ModelBelief(3, 2, 0), 4), tasks))
+    always = actions(MDPEpsilonGreedy(ModelBelief(3, 2, 0), 4, epsilon=1), tasks)
     assert 0.45 < always.mean() < 0.55
 
 
@@ -200,7 +200,7 @@ def test_who_knows_the_mdp_gets_what_it_is_worth() -> None:
     family = TabularMDP(states=4, actions=3, horizon=5)
     found = evaluate(KnownMDP(4, 3, 5), family, 3, tasks=3000, seed=1)
     assert found["regret"]["low"] < 0 < found["regret"]["high"]
-    learner = play_tasks(Greedy(ModelBelief(4, 3, 1), 5), family, 3, tasks=3000, seed=1)
+    learner = play_tasks(MDPGreedy(ModelBelief(4, 3, 1), 5), family, 3, tasks=3000, seed=1)
     assert found["return"]["mean"] > learner.sum(1).mean() + 1
 
 
@@ -215,13 +215,13 @@ def test_returns_are_those_published(name: str) -> None:
 
 
 def wrong_rows() -> None:
-    agent = Greedy(ModelBelief(2, 2, 0), 3)
+    agent = MDPGreedy(ModelBelief(2, 2, 0), 3)
     agent.begin_trial(3)
     agent.act(np.zeros(2, np.int64), np.zeros(2), np.zeros(2, np.bool_))
 
 
 def wrong_length() -> None:
-    agent = Greedy(ModelBelief(2, 2, 0), 3)
+    agent = MDPGreedy(ModelBelief(2, 2, 0), 3)
     agent.begin_trial(1)
     for _ in range(2):
         agent.act(np.zeros(1, np.int64), np.zeros(1), np.ones(1, np.bool_))
@@ -232,8 +232,8 @@ def wrong_length() -> None:
     [
         (lambda: ModelBelief(0, 2, 0), "states is 0"),
         (lambda: ModelBelief(2, 0, 0), "actions is 0"),
-        (lambda: Greedy(ModelBelief(2, 2, 0), 0), "horizon is 0"),
-        (lambda: EpsilonGreedy(ModelBelief(2, 2, 0), 3, epsilon=1.5), "epsilon is 1.5"),
+        (lambda: MDPGreedy(ModelBelief(2, 2, 0), 0), "horizon is 0"),
+        (lambda: MDPEpsilonGreedy(ModelBelief(2, 2, 0), 3, epsilon=1.5), "epsilon is 1.5"),
         (lambda: BEB(ModelBelief(2, 2, 0), 3, c=-1), "c is -1"),
         (lambda: UCRL2(ModelBelief(2, 2, 0), 3, c=float("nan")), "c is nan"),
         (lambda: OPSRL(ModelBelief(2, 2, 0), 3, 0), "samples is 0"),

@@ -122,7 +122,7 @@ def test_rows_that_share_a_task_are_recorded_as_each_walked_and_wait_for_the_oth
     lengths = np.array([2, 1, 9])
     experiment = adapting_on(Stroll(), EPISODES, rollouts=3)
     agent = experiment.algorithm.inner_loop(shaken(experiment).model, experiment.problem)
-    trials = Trials(Stroll(), {"length": lengths}, EPISODES, np.random.default_rng(0), agent.width)
+    trials = Trials(Stroll(), {"length": lengths}, EPISODES, np.random.default_rng(0), agent.rollouts_per_task)
     found = play(agent, trials, np.random.default_rng(0), version=6)
     assert found.valid.shape[1] == found.observation.shape[1] == 9
     broken = 0

@@ -70,10 +70,10 @@ MIXED = {
     "promp": GROWING | {"family": "point-navigation", "algorithm": "promp", "rollouts": 2, "hidden": 4, "episodes": 5,
                         "episodes_start": 1, "trials": 4},
     "pearl": GROWING | PEARL | {"family": "sparse-point-navigation", "episodes": 5, "episodes_start": 1, "trials": 4,
-                                "tasks": 6, "warm_up": 20, "ratio": 0.1, "tasks_per_batch": 3},
+                                "tasks": 6, "warm_up": 20, "updates_per_step": 0.1, "tasks_per_batch": 3},
     "recurrent-sac": GROWING | {"family": "point-navigation", "algorithm": "recurrent-sac", "memory": "gru",
                                 "hidden": 8, "episodes": 5, "episodes_start": 1, "trials": 4, "tasks": 6,
-                                "warm_up": 20, "ratio": 0.1, "task_order": "prioritised"},
+                                "warm_up": 20, "updates_per_step": 0.1, "task_order": "prioritised"},
 }  # fmt: skip
 
 

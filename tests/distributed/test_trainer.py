@@ -127,7 +127,7 @@ def test_a_run_that_adapts_by_gradient_ends_alike_with_any_number_of_actors_and_
             assert line["env_steps"] == 4 * 3 * 3 * steps * line["iteration"]  # trials, rollouts, episodes, steps
             assert line["diverged"] == 4 * 3 * 3 * diverged * line["iteration"]
     agent = Agent.load(tmp_path / "dead", trust_plugins=True)
-    assert agent.width == 3
+    assert agent.rollouts_per_task == 3
     assert play_tasks(agent, agent.experiment.family, 3, tasks=2, seed=0).shape == (2, 3)
 
 
@@ -136,7 +136,7 @@ def replaying(algorithm: str = "pearl", **options: Any) -> Config:
     given: dict[str, Any] = {
         "family": "sparse-point-navigation", "horizon": 5, "algorithm": algorithm, "hidden": 8, "episodes": 2,
         "iterations": 4, "trials": 6, "tasks": 5, "parts": 2, "learner_threads": 1, "checkpoint_every": 2,
-        "warm_up": 60, "ratio": 0.05, "evaluation_tasks": 0,
+        "warm_up": 60, "updates_per_step": 0.05, "evaluation_tasks": 0,
     }  # fmt: skip
     if algorithm == "pearl":
         given |= {"steps_per_task": 8, "context": 4, "encoder_hidden": 8, "layers": 1, "tasks_per_batch": 3}

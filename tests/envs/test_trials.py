@@ -147,7 +147,11 @@ class Variety(Corridor):
 
 def variety(diverges: bool = False) -> Trials:
     return Trials(
-        Variety(diverges=diverges), {"number": np.arange(len(PLAN) // 3)}, 3, np.random.default_rng(0), width=3
+        Variety(diverges=diverges),
+        {"number": np.arange(len(PLAN) // 3)},
+        3,
+        np.random.default_rng(0),
+        rollouts_per_task=3,
     )
 
 
@@ -160,7 +164,7 @@ def test_rows_of_one_task_lie_next_to_each_other() -> None:
             return super().make(tasks, rng)
 
     tasks = {"length": np.array([2, 5]), "colour": np.array([[1.0, 2.0], [3.0, 4.0]])}
-    trials = Trials(Noted(), tasks, 2, np.random.default_rng(0), width=3)
+    trials = Trials(Noted(), tasks, 2, np.random.default_rng(0), rollouts_per_task=3)
     assert given[0]["length"].tolist() == [2, 2, 2, 5, 5, 5]
     assert given[0]["colour"].tolist() == [[1, 2]] * 3 + [[3, 4]] * 3
     assert len(trials.begin().done) == len(trials.playing) == 6
@@ -194,7 +198,7 @@ def test_every_row_waits_at_the_end_of_an_episode_until_all_have_ended_theirs() 
 
 
 def test_side_by_side_no_trial_takes_longer_than_its_episodes_at_their_longest() -> None:
-    trials = trials_of([1, 9], episodes=3, width=2)
+    trials = trials_of([1, 9], episodes=3, rollouts_per_task=2)
     assert trials.steps == 3 * 4
     trials.begin()
     for _ in range(trials.steps):
@@ -213,7 +217,7 @@ def test_a_row_by_itself_waits_for_no_other() -> None:
 
 @pytest.mark.parametrize("width", [0, -2])
 def test_a_task_has_at_least_one_row(width: int) -> None:
-    with pytest.raises(BadInput, match=rf"^width is {width}; expected at least 1\.$"):
+    with pytest.raises(BadInput, match=rf"^rollouts_per_task is {width}; expected at least 1\.$"):
         trials_of([1], 1, width)
 
 

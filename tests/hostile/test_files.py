@@ -139,6 +139,7 @@ def test_arrays_that_somebody_crafted(data: bytes, made: Made, command: Command)
 
 CHANGES: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "format": (lambda about: about.update(format=7), "format"),
+    "an older format": (lambda about: about.update(format=1), "another version of innerloop saved it"),
     "format text": (lambda about: about.update(format="1"), "format"),
     "no bytes": (lambda about: about.pop("bytes"), "bytes"),
     "bytes beyond memory": (lambda about: about.update(bytes=10**15), "memory"),
@@ -212,6 +213,9 @@ CONFIGS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "checkpoints elsewhere": (lambda config: config["run"].update(checkpoints="/nowhere/at/all"), "/nowhere/at/all"),
     "store": (lambda config: config["run"].update(store="http://x"), "store"),
     "address": (lambda config: config["run"].update(address="nonsense"), "address"),
+    "saved before there were formats": (lambda config: config.pop("format"), "another version of innerloop saved it"),
+    "a later format": (lambda config: config.update(format=99), "another version of innerloop saved it"),
+    "text for the format": (lambda config: config.update(format="2"), "format"),
     "id number": (lambda config: config.update(id=3), "id"),
     "id of another run": (lambda config: config.update(id="another"), "no checkpoint"),
     "episodes": (lambda config: config.update(episodes=-1), "episodes"),

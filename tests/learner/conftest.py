@@ -32,9 +32,9 @@ class Slowly:
             if f"w{index + 1}" not in weights:
                 break
             x = torch.tanh(x)
-        if "constants" not in weights:
+        if "state_independent" not in weights:
             return distributions.Categorical(logits=x)
-        return distributions.Independent(distributions.Normal(x, weights["constants"].exp().expand_as(x)), 1)
+        return distributions.Independent(distributions.Normal(x, weights["state_independent"].exp().expand_as(x)), 1)
 
     def adapted(self, parameters: Parameters, inner: Sequence[Phase], task: int) -> list[dict[str, Tensor]]:
         """One task's weights before and after each inner step (Finn et al. 2017, eq. 1), with their graph."""

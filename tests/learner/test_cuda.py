@@ -30,10 +30,10 @@ SMALL: dict[str, dict[str, Any]] = {
     "maml": {"rollouts": 6, "hidden": 16, "activation": "tanh", "cg_iterations": 3},
     "pearl": {
         "hidden": 16, "encoder_hidden": 16, "layers": 1, "steps_per_task": 32, "tasks_per_batch": 4, "warm_up": 0,
-        "ratio": 0.05,
+        "updates_per_step": 0.05,
     },
     "promp": {"rollouts": 6, "hidden": 16, "activation": "tanh", "outer_steps": 2},
-    "recurrent-sac": {"hidden": 16, "trials_per_batch": 8, "warm_up": 0, "ratio": 0.05},
+    "recurrent-sac": {"hidden": 16, "trials_per_batch": 8, "warm_up": 0, "updates_per_step": 0.05},
     "rl2": {"hidden": 16, "encoder": 8, "epochs": 2, "minibatches": 2, "learning_rate": 1e-3},
 }  # fmt: skip
 
@@ -232,7 +232,11 @@ def test_an_agent_acts_as_on_the_cpu(case: Case) -> None:
         agent = experiment.algorithm.inner_loop(each.model, experiment.problem)
         tasks = experiment.family.sample(rng.tasks, 4, "train")
         trajectories.append(
-            play(agent, Trials(experiment.family, tasks, experiment.episodes, rng.env, agent.width), rng.agent)
+            play(
+                agent,
+                Trials(experiment.family, tasks, experiment.episodes, rng.env, agent.rollouts_per_task),
+                rng.agent,
+            )
         )
     one, other = trajectories
     np.testing.assert_allclose(other.action, one.action, atol=1e-3)

@@ -177,7 +177,7 @@ def test_following_the_targets_changes_the_critics_units_and_no_prediction() -> 
     logits, value = policy.unroll(x)
     targets = 40 + 7 * torch.randn(10_000)
     for _ in range(100):
-        policy.follow_targets(targets)
+        policy.popart_update(targets)
         after_logits, after = policy.unroll(x)
         torch.testing.assert_close(after, value, rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(after_logits, logits)

@@ -46,7 +46,7 @@ def is_full(error: redis.RedisError) -> bool:
     return aborted or isinstance(error, exceptions.OutOfMemoryError)
 
 
-class Notice:
+class Condition:
     """A state that is worth a line in the log when it begins, and one when it is over."""
 
     def __init__(self, over: str) -> None:
@@ -79,8 +79,8 @@ class Link:
         """
         self.address, self._who = address, who
         self.client = address.connect()
-        self.away = Notice(f"{address.place} answers again; {who} goes on.")
-        self.full = Notice(f"{address.place} has room again.")
+        self.away = Condition(f"{address.place} answers again; {who} goes on.")
+        self.full = Condition(f"{address.place} has room again.")
         self._refused, self._refused_at = -1, -REFUSING
 
     @property

@@ -29,7 +29,7 @@ from .writer import RedisWriter
 REMEMBERED = 1_000
 """Iterations back for which a trajectory that comes a second time is recognised."""
 
-Place = tuple[int, int]
+PartKey = tuple[int, int]
 """Iteration and part of an assignment."""
 
 
@@ -77,18 +77,18 @@ class RedisStore:
         self.link, self.run_lock = link, RunLock(link, f"innerloop:{run}:lock", run)
         self.stream = Stream(link, keys, self.run_lock)
         self._lock = threading.Lock()
-        self._waiting: dict[Place, Entry] = {}
-        self._announced: dict[Place, _Announced] = {}
-        self._again: set[Place] = set()
+        self._waiting: dict[PartKey, Entry] = {}
+        self._announced: dict[PartKey, _Announced] = {}
+        self._again: set[PartKey] = set()
         """Waited already when the run went on."""
-        self._settled: OrderedDict[Place, bytes] = OrderedDict()
+        self._settled: OrderedDict[PartKey, bytes] = OrderedDict()
         """Delivered or in replay, by entry; empty once it was learned from."""
         self._floor = 0
         """Iterations before this one are over."""
         self._held: deque[_Held] = deque()
         self._held_bytes = 0
         self._discarded = 0
-        self._refused: dict[Place, str] = {}
+        self._refused: dict[PartKey, str] = {}
         """What our actors wrote and is none of the run's, and why."""
         self.run_lock.take()
 
@@ -117,7 +117,7 @@ class RedisStore:
         self._floor = version
         self._refill(version)
         for entry in sorted(self.stream.unread(), key=lambda entry: entry.assignment):
-            place = _place(entry.assignment)
+            place = _key(entry.assignment)
             over = entry.assignment.iteration < version
             if self._settled.get(place) == entry.id:
                 continue
@@ -136,7 +136,7 @@ class RedisStore:
     def append(self, assignment: Assignment, summary: Summary, reference: object) -> None:
         assert reference is None, "the actor writes by itself"
         with self._lock:
-            self._announced[_place(assignment)] = _Announced(assignment, summary, self.stream.clock)
+            self._announced[_key(assignment)] = _Announced(assignment, summary, self.stream.clock)
 
     def __len__(self) -> int:
         with self._lock:
@@ -177,7 +177,7 @@ class RedisStore:
         if not self._on_policy:  # the server holds what is in replay
             return
         with self._lock:
-            for place in map(_place, assignments):
+            for place in map(_key, assignments):
                 if id := self._settled.get(place):
                     self.stream.drop(id)
                     self._settled[place] = b""
@@ -207,7 +207,7 @@ class RedisStore:
 
     def _accept(self, entry: Entry) -> None:
         """An entry has come; in the stream's thread."""
-        place = _place(entry.assignment)
+        place = _key(entry.assignment)
         with self._lock:
             known = self._waiting[place].id if place in self._waiting else self._settled.get(place)
             if known == entry.id:  # the server has forgotten that it had sent it
@@ -222,16 +222,16 @@ class RedisStore:
     def _refuse(self, assignment: Assignment, session: bytes, reason: str) -> None:
         """An entry was put aside; in the stream's thread, or before it begins."""
         if session == self._session:
-            self._refused[_place(assignment)] = reason
+            self._refused[_key(assignment)] = reason
 
-    def _due(self) -> list[Place]:
+    def _due(self) -> list[PartKey]:
         """What can be delivered, or reported as lost; oldest first."""
         self.stream.check()
         late = self.stream.clock - self._lost_after
         here = self._waiting.keys() & (self._announced.keys() | self._again)
         return sorted(here | {place for place, a in self._announced.items() if place not in here and a.at < late})
 
-    def _pop(self, place: Place) -> tuple[Entry | None, _Announced]:
+    def _pop(self, place: PartKey) -> tuple[Entry | None, _Announced]:
         """What has come for a place, if anything, and what its actor said of it.
 
         Raises:
@@ -251,7 +251,7 @@ class RedisStore:
 
     def _settle(self, entry: Entry) -> None:
         """Remember that an entry was delivered, and forget the oldest."""
-        iteration, _ = place = _place(entry.assignment)
+        iteration, _ = place = _key(entry.assignment)
         self._settled[place] = entry.id
         oldest = iteration - REMEMBERED
         self._floor = max(self._floor, oldest)
@@ -281,5 +281,5 @@ class RedisStore:
             self.stream.drop(oldest.id, oldest.record)
 
 
-def _place(assignment: Assignment) -> Place:
+def _key(assignment: Assignment) -> PartKey:
     return assignment.iteration, assignment.part

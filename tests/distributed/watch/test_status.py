@@ -154,7 +154,7 @@ def test_what_is_left(run: dict[str, Any], line: dict[str, Any], finished: bool,
     assert found.seconds_left == pytest.approx(left, nan_ok=True)
 
 
-def notice(name: str = "theirs", **more: Any) -> dict[str, Any]:
+def status_file(name: str = "theirs", **more: Any) -> dict[str, Any]:
     return {"name": name, "config": SAVED, "line": LINE, "time": 1.7e9} | more
 
 
@@ -194,7 +194,7 @@ def test_what_else_answers_is_one_sentence_and_a_run_that_cannot_be_read_hides_n
     for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", "/nowhere")
-    at = serve(healthy(run=notice(), mine=notice("mine")) | {endpoint: ANSWERS[kind]})
+    at = serve(healthy(run=status_file(), mine=status_file("mine")) | {endpoint: ANSWERS[kind]})
     if endpoint == "run":
         main(["status", "--address", at.address])
         assert "mine" in capsys.readouterr().out
@@ -215,14 +215,14 @@ def test_what_else_answers_is_one_sentence_and_a_run_that_cannot_be_read_hides_n
 def test_a_notice_of_another_shape_is_left_out(
     change: dict[str, Any], serve: Callable[[Answers], Dashboard], caplog: pytest.LogCaptureFixture
 ) -> None:
-    at = serve(healthy(run=notice(**change), mine=notice("mine")))
+    at = serve(healthy(run=status_file(**change), mine=status_file("mine")))
     assert [run.name for run in of_cluster(at.address)] == ["mine"]
     assert len(caplog.records) == 1
 
 
 def test_a_notice_of_another_version_is_shown(serve: Callable[[Answers], Dashboard]) -> None:
     line = {"iteration": 3, "novel": 1.0, "return_episode_x": 2.0, "return_episode_" + "9" * 5_000: 1.0}
-    at = serve(healthy(run=notice(line=line, more=1, config=SAVED | {"more": [1]})))
+    at = serve(healthy(run=status_file(line=line, more=1, config=SAVED | {"more": [1]})))
     [run] = of_cluster(at.address)
     assert run.line == line
     assert "3 of 110" in drawn(details(run))
@@ -234,7 +234,7 @@ def test_another_users_name_can_neither_move_the_cursor_nor_be_markup(
 ) -> None:
     name, family = "[red]a[/red][/x]\x1b[2J\n\u202e", SAVED["family"] | {"name": "\x1b]0;x\x07[/bold]"}
     line = LINE | {"\x1b[2J[/x]": 1.0}
-    at = serve(healthy(run=notice(name, config=SAVED | {"family": family}, line=line)))
+    at = serve(healthy(run=status_file(name, config=SAVED | {"family": family}, line=line)))
     for arguments in ([], [name[:5]]):  # a terminal would not take the whole of it
         main(["status", *arguments, "--address", at.address])
         said = capsys.readouterr().out
@@ -282,7 +282,7 @@ def test_a_token_is_shown_to_nobody_else(
 
 def test_an_answer_is_bounded(serve: Callable[[Answers], Dashboard], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asking, "LARGEST", 10_000)
-    at = serve(healthy(run=notice(line={f"entry{i}": 1.0 for i in range(1_000)})))
+    at = serve(healthy(run=status_file(line={f"entry{i}": 1.0 for i in range(1_000)})))
     assert of_cluster(at.address) == []
     monkeypatch.setattr(asking, "LARGEST", 10)
     with pytest.raises(BadInput, match="it answers more than 10 bytes"):

@@ -16,8 +16,8 @@ import pytest
 from innerloop.distributed.cli import main
 from innerloop.distributed.config import configure
 from innerloop.distributed.runs.journal import read_lines
-from innerloop.distributed.watch.notice import Notice
 from innerloop.distributed.watch.status import details, of_directory
+from innerloop.distributed.watch.status_file import StatusFile
 from innerloop.distributed.watch.telemetry import (
     COUNTERS,
     GAUGES,
@@ -83,7 +83,7 @@ def test_names_and_units_are_prometheus_own() -> None:
 def test_telling_an_iteration_takes_less_than_a_millisecond() -> None:
     config = configure("first")
     config = replace(config, run=replace(config.run, name="cost"))
-    telemetry, notice = Telemetry(config, {}), Notice(config)
+    telemetry, status_file = Telemetry(config, {}), StatusFile(config)
     line = LINES[0] | episode_entries(np.ones(100))
     seconds = []
     try:
@@ -91,11 +91,11 @@ def test_telling_an_iteration_takes_less_than_a_millisecond() -> None:
             line = line | {"iteration": iteration, "env_steps": 1_000 * iteration, "trials": 100 * iteration}
             start = time.perf_counter()
             telemetry.record(line)
-            notice.write(line)
+            status_file.write(line)
             seconds.append(time.perf_counter() - start)
     finally:
         telemetry.close()
-        notice.close()
+        status_file.close()
     print(f"{1e3 * middle.median(seconds):.3f} ms")
     assert middle.median(seconds) < 1e-3
 

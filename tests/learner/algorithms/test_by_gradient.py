@@ -91,7 +91,7 @@ def test_what_is_learned_is_to_adapt(algorithm: str, options: dict[str, Any], ad
     agent, family = experiment.algorithm.inner_loop(learner.model, experiment.problem), experiment.family
     for iteration in range(30):
         rng = streams(0, "train", iteration)
-        trials = Trials(family, family.sample(rng.tasks, 20, "train"), 2, rng.env, agent.width)
+        trials = Trials(family, family.sample(rng.tasks, 20, "train"), 2, rng.env, agent.rollouts_per_task)
         learner.update(play(agent, trials, rng.agent), iteration / 30)
     learned = returns(experiment, learner)
     assert unlearned[1] - unlearned[0] < 0.5

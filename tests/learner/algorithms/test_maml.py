@@ -35,7 +35,11 @@ def read(learner: Learner, trajectory: Trajectory) -> list[Phase]:
     algorithm = learner.algorithm
     assert isinstance(algorithm, MAML)
     return phases(
-        learner.model, trajectory, width=algorithm.rollouts, discount=algorithm.discount, trace=algorithm.trace
+        learner.model,
+        trajectory,
+        rollouts_per_task=algorithm.rollouts,
+        discount=algorithm.discount,
+        trace=algorithm.trace,
     )[0]
 
 

@@ -182,9 +182,9 @@ def sampled(learner: Learner, trajectory: Trajectory, tasks: int = 4) -> Sample:
 def watched(learner: Learner, sample: Sample, noise: float = 0.7) -> Watched:
     """The loss on a sample; slow critics stay where they are."""
     model, algorithm = parts_of(learner)
-    found, before = Watched(), [parameter.clone() for parameter in model.critics.slow.parameters()]
+    found, before = Watched(), [parameter.clone() for parameter in model.critics.target.parameters()]
     algorithm.update(model, Given(sample), found, 0.0, Constant(noise))
-    for parameter, value in zip(model.critics.slow.parameters(), before, strict=True):
+    for parameter, value in zip(model.critics.target.parameters(), before, strict=True):
         parameter.data.copy_(value)
     return found
 
@@ -254,12 +254,12 @@ def test_losses_are_those_of_the_paper(options: dict[str, Any], noise: float, pr
                 at = [torch.as_tensor(array[task, step]) for array in sample.steps]
                 x, taken, _, reward, following, terminated = at
                 next_action, next_log_prob = act(following, z)
-                value = min(critics(model.critics.slow, following, next_action, z)) - alpha * next_log_prob
+                value = min(critics(model.critics.target, following, next_action, z)) - alpha * next_log_prob
                 target = algorithm.reward_scale * float(reward) + algorithm.discount * (not terminated) * value
-                q = critics(model.critics.now, x, taken / 0.1, z)
+                q = critics(model.critics.online, x, taken / 0.1, z)
                 action, log_prob = act(x, z)
                 sums["critic_loss"] += sum((each - target) ** 2 for each in q) / 24
-                sums["policy_loss"] += (alpha * log_prob - min(critics(model.critics.now, x, action, z))) / 24
+                sums["policy_loss"] += (alpha * log_prob - min(critics(model.critics.online, x, action, z))) / 24
                 sums["q"] += sum(q) / 2 / 24
                 sums["entropy"] -= log_prob / 24
                 if not algorithm.temperature:
@@ -291,14 +291,14 @@ def test_without_bottleneck_and_with_critics_that_do_not_look_at_z_the_encoder_l
     learner, sample = prepared(bottleneck=0.0)
     model, _ = parts_of(learner)
     with torch.no_grad():
-        for critic in (*model.critics.now, *model.critics.slow):
+        for critic in (*model.critics.online, *model.critics.target):
             next(critic.parameters())[:, -model.latent :] = 0
     found = watched(learner, sample)
     for each in gradient(found.total, model.encoder):
         assert each is not None
         np.testing.assert_array_equal(each, 0)
     with torch.no_grad():
-        next(model.critics.now[0].parameters())[:, -model.latent :] = 0.1
+        next(model.critics.online[0].parameters())[:, -model.latent :] = 0.1
     assert any(each is not None and each.any() for each in gradient(watched(learner, sample).total, model.encoder))
 
 
@@ -307,15 +307,15 @@ def test_each_loss_reaches_its_own_parameters_alone(prepared: Prepared) -> None:
     (model, _), found = parts_of(learner), watched(learner, sample)
     policy, critics = found.metrics["policy_loss"], found.metrics["critic_loss"]
     nothing = {
-        "critics, from the policy's loss": gradient(policy, model.critics.now),
+        "critics, from the policy's loss": gradient(policy, model.critics.online),
         "policy, from the critics' loss": gradient(critics, model.policy),
-        "critics, from the divergence": gradient(found.metrics["divergence"], model.critics.now),
+        "critics, from the divergence": gradient(found.metrics["divergence"], model.critics.online),
     }
     for where, each in nothing.items():
         assert all(part is None or not part.any() for part in each), where
-    for loss, module in ((policy, model.policy), (critics, model.critics.now)):
+    for loss, module in ((policy, model.policy), (critics, model.critics.online)):
         assert all(each is not None and each.any() for each in gradient(loss, module))
-    assert not any(parameter.requires_grad for parameter in model.critics.slow.parameters())
+    assert not any(parameter.requires_grad for parameter in model.critics.target.parameters())
     own = torch.autograd.grad(policy + critics, model.log_temperature, allow_unused=True, retain_graph=True)
     assert own == (None,)
 
@@ -326,7 +326,7 @@ def test_the_critics_target_is_a_constant(prepared: Prepared) -> None:
     other = watched(learner, sample._replace(steps=sample.steps._replace(outer_reward=sample.steps.outer_reward + 2)))
     # (q - t)² - (q - t - 2)² = 4 (q - t) - 4: of two critics together, 8 times the gradient of their mean
     difference = found.metrics["critic_loss"] - other.metrics["critic_loss"]
-    everything = nn.ModuleList([model.critics.now, model.encoder, model.policy])
+    everything = nn.ModuleList([model.critics.online, model.encoder, model.policy])
     q = found.metrics["q"]
     for mine, expected in zip(gradient(difference, everything), gradient(8 * q, everything), strict=True):
         if mine is None or expected is None:
@@ -427,7 +427,7 @@ def filled(experiment: Experiment, learner: Learner, played: Played) -> Replay:
 def test_an_update_repeats_bit_for_bit_and_moves_all_that_is_learned(
     options: dict[str, Any], pearl_on: PearlOn, shaken: Made, played: Played
 ) -> None:
-    experiment = pearl_on(ratio=0.1, learning_rate=1e-2, **options)
+    experiment = pearl_on(updates_per_step=0.1, learning_rate=1e-2, **options)
     learners = [shaken(experiment) for _ in range(2)]
     before = learners[0].weights()
     replay = filled(experiment, learners[0], played)
@@ -440,7 +440,7 @@ def test_an_update_repeats_bit_for_bit_and_moves_all_that_is_learned(
 
 
 def test_threads_share_the_work_and_not_the_result(pearl_on: PearlOn, shaken: Made, played: Played) -> None:
-    experiment = pearl_on(ratio=0.15, learning_rate=1e-3)
+    experiment = pearl_on(updates_per_step=0.15, learning_rate=1e-3)
     found: list[dict[str, np.ndarray]] = []
     for threads in (1, 2, 2):
         learner = shaken(experiment, threads=threads)
@@ -456,7 +456,7 @@ def test_a_learned_temperature_moves_the_entropy_towards_its_target(
     log_std: float, moves: int, pearl_on: PearlOn, played: Played
 ) -> None:
     """Up where the policy is narrow, down where it is wide."""
-    experiment = pearl_on(ratio=0.02)
+    experiment = pearl_on(updates_per_step=0.02)
     learner = Learner(experiment.algorithm, experiment.problem, seed=0, device="cpu", threads=1)
     model, _ = parts_of(learner)
     last = model.policy[-1]
@@ -473,7 +473,7 @@ def test_a_learned_temperature_moves_the_entropy_towards_its_target(
 def test_no_gradient_step_is_taken_before_the_warm_up_and_then_those_that_are_due(
     pearl_on: PearlOn, shaken: Made, played: Played
 ) -> None:
-    experiment = pearl_on(PointNavigation(horizon=5), ratio=0.05, warm_up=200)
+    experiment = pearl_on(PointNavigation(horizon=5), updates_per_step=0.05, warm_up=200)
     learner, replay = shaken(experiment), Replay(10**6)
     before, taken = learner.weights(), 0
     for iteration in range(4):  # 120 steps each, unless a point arrives
@@ -707,7 +707,7 @@ def test_it_learns_to_adapt(pearl_on: PearlOn) -> None:
         steps_per_task=8,
         context=4,
         warm_up=64,
-        ratio=0.1,
+        updates_per_step=0.1,
         learning_rate=1e-2,
         discount=0.0,
         temperature=0.01,

@@ -77,7 +77,11 @@ def test_every_step_is_along_the_gradient_of_the_papers_objective(
         if not at:
             at.append(parameters_of(learner))
             data, _ = phases(
-                learner.model, trajectory, width=algorithm.rollouts, discount=algorithm.discount, trace=algorithm.trace
+                learner.model,
+                trajectory,
+                rollouts_per_task=algorithm.rollouts,
+                discount=algorithm.discount,
+                trace=algorithm.trace,
             )
         found = learner.update(trajectory, 0.0)
         at.append(parameters_of(learner))
@@ -115,7 +119,7 @@ def test_clipping_counts_the_share_of_steps_outside(
         for parameter in learner.model.parameters():
             parameter += 0.05
     before = parameters_of(learner)
-    data, _ = phases(learner.model, trajectory, width=4, discount=algorithm.discount, trace=algorithm.trace)
+    data, _ = phases(learner.model, trajectory, rollouts_per_task=4, discount=algorithm.discount, trace=algorithm.trace)
     slow, outside, entropy = slowly(algorithm, ratio=True), [], []
     for task in range(TASKS):
         policy = slow.policy(slow.adapted(before, data[:-1], task)[-1], data[-1].x[task])

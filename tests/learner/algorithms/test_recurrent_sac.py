@@ -179,9 +179,9 @@ class Given:
 def watched(learner: Learner, trials: Trajectory, noise: float = 0.7) -> Watched:
     """The loss on these trials; slow critics stay where they are."""
     model, algorithm = parts_of(learner)
-    found, before = Watched(), [parameter.clone() for parameter in model.critics.slow.parameters()]
+    found, before = Watched(), [parameter.clone() for parameter in model.critics.target.parameters()]
     algorithm.update(model, Given(trials), found, 0.0, Constant(noise))
-    for parameter, value in zip(model.critics.slow.parameters(), before, strict=True):
+    for parameter, value in zip(model.critics.target.parameters(), before, strict=True):
         parameter.data.copy_(value)
     return found
 
@@ -211,7 +211,9 @@ def slowly(learner: Learner, trials: Trajectory, noise: float) -> tuple[dict[str
     with torch.no_grad():
         for row in range(trials.valid.shape[1]):
             actor = unrolled(model.actor, row)
-            now, slow = ([unrolled(critic, row) for critic in each] for each in (model.critics.now, model.critics.slow))
+            now, slow = (
+                [unrolled(critic, row) for critic in each] for each in (model.critics.online, model.critics.target)
+            )
             acts: list[tuple[Tensor, float]] = []
             for y in actor:
                 mean, log_std = model.actor.network(y).double().split(model.head.width)
@@ -224,11 +226,11 @@ def slowly(learner: Learner, trials: Trajectory, noise: float) -> tuple[dict[str
                 target = algorithm.reward_scale * float(trials.outer_reward[t, row])
                 if not (t == length - 1 and trials.terminated[t, row]):  # an episode's end is not the trial's
                     following, log_prob = acts[t + 1]
-                    critics = zip(model.critics.slow, slow, strict=True)
+                    critics = zip(model.critics.target, slow, strict=True)
                     least = min(judged(critic, y[t + 1], following) for critic, y in critics)
                     target += algorithm.discount * (least - alpha * log_prob)
                 taken = model.head.encode(torch.from_numpy(trials.action[t, row])[None])[0]
-                critics = [*zip(model.critics.now, now, strict=True)]
+                critics = [*zip(model.critics.online, now, strict=True)]
                 q = [judged(critic, y[t], taken) for critic, y in critics]
                 action, log_prob = acts[t]
                 sums["critic_loss"] += sum((each - target) ** 2 for each in q)
@@ -285,11 +287,11 @@ def test_each_loss_reaches_its_own_parameters_alone(memory: str, recurrent_on: R
     learner = shaken(experiment)
     (model, _), found = parts_of(learner), watched(learner, trials_of(experiment, learner))
     policy, critics = found.metrics["policy_loss"], found.metrics["critic_loss"]
-    for loss, other in ((policy, model.critics.now), (critics, model.actor)):
+    for loss, other in ((policy, model.critics.online), (critics, model.actor)):
         assert all(each is None or not each.any() for each in gradient(loss, other))
-    for loss, own in ((policy, model.actor), (critics, model.critics.now)):
+    for loss, own in ((policy, model.actor), (critics, model.critics.online)):
         assert all(each is not None and each.any() for each in gradient(loss, own))
-    assert not any(parameter.requires_grad for parameter in model.critics.slow.parameters())
+    assert not any(parameter.requires_grad for parameter in model.critics.target.parameters())
     (temperature,) = torch.autograd.grad(found.total, model.log_temperature, retain_graph=True)
     assert temperature.item() == pytest.approx(found.metrics["entropy"].item() + 1, rel=1e-4)
 
@@ -301,7 +303,7 @@ def test_the_critics_target_is_a_constant(recurrent_on: RecurrentOn, shaken: Mad
     (model, _), trials = parts_of(learner), trials_of(experiment, learner)
     found, other = watched(learner, trials), watched(learner, replace(trials, dense=trials.reward + 2))
     difference = found.metrics["critic_loss"] - other.metrics["critic_loss"]
-    own = model.critics.now
+    own = model.critics.online
     for mine, expected in zip(gradient(difference, own), gradient(8 * found.metrics["q"], own), strict=True):
         assert mine is not None
         torch.testing.assert_close(mine, expected, atol=1e-4, rtol=1e-4)
@@ -327,7 +329,7 @@ def test_padding_changes_nothing(recurrent_on: RecurrentOn, shaken: Made) -> Non
     torch.testing.assert_close(mine.total, yours.total, atol=1e-5, rtol=1e-5)
     for name, metric in mine.metrics.items():
         torch.testing.assert_close(yours.metrics[name], metric, atol=1e-5, rtol=1e-5)
-    everything = nn.ModuleList([learner.model.actor, learner.model.critics.now])
+    everything = nn.ModuleList([learner.model.actor, learner.model.critics.online])
     for one, other in zip(gradient(mine.total, everything), gradient(yours.total, everything), strict=True):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
 
@@ -352,7 +354,7 @@ def filled(experiment: Experiment, learner: Learner) -> Replay:
 def test_an_update_repeats_bit_for_bit_and_moves_all_that_is_learned(
     options: dict[str, Any], recurrent_on: RecurrentOn, shaken: Made
 ) -> None:
-    experiment = recurrent_on(Drift(), ratio=0.05, learning_rate=1e-2, **options)
+    experiment = recurrent_on(Drift(), updates_per_step=0.05, learning_rate=1e-2, **options)
     learners = [shaken(experiment) for _ in range(2)]
     before = learners[0].weights()
     replay = filled(experiment, learners[0])
@@ -365,7 +367,7 @@ def test_an_update_repeats_bit_for_bit_and_moves_all_that_is_learned(
 
 
 def test_threads_share_the_work_and_not_the_result(recurrent_on: RecurrentOn, shaken: Made) -> None:
-    experiment = recurrent_on(Drift(), ratio=0.1, learning_rate=1e-3)
+    experiment = recurrent_on(Drift(), updates_per_step=0.1, learning_rate=1e-3)
     found: list[dict[str, np.ndarray]] = []
     for threads in (1, 2, 2):
         learner = shaken(experiment, threads=threads)
@@ -379,7 +381,7 @@ def test_threads_share_the_work_and_not_the_result(recurrent_on: RecurrentOn, sh
 def test_no_gradient_step_is_taken_before_the_warm_up_and_then_those_that_are_due(
     recurrent_on: RecurrentOn, shaken: Made
 ) -> None:
-    experiment = recurrent_on(Drift(), ratio=0.03, warm_up=100)
+    experiment = recurrent_on(Drift(), updates_per_step=0.03, warm_up=100)
     learner, replay = shaken(experiment), Replay(10**6)
     before, taken = learner.weights(), 0
     for iteration in range(5):
@@ -395,7 +397,7 @@ def test_no_gradient_step_is_taken_before_the_warm_up_and_then_those_that_are_du
 
 def test_gradients_are_shortened(recurrent_on: RecurrentOn, shaken: Made) -> None:
     """The norm is that before."""
-    experiment = recurrent_on(Drift(), ratio=0.015, max_gradient_norm=1e-12)
+    experiment = recurrent_on(Drift(), updates_per_step=0.015, max_gradient_norm=1e-12)
     learner = shaken(experiment)
     before = learner.weights()
     metrics = learner.update(filled(experiment, learner), 0.0)
@@ -436,7 +438,7 @@ def test_it_learns_to_remember(recurrent_on: RecurrentOn) -> None:
         hidden=24,
         trials_per_batch=16,
         warm_up=64,
-        ratio=0.1,
+        updates_per_step=0.1,
         learning_rate=1e-2,
         discount=0.0,
         temperature=0.01,

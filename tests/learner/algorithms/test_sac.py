@@ -141,7 +141,7 @@ def test_other_action_spaces_are_refused_in_one_sentence(space: gymnasium.Space)
 def twins(inputs: int = 3) -> Twins:
     torch.manual_seed(0)
     made = Twins(lambda: perceptron(inputs, 5, 1, 1))
-    for parameter in made.slow.parameters():  # elsewhere than the critics
+    for parameter in made.target.parameters():  # elsewhere than the critics
         parameter.data += random(*parameter.shape, seed=parameter.numel())
     return made
 
@@ -149,7 +149,7 @@ def twins(inputs: int = 3) -> Twins:
 def test_slow_critics_begin_as_the_critics_which_differ() -> None:
     torch.manual_seed(0)
     made = Twins(lambda: perceptron(3, 5, 1, 1))
-    for now, slow in zip(made.now.parameters(), made.slow.parameters(), strict=True):
+    for now, slow in zip(made.online.parameters(), made.target.parameters(), strict=True):
         torch.testing.assert_close(slow, now, atol=0, rtol=0)
         assert not slow.requires_grad
     first, second = made(random(4, 3))
@@ -158,13 +158,13 @@ def test_slow_critics_begin_as_the_critics_which_differ() -> None:
 
 def test_a_target_is_the_lesser_of_the_slow_critics_and_has_no_gradient() -> None:
     made, x = twins(), random(50, 3).requires_grad_()
-    one, other = (critic(x)[:, 0] for critic in made.slow)
+    one, other = (critic(x)[:, 0] for critic in made.target)
     expected = torch.tensor([min(a, b) for a, b in zip(one.tolist(), other.tolist(), strict=True)])
-    torch.testing.assert_close(made.target(x), expected)
+    torch.testing.assert_close(made.target_value(x), expected)
     assert 0 < int((one < other).sum()) < 50
-    assert not made.target(x).requires_grad
+    assert not made.target_value(x).requires_grad
     np.testing.assert_array_equal(made(x).shape, (2, 50))
-    torch.testing.assert_close(made(x), torch.stack([critic(x)[:, 0] for critic in made.now]))
+    torch.testing.assert_close(made(x), torch.stack([critic(x)[:, 0] for critic in made.online]))
 
 
 @pytest.mark.parametrize("memory", MEMORIES)
@@ -173,26 +173,26 @@ def test_fixed_critics_give_a_gradient_to_their_inputs_and_none_to_themselves(me
     made = Twins(lambda: Reader(MEMORIES[memory](3, 5), perceptron(5, 5, 1, 1)))
     x = random(4, 3, 3).requires_grad_()
     before = copy.deepcopy(made.state_dict())
-    value = made.fixed(x)
+    value = made.frozen_value(x)
     torch.testing.assert_close(value, made(x).min(0).values)
     (through_fixed,) = torch.autograd.grad(value.sum(), x)
     (expected,) = torch.autograd.grad(made(x).min(0).values.sum(), x)
     torch.testing.assert_close(through_fixed, expected)
     assert through_fixed.abs().max() > 0
-    made.fixed(x).sum().backward()
+    made.frozen_value(x).sum().backward()
     assert all(parameter.grad is None for parameter in made.parameters())
     made(x).sum().backward()  # and they are as before, with gradients of their own
-    assert all(parameter.grad is not None for parameter in made.now.parameters())
+    assert all(parameter.grad is not None for parameter in made.online.parameters())
     assert all(torch.equal(array, before[name]) for name, array in made.state_dict().items())
 
 
 def test_fixed_critics_are_the_critics_as_they_are_now() -> None:
     made, x = twins(), random(4, 3)
-    made.fixed(x)
+    made.frozen_value(x)
     with torch.no_grad():
-        for parameter in made.now.parameters():
+        for parameter in made.online.parameters():
             parameter += 0.1
-    torch.testing.assert_close(made.fixed(x), made(x).min(0).values)
+    torch.testing.assert_close(made.frozen_value(x), made(x).min(0).values)
 
 
 class Waits(nn.Module):
@@ -221,10 +221,10 @@ def test_fixed_critics_of_one_thread_do_not_take_the_gradient_from_anothers() ->
     """A learner's threads compute parts of one loss on one model at the same time."""
     torch.manual_seed(0)
     made, x = Twins(Waits), random(4, 3)
-    critics, first = [*made.now.parameters()], made.now[0]
+    critics, first = [*made.online.parameters()], made.online[0]
     assert isinstance(first, Waits)
     alone = torch.autograd.grad(made(x).sum(), critics)
-    thread = threading.Thread(target=lambda: made.fixed(x))
+    thread = threading.Thread(target=lambda: made.frozen_value(x))
     first.waiting.append(thread)
     thread.start()
     assert first.inside.wait(5)
@@ -239,12 +239,14 @@ def test_fixed_critics_of_one_thread_do_not_take_the_gradient_from_anothers() ->
 @pytest.mark.parametrize("rate", [0.005, 0.3, 1.0])
 def test_slow_critics_follow_by_polyak_average(rate: float) -> None:
     made = twins()
-    expected = [(1 - rate) * s + rate * n for s, n in zip(made.slow.parameters(), made.now.parameters(), strict=True)]
-    now = [parameter.detach().clone() for parameter in made.now.parameters()]
-    made.follow(rate)
-    for slow, average in zip(made.slow.parameters(), expected, strict=True):
+    expected = [
+        (1 - rate) * s + rate * n for s, n in zip(made.target.parameters(), made.online.parameters(), strict=True)
+    ]
+    now = [parameter.detach().clone() for parameter in made.online.parameters()]
+    made.polyak_update(rate)
+    for slow, average in zip(made.target.parameters(), expected, strict=True):
         torch.testing.assert_close(slow, average, atol=1e-6, rtol=1e-6)
-    for parameter, before in zip(made.now.parameters(), now, strict=True):
+    for parameter, before in zip(made.online.parameters(), now, strict=True):
         torch.testing.assert_close(parameter, before, atol=0, rtol=0)
 
 
@@ -258,7 +260,7 @@ def test_a_perceptron_is_linear_layers_with_relu_between_them() -> None:
 
 @pytest.mark.parametrize(("ratio", "warm_up"), [(0.1, 0), (0.1, 333), (1.0, 50), (0.37, 7), (2.5, 100), (1e-3, 0)])
 def test_steps_that_are_due_keep_to_the_ratio_whatever_is_played_between_updates(ratio: float, warm_up: int) -> None:
-    options, rng = SoftActorCritic(ratio=ratio, warm_up=warm_up), np.random.default_rng(0)
+    options, rng = SoftActorCritic(updates_per_step=ratio, warm_up=warm_up), np.random.default_rng(0)
     played = taken = 0
     for more in rng.choice([0, 1, 2, 3, 40, 500], 200).tolist():
         played += more
@@ -273,7 +275,7 @@ def test_steps_that_are_due_keep_to_the_ratio_whatever_is_played_between_updates
 
 
 def test_steps_that_a_larger_ratio_has_taken_are_not_taken_back() -> None:
-    assert SoftActorCritic(ratio=0.1, warm_up=0).due(played=100, taken=500) == 0
+    assert SoftActorCritic(updates_per_step=0.1, warm_up=0).due(played=100, taken=500) == 0
 
 
 class Bare(ActorCritic):
@@ -315,15 +317,15 @@ def test_steps_are_counted_their_metrics_averaged_and_the_slow_critics_follow_ea
         for value in values:
             with torch.no_grad():
                 for critics in (model.critics, other.critics):
-                    next(critics.now.parameters()).add_(value)
+                    next(critics.online.parameters()).add_(value)
             yield {"q": value}
-            other.critics.follow(0.1)  # when the next is asked for, this one is over
+            other.critics.polyak_update(0.1)  # when the next is asked for, this one is over
 
-    assert model.took(steps([1.0, 2.0, 6.0]), 0.1) == {"q": 3.0, "gradient_steps": 3}
+    assert model.run_gradient_steps(steps([1.0, 2.0, 6.0]), 0.1) == {"q": 3.0, "gradient_steps": 3}
     assert int(model.gradient_steps) == 3
     for mine, yours in zip(model.critics.parameters(), other.critics.parameters(), strict=True):
         torch.testing.assert_close(mine, yours, atol=0, rtol=0)
-    assert model.took(iter([]), 0.1) == {"gradient_steps": 0}
+    assert model.run_gradient_steps(iter([]), 0.1) == {"gradient_steps": 0}
     assert int(model.state_dict()["gradient_steps"]) == 3  # it is saved with the weights
 
 
@@ -336,8 +338,8 @@ def test_noise_is_standard_normal_of_the_callers_generator() -> None:
 @pytest.mark.parametrize(
     ("option", "value", "expected"),
     [
-        ("ratio", 0.0, "a finite number above 0"),
-        ("ratio", float("inf"), "a finite number above 0"),
+        ("updates_per_step", 0.0, "a finite number above 0"),
+        ("updates_per_step", float("inf"), "a finite number above 0"),
         ("warm_up", -1, "at least 0"),
         ("learning_rate", 0.0, "a finite number above 0"),
         ("learning_rate_end", -1e-4, "a finite number of at least 0"),

@@ -45,7 +45,7 @@ def model_and_phases(shaken: Made, played: Played, in_double: InDouble) -> Calla
         assert isinstance(model, GradientPolicy)
         assert isinstance(algorithm, GradientBased)
         data, _ = phases(
-            model, trajectory, width=algorithm.rollouts, discount=algorithm.discount, trace=algorithm.trace
+            model, trajectory, rollouts_per_task=algorithm.rollouts, discount=algorithm.discount, trace=algorithm.trace
         )
         generator = torch.Generator().manual_seed(1)
         with torch.no_grad():
@@ -87,7 +87,7 @@ def test_phases_hold_every_step_once_and_in_order(
         shorter = [[1, 2, 1]] * 6
         lengths, trajectory = shorter + LENGTHS, concatenate([gapped(shorter, width), gapped(LENGTHS, width)])
     model = shaken(adapting_on()).model
-    found, explained = phases(model, trajectory, width=width, discount=0.9, trace=0.8)
+    found, explained = phases(model, trajectory, rollouts_per_task=width, discount=0.9, trace=0.8)
     tasks = len(lengths) // width
     assert len(found) == 3
     assert explained.shape == (3, tasks)
@@ -112,7 +112,7 @@ def test_a_phase_has_the_advantages_of_its_own_episode(gapped: Gapped, adapting_
     trajectory, longest = gapped(LENGTHS, 2), max(map(max, LENGTHS))
     trajectory.reward[...] = np.random.default_rng(0).standard_normal(trajectory.reward.shape)
     model = shaken(adapting_on()).model
-    found, explained = phases(model, trajectory, width=2, discount=0.9, trace=0.8)
+    found, explained = phases(model, trajectory, rollouts_per_task=2, discount=0.9, trace=0.8)
     start = np.zeros(6, np.int64)
     for episode, each in enumerate(found):
         place = start + np.arange(longest)[:, None], np.arange(6)
@@ -124,7 +124,9 @@ def test_a_phase_has_the_advantages_of_its_own_episode(gapped: Gapped, adapting_
             return torch.from_numpy(np.where(valid.reshape(*valid.shape, *[1] * (padded.ndim - 2)), padded, 0))
 
         given = (trajectory.observation, trajectory.note["draw"], trajectory.note["log_prob"], trajectory.reward)
-        expected, share = phase(*map(columns, given), torch.from_numpy(valid), width=2, discount=0.9, trace=0.8)
+        expected, share = phase(
+            *map(columns, given), torch.from_numpy(valid), rollouts_per_task=2, discount=0.9, trace=0.8
+        )
         torch.testing.assert_close(each.advantage, expected.advantage)
         torch.testing.assert_close(explained[episode], share)
         start += np.repeat(lasting.reshape(-1, 2).max(1), 2)
@@ -194,7 +196,7 @@ def test_trials_of_fewer_episodes_beside_others_adapt_and_count_as_they_do_alone
     ]
 
     def read(trajectory: Trajectory) -> list[Phase]:
-        return phases(model, trajectory, width=4, discount=0.9, trace=0.8)[0]
+        return phases(model, trajectory, rollouts_per_task=4, discount=0.9, trace=0.8)[0]
 
     data, ratio = read(concatenate(alone)), algorithm == "promp"
     assert len(data) == 4
@@ -283,9 +285,9 @@ def test_both_surrogates_descend_the_same_way_from_the_policy_that_played(
 
     def curvature(ratio: bool) -> Tensor:
         def loss(constants: Tensor) -> Tensor:
-            return inner_loss(model, weights | {"constants": constants}, one, ratio)
+            return inner_loss(model, weights | {"state_independent": constants}, one, ratio)
 
-        return torch.autograd.functional.hessian(loss, weights["constants"])
+        return torch.autograd.functional.hessian(loss, weights["state_independent"])
 
     assert float((curvature(True) - curvature(False)).abs().max()) > 1e-3
 

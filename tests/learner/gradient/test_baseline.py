@@ -66,7 +66,7 @@ def test_features_are_the_observation_its_square_the_time_and_a_constant() -> No
 
 def test_columns_of_a_task_become_its_rows_step_by_step() -> None:
     columns = torch.arange(4 * 6).reshape(4, 6)
-    rows = by_task(columns, width=3)
+    rows = by_task(columns, rollouts_per_task=3)
     assert rows.shape == (2, 12)
     for task in range(2):
         assert rows[task].tolist() == [6 * t + column for t in range(4) for column in range(3 * task, 3 * task + 3)]
@@ -113,7 +113,7 @@ def test_the_ridge_grows_for_the_task_whose_equations_cannot_be_solved_and_for_n
 @pytest.mark.parametrize("discount", [0.99, 1.0, 0.5])
 def test_advantages_are_the_sum_in_the_paper_task_by_task(discount: float, trace: float) -> None:
     x, reward, valid = episodes()
-    found, explained = task_advantages(x, reward, valid, width=WIDTH, discount=discount, trace=trace)
+    found, explained = task_advantages(x, reward, valid, rollouts_per_task=WIDTH, discount=discount, trace=trace)
     expected, expected_explained = advantages_slowly(x.numpy(), reward.numpy(), discount, trace)
     assert found.shape == (COLUMNS // WIDTH, HORIZON * WIDTH)
     for t in range(HORIZON):
@@ -128,7 +128,7 @@ def test_advantages_are_the_sum_in_the_paper_task_by_task(discount: float, trace
 def test_advantages_of_every_task_have_mean_0_and_deviation_1() -> None:
     x, reward, valid = episodes()
     reward[:, :WIDTH] *= 1000  # one task's rewards do not drown the other's
-    found, _ = task_advantages(x, reward, valid, width=WIDTH, discount=0.99, trace=1.0)
+    found, _ = task_advantages(x, reward, valid, rollouts_per_task=WIDTH, discount=0.99, trace=1.0)
     for task, counted in zip(found, by_task(valid, WIDTH), strict=True):
         assert float(task[counted].mean()) == pytest.approx(0, abs=1e-9)
         assert float(task[counted].std(correction=0)) == pytest.approx(1, rel=1e-6)
@@ -137,23 +137,25 @@ def test_advantages_of_every_task_have_mean_0_and_deviation_1() -> None:
 
 def test_float32_will_do() -> None:
     x, reward, valid = episodes()
-    exact, _ = task_advantages(x, reward, valid, width=WIDTH, discount=0.99, trace=1.0)
-    found, _ = task_advantages(x.float(), reward.float(), valid, width=WIDTH, discount=0.99, trace=1.0)
+    exact, _ = task_advantages(x, reward, valid, rollouts_per_task=WIDTH, discount=0.99, trace=1.0)
+    found, _ = task_advantages(x.float(), reward.float(), valid, rollouts_per_task=WIDTH, discount=0.99, trace=1.0)
     assert found.dtype == torch.float32
     torch.testing.assert_close(found.double(), exact, rtol=1e-3, atol=1e-4)
 
 
 def test_one_task_does_not_depend_on_another() -> None:
     x, reward, valid = episodes()
-    both, _ = task_advantages(x, reward, valid, width=WIDTH, discount=0.99, trace=0.9)
+    both, _ = task_advantages(x, reward, valid, rollouts_per_task=WIDTH, discount=0.99, trace=0.9)
     for task in range(COLUMNS // WIDTH):
         own = slice(WIDTH * task, WIDTH * (task + 1))
-        alone, _ = task_advantages(x[:, own], reward[:, own], valid[:, own], width=WIDTH, discount=0.99, trace=0.9)
+        alone, _ = task_advantages(
+            x[:, own], reward[:, own], valid[:, own], rollouts_per_task=WIDTH, discount=0.99, trace=0.9
+        )
         torch.testing.assert_close(both[task], alone[0])
 
 
 def test_where_nothing_was_ever_earned_there_is_nothing_to_prefer() -> None:
     x, reward, valid = episodes()
-    found, explained = task_advantages(x, 0 * reward, valid, width=WIDTH, discount=0.99, trace=1.0)
+    found, explained = task_advantages(x, 0 * reward, valid, rollouts_per_task=WIDTH, discount=0.99, trace=1.0)
     assert (found == 0).all()
     assert torch.isfinite(explained).all()

@@ -53,7 +53,7 @@ def test_the_learners_adapted_weights_give_the_log_probabilities_that_were_noted
     trajectory = concatenate([played(experiment, learner, n=2, seed=seed) for seed in (1, 2)])
     model, how = learner.model, experiment.algorithm
     assert isinstance(how, GradientBased)
-    data, _ = phases(model, trajectory, width=3, discount=how.discount, trace=how.trace)
+    data, _ = phases(model, trajectory, rollouts_per_task=3, discount=how.discount, trace=how.trace)
     assert len(data) == 3
     before = None
     with torch.no_grad():
@@ -73,7 +73,7 @@ def test_episodes_of_one_trial_have_different_lengths_and_none_is_lost(
     experiment = adapting_on(cartpole)
     learner = shaken(experiment)
     trajectory = played(experiment, learner, n=3)
-    data, _ = phases(learner.model, trajectory, width=4, discount=0.99, trace=1.0)
+    data, _ = phases(learner.model, trajectory, rollouts_per_task=4, discount=0.99, trace=1.0)
     assert sum(int((each.weight > 0).sum()) for each in data) == trajectory.steps < trajectory.valid.size
     rewards = trajectory.episode_returns(3)  # the pole pays 1 a step
     assert len(np.unique(rewards)) > 3

@@ -56,7 +56,7 @@ class Status(NamedTuple):
 
 
 class Told(TypedDict):
-    """What a `Notice` leaves, which may be another user's, or another version's."""
+    """What a `StatusFile` leaves, which may be another user's, or another version's."""
 
     name: str
     config: SavedConfig
@@ -64,10 +64,10 @@ class Told(TypedDict):
     time: Finite
 
 
-NOTICE: TypeAdapter[Told] = TypeAdapter(Told)
+TOLD: TypeAdapter[Told] = TypeAdapter(Told)
 
 
-class Notice:
+class StatusFile:
     """The file among the logs of the driver's node."""
 
     def __init__(self, config: Config) -> None:
