@@ -68,7 +68,7 @@ class Submit:
         require(self.gpus == -1 or 0 <= self.gpus < float("inf"), "gpus", self.gpus, "at least 0")
 
 
-class Place(NamedTuple):
+class Entrypoint(NamedTuple):
     """Where the job runs."""
 
     selector: dict[str, str]
@@ -129,7 +129,7 @@ def submit(options: Submit, training: list[str]) -> int:
         return 130
 
 
-def _send(client: JobSubmissionClient, options: Submit, place: Place, gpus: float, training: list[str]) -> str:
+def _send(client: JobSubmissionClient, options: Submit, place: Entrypoint, gpus: float, training: list[str]) -> str:
     """The job's name."""
     with tempfile.TemporaryDirectory(prefix="innerloop-") as folder:
         code = Path(folder) / "code"
@@ -210,13 +210,13 @@ def _check_versions(address: str, headers: dict[str, str]) -> None:
         raise other_cluster(address, *versions)
 
 
-def _learners_place(address: str, headers: dict[str, str]) -> Place:
+def _learners_place(address: str, headers: dict[str, str]) -> Entrypoint:
     """The node labelled role=learner, if there is one."""
     nodes = ask_for(address, "/api/v0/nodes?detail=true&limit=10000", headers, NODES)["data"]["result"]["result"]
     for node in nodes:
         if node["state"] == "ALIVE" and (node.get("labels") or {}).get("role") == "learner":
-            return Place({"role": "learner"}, max(0.0, (node.get("resources_total") or {}).get("GPU", 0.0)))
-    return Place({}, 0.0)
+            return Entrypoint({"role": "learner"}, max(0.0, (node.get("resources_total") or {}).get("GPU", 0.0)))
+    return Entrypoint({}, 0.0)
 
 
 def _first_line(text: object) -> str:

@@ -198,7 +198,7 @@ def test_every_row_waits_at_the_end_of_an_episode_until_all_have_ended_theirs() 
 
 
 def test_side_by_side_no_trial_takes_longer_than_its_episodes_at_their_longest() -> None:
-    trials = trials_of([1, 9], episodes=3, rollouts_per_task=2)
+    trials = trials_of([1, 9], episodes=3, width=2)
     assert trials.steps == 3 * 4
     trials.begin()
     for _ in range(trials.steps):
