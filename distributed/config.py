@@ -21,62 +21,64 @@ class Run:
     """How a run is carried out."""
 
     iterations: int = 200
-    """Meta-updates, at most."""
+    """Maximum number of meta-updates."""
     minutes: float = 0.0
-    """Stop after the meta-update in which training has taken so many minutes, which schedules then follow where they
-    end first; 0 for no such bound. Such a run does not repeat bit for bit."""
+    """Maximum training time; schedules follow the time where it runs out before the iterations do. 0 for no limit. A
+    run that is limited by time does not repeat bit for bit."""
     start_from: str = ""
-    """Run (or place of checkpoints) whose newest weights this one starts from; empty for new ones."""
+    """Run (or place of checkpoints) whose newest weights to start from; empty to initialise new ones."""
     trials: int = 1_000
-    """Trials played for one meta-update, each of a task of its own."""
+    """Trials per meta-update, each on its own task."""
     episodes_start: int = 0
-    """Episodes of a trial at the start of the run; they grow to `episodes` by its middle, by the same factor in equal
-    times. There are more trials as long as they are shorter, with as many episodes in all. 0: no such curriculum."""
+    """Curriculum: episodes per trial at the start of the run, growing geometrically to `episodes` by its middle. While
+    trials are shorter, more of them are played, so that the number of episodes stays the same. 0 for no curriculum."""
     parts: int = 2
-    """Batches in which an iteration's trials are played, each by one actor. Results depend on it, not on the actors."""
+    """Batches that an iteration's trials are divided into, each played by one actor. Results depend on the number of
+    parts, not on the number of actors."""
     tasks: int = 0
-    """Training tasks, drawn once; 0 for a new one in every trial (for 100, where an algorithm learns from replay)."""
+    """Size of a fixed set of training tasks; 0 for a new task in every trial (100 for algorithms with replay)."""
     task_order: Literal["balanced", "prioritised"] = "balanced"
-    """Of fixed training tasks. balanced: all equally often, shuffled. prioritised: the less, the better they went."""
+    """How fixed training tasks are chosen. balanced: all equally often, shuffled. prioritised: those with lower returns
+    more often."""
     seed: int = 0
-    """Of everything random: tasks, their noise, the agent, the first weights."""
+    """Of everything random: tasks, their noise, actions, initial weights."""
     mode: Literal["synchronous", "overlapped"] = "synchronous"
     """synchronous: play, learn, play; repeats bit for bit. overlapped: actors play while the learner learns."""
     max_staleness: int = 1
-    """Overlapped: updates by which a trial's weights may trail the learner's before it is dropped (and counted)."""
+    """Overlapped mode: a trajectory is dropped (and counted) if its weights are older than this many updates."""
     actors: int = 0
-    """Ray actors, at most; 0 for as many as the cluster has CPUs, less what the learner needs while they play."""
+    """Maximum number of Ray actors; 0 for all CPUs of the cluster, minus those that the learner needs."""
     actor_cpus: float = 1.0
-    """CPUs of an actor."""
+    """CPUs per actor."""
     actors_on_learner_nodes: bool = False
-    """Actors may play on the learner's nodes too: those labelled role=learner, and the driver's if it has a GPU."""
+    """Also place actors on the learner's nodes: those labelled role=learner, and the driver's if it has a GPU."""
     patience: float = 300.0
-    """Seconds without an answer after which an actor counts as hung and is replaced."""
+    """Seconds without a response after which an actor is considered hung and replaced."""
     max_restarts: int = 3
-    """Times in a row that an actor is replaced before it is given up, and actors that trials may fail in before
-    the run is."""
+    """Consecutive failures after which an actor is no longer replaced, and number of actors in which the same trials
+    may fail before the run ends."""
     store: str = "ray"
-    """What lies between actors and learner: ray, or a Redis server as redis://host:port/0 (rediss:// with TLS)."""
+    """The store between actors and learner: ray, or a Redis server as redis://host:port/0 (rediss:// for TLS)."""
     name: str = ""
-    """Under which Redis holds the run; empty for one made of the run's directory and the machine."""
+    """Of the run in Redis; empty to derive it from the run's directory and the machine."""
     replay_mb: int = 2_048
-    """Replay, for algorithms that learn from it: megabytes, at most; the oldest trials make room."""
+    """Size of the replay in megabytes, for off-policy algorithms; the oldest trials are evicted first."""
     replay_shards: int = 1
-    """Ray actors that share the replay, tasks among them."""
+    """Ray actors that share the replay; each holds some of the tasks."""
     device: str = "auto"
-    """The learner's: auto (CUDA where there is one), cpu, cuda, cuda:1 ..."""
+    """Of the learner: auto (CUDA if available), cpu, cuda, cuda:1 ..."""
     learner_threads: int = 0
-    """Threads that share the learner's work on a CPU; 0 for all CPUs (half of them when overlapped)."""
+    """Threads of a learner on the CPU; 0 for all CPUs (half of them in overlapped mode)."""
     address: str = "local"
-    """Ray cluster to join: local starts one on this machine; auto finds one; else host:port or ray://host:port."""
+    """Ray cluster to join: local starts one on this machine, auto finds a running one; or host:port, ray://host:port."""
     dashboard: bool = False
-    """With address local: start the Ray dashboard too."""
+    """With address local: also start the Ray dashboard."""
     checkpoint_every: int = 25
-    """Meta-updates between checkpoints; the last one is always saved."""
+    """Meta-updates between checkpoints; the final state is always saved."""
     keep: int = 3
-    """Checkpoints kept."""
+    """Number of checkpoints to keep."""
     checkpoints: str = ""
-    """Where checkpoints go: a path or an fsspec URL such as s3://bucket/run; empty for the run's own directory."""
+    """Where to save checkpoints: a path or an fsspec URL such as s3://bucket/run; empty for the run's directory."""
     evaluation_tasks: int = 10_000
     """Held-out tasks in the evaluation that follows training; 0 for none."""
     evaluation_episodes: int = 0
@@ -112,7 +114,7 @@ class Run:
         )
 
     def progress(self, iteration: int, seconds: float) -> float:
-        """Share of the run that is done, in [0, 1], after so many meta-updates and so many seconds of training."""
+        """Share of the run that is done, in [0, 1], after this many meta-updates and seconds of training."""
         spent = seconds / (60 * self.minutes) if self.minutes else 0.0
         return min(1.0, max(iteration / self.iterations, spent))
 
@@ -145,7 +147,7 @@ class Config:
         require(steps <= LONGEST_TRIAL, "evaluation_episodes", self.run.evaluation_episodes, expected)
 
     def episodes(self, iteration: int, seconds: float) -> int:
-        """Of a trial, after so many meta-updates and so many seconds of training; see `Run.episodes_start`."""
+        """Episodes per trial, after this many meta-updates and seconds of training; see `Run.episodes_start`."""
         end = self.experiment.episodes
         start = self.run.episodes_start or end
         return round(start * (end / start) ** min(1.0, 2 * self.run.progress(iteration, seconds)))

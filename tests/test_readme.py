@@ -7,9 +7,17 @@ from pathlib import Path
 import processes
 import pytest
 
-README = Path(__file__).parents[1] / "README.md"
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
 PYTHON = re.findall(r"```python\n(.*?)```", README.read_text(), re.S)
 COMMANDS = re.findall(r"^innerloop .*$", README.read_text(), re.M)
+PAGES = [
+    README,
+    *(ROOT / "docs").glob("*.md"),
+    *(ROOT / name for name in ("cluster/README.md", "CONTRIBUTING.md", "SECURITY.md")),
+]
+LONGEST = 200
+"""Lines of the README: what it is, how to begin, and links to the rest."""
 
 
 OFF_POLICY = [["--family", "sparse-point-navigation", "--algorithm", "pearl"], ["--algorithm", "recurrent-sac"]]
@@ -63,8 +71,19 @@ def test_every_command_names_options_that_exist(capsys: pytest.CaptureFixture[st
         with pytest.raises(SystemExit):
             main(["train", *named, "--help"])
         known += capsys.readouterr().out
-    trainings = " ".join(command for command in COMMANDS if command.startswith("innerloop train"))
+    text = "\n".join(page.read_text() for page in PAGES if page.parent != ROOT / "cluster")
+    trainings = " ".join(re.findall(r"innerloop train [^`\n]*", text))
     options = set(re.findall(r"--[\w-]+", trainings))
     assert len(options) > 8
     for option in options - {"--help"}:
         assert f"{option} " in known or f"{option}\n" in known, option
+
+
+def test_the_readme_is_read_in_one_sitting() -> None:
+    assert len(README.read_text().splitlines()) <= LONGEST
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?:|#)([^)#]+)(?:#[^)]*)?\)", page.read_text())
+    assert [link for link in links if not (page.parent / link).exists()] == []

@@ -30,7 +30,7 @@ class ModelAgent:
         """Args:
             belief: the belief to keep; it must not be shared with another agent.
             horizon: steps in an episode, at least 1.
-            every_step: plan anew at every step, not only at the beginning of an episode.
+            every_step: replan at every step, not only at the beginning of an episode.
             draw_ties: of the best actions play one that is drawn uniformly, not the first.
 
         Raises:

@@ -17,7 +17,7 @@ class StatusOptions:
     address: str = ""
     """Of the dashboard of the cluster that it runs on, as http://127.0.0.1:8265."""
     watch: bool = False
-    """Stay, and show it anew every other second until it has finished."""
+    """Keep running, and refresh every two seconds until the run has finished."""
     json: bool = False
     """Print one JSON object instead of a table."""
 

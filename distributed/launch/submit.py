@@ -95,7 +95,7 @@ def submit(options: Submit, training: list[str]) -> int:
         if re.search(r"://[^/?#\s]*:[^?#\s]*@", argument):
             raise BadInput(
                 "an option of the run has a password in its URL, and a job's command is for all to see; expected one "
-                "without: INNERLOOP_REDIS_PASSWORD belongs into the environment of the cluster's nodes."
+                "without: INNERLOOP_REDIS_PASSWORD must be set in the environment of the cluster's nodes."
             )
     # Ray lets its environment variable win over the argument.
     os.environ["RAY_API_SERVER_ADDRESS"] = address = options.address.rstrip("/")

@@ -32,7 +32,7 @@ class PEARL(SoftActorCritic):
     latent: int = 5
     """Width of z."""
     encoder: str = "product"
-    """Of the context: product (of a Gaussian per transition, in any order), or a memory that reads it in its order."""
+    """Of the context: product (of one Gaussian per transition; permutation-invariant), or a memory that reads it."""
     encoder_hidden: int = 200
     """Width of the encoder's layers."""
     hidden: int = 300
@@ -40,24 +40,24 @@ class PEARL(SoftActorCritic):
     layers: int = 3
     """Hidden layers of encoder, policy and critics."""
     next_observation: bool = False
-    """Context has the next observation too: for tasks that differ in their dynamics."""
+    """Include the next observation in the context: for tasks that differ in their dynamics."""
     context: int = 0
-    """Transitions of context, at most, per task and gradient step: the first ones of a trial, as many as an agent has
-    seen where it draws z; 0 for as many as it may have seen then."""
+    """Maximum context per task and gradient step: the first transitions of a trial, as many as an agent has seen when
+    it samples z. 0 for no other limit."""
     context_window: int = 1
-    """Newest trials of a task that context may come from."""
+    """Number of most recent trials of a task that context is drawn from."""
     tasks_per_batch: int = 16
-    """Tasks in the batch of a gradient step."""
+    """Tasks per gradient step."""
     steps_per_task: int = 256
-    """Transitions of each."""
+    """Transitions per task."""
     bottleneck: float = 0.1
-    """Weight of the divergence of the posterior from the prior."""
+    """Weight of the KL divergence from the posterior to the prior."""
     resample: int = 0
-    """Steps of an episode after which an agent draws z again; 0 for once an episode, as published. An agent that draws
-    more often leaves sooner a place where there was nothing."""
+    """Resample z after this many steps of an episode; 0 for once per episode, as published. An agent that resamples
+    more often abandons a wrong guess sooner."""
     persistence: float = 0.0
-    """Of the noise in an agent's actions: its correlation with that of the step before, in [0, 1). A walk goes further
-    than trembling does (Eberhard et al. 2023, openreview hQ9V5QN27eS); the distribution of each action is the same."""
+    """Correlation of the exploration noise with that of the previous step, in [0, 1). Correlated noise explores further
+    (Eberhard et al. 2023, openreview hQ9V5QN27eS); the marginal distribution of each action is unchanged."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -30,13 +30,13 @@ class RecurrentSAC(SoftActorCritic):
     """Of the actor and of each critic: deepset, gru, lstm, mingru, none (of the last step alone), snail, transformer,
     or package.module:attribute; with its options as in transformer,layers=4,window=128."""
     hidden: int = 128
-    """Width of the memories, and of the critics' layer behind them."""
+    """Width of the memories, and of the critics' layer after them."""
     trials_per_batch: int = 16
-    """Whole trials in the batch of a gradient step."""
+    """Whole trials per gradient step."""
     updates_per_step: float = 0.01
     """Gradient steps per environment step."""
     max_gradient_norm: float = 10.0
-    """Gradients longer than this are shortened to it."""
+    """Gradients are clipped to this norm."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -34,23 +34,23 @@ class RL2:
     encoder: int = 128
     """Width of a layer between the inputs and the memory; 0 for none."""
     transitions: bool = False
-    """Show the memory the observation before, too, so that each of its inputs is a whole transition: attention then
-    finds what an action did in a state in one layer instead of two."""
+    """Also give the memory the previous observation, so that each of its inputs is a whole transition: attention can
+    then find the effect of an action in a state with one layer instead of two."""
     learning_rate: float = 7e-3
     """Adam's step size at the start; falls linearly to `learning_rate_end`."""
     learning_rate_end: float = 1e-4
     """Adam's step size at the end of the run."""
     epochs: int = 4
-    """Times that each trial is learned from."""
+    """Passes over the trials of an iteration."""
     minibatches: int = 4
-    """Optimiser steps in an epoch; each takes its share of the trials, whole."""
+    """Optimiser steps per epoch, each on a share of the trials; trials are not split."""
     clip: float = 0.2
-    """PPO: how far the probability ratio may leave 1 before it earns no more."""
+    """PPO's clipping range of the probability ratio around 1."""
     discount: float = 0.99
     """Per step, across the episodes of a trial."""
     discount_end: float = 0.0
-    """Discount at the end of the run, which it moves to linearly; 0 to keep `discount`. 1 is what evaluation measures;
-    from the start it would learn slowly."""
+    """Discount at the end of the run, reached linearly; 0 to keep `discount`. Evaluation measures a discount of 1, with
+    which learning starts slowly."""
     trace: float = 0.3
     """Lambda of the generalised advantage estimates."""
     entropy: float = 0.005
@@ -58,12 +58,12 @@ class RL2:
     entropy_end: float = 0.0
     """Weight of the entropy bonus at the end of the run."""
     value_weight: float = 1.0
-    """Weight of the value's squared error, in units of the targets' variance, beside the policy's loss."""
+    """Weight of the value loss: the squared error in units of the targets' variance."""
     max_gradient_norm: float = 1.0
-    """Gradients longer than this are shortened to it."""
+    """Gradients are clipped to this norm."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Arithmetic of the learner's unrolls; parameters and optimiser stay float32. A GRU is unrolled in float32 all the
-    same, and so is an LSTM on a GPU or a CPU that has no instructions for bfloat16; such a CPU is slower with it."""
+    """Arithmetic of the learner's unrolls; parameters and optimiser stay in float32. A GRU is always unrolled in
+    float32, and so is an LSTM on a GPU or on a CPU without bfloat16 instructions, where bfloat16 is slower."""
     compile: bool = False
     """Compile the loss with torch.compile: slower to start, and no faster where it was measured (an H100)."""
 

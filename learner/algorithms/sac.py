@@ -111,9 +111,9 @@ class SoftActorCritic:
     target_rate: float = 0.005
     """Polyak averaging: the share by which the target networks move towards the critics, per gradient step."""
     reward_scale: float = 1.0
-    """Of rewards, beside the entropy's weight."""
+    """Factor of the rewards, relative to the entropy."""
     temperature: float = 0.0
-    """Weight of the policy's entropy; 0 to learn it, so that the entropy is minus the width of an action."""
+    """Weight of the policy's entropy; 0 to learn it, with minus the number of action dimensions as target entropy."""
 
     on_policy = False
 
@@ -137,7 +137,7 @@ class SoftActorCritic:
         return linear(self.learning_rate, self.learning_rate_end, progress)
 
     def due(self, played: int, taken: int) -> int:
-        """Gradient steps that an update owes, when so many environment steps were played and gradient steps taken."""
+        """Gradient steps that are due, after this many environment steps were played and gradient steps taken."""
         return max(0, math.floor(self.updates_per_step * max(0, played - self.warm_up)) - taken)
 
 

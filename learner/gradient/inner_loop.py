@@ -19,21 +19,21 @@ class GradientBased:
     """Adaptation by policy gradient with a linear baseline per task. Inner steps: one less than `episodes`."""
 
     rollouts: int = 20
-    """Episodes of one task that are played side by side for each inner step."""
+    """Episodes per task that are played in parallel for each inner step."""
     inner_rate: float = 0.1
-    """Size of the first inner step."""
+    """Step size of the first inner step."""
     inner_decay: float = 0.5
-    """Size of the later ones, as a share of the first's (Finn et al. halve it)."""
+    """Step size of the later ones, as a share of the first (Finn et al. halve it)."""
     learned_rates: bool = False
-    """Learn the inner steps' size for every parameter, from `inner_rate` on (Meta-SGD)."""
+    """Learn a step size for every parameter, starting from `inner_rate` (Meta-SGD)."""
     first_order: bool = False
-    """Leave the inner steps' own derivative out of the outer gradient."""
+    """First-order MAML: ignore second derivatives in the outer gradient."""
     hidden: int = 64
     """Width of the policy's hidden layers."""
     layers: int = 2
-    """The policy's hidden layers."""
+    """Number of hidden layers of the policy."""
     activation: Literal["relu", "tanh"] = "relu"
-    """Between the policy's layers."""
+    """Activation function of the policy."""
     discount: float = 0.99
     """Per step, within an episode."""
     trace: float = 1.0

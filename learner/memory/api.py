@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 State = tuple[Tensor, ...]
 """What is carried from step to step; every tensor is [B, n], a row for each trial, so that `torch.where` with a [B, 1]
-condition chooses between two states row by row: to begin a trial anew in some rows, or to leave a step out in some."""
+condition chooses between two states row by row: to restart a trial in some rows, or to skip a step in others."""
 
 
 class Memory(Protocol):
