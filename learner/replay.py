@@ -6,7 +6,7 @@ they are of: kept are the newest trials that fit, whatever came before them.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -107,17 +107,15 @@ class Replay:
             request: how many; its `tasks` is not looked at, and the context has the first of its lengths.
             rng: of the draws.
         """
-        steps = np.stack([_draw(self._transitions(task, request), request.steps, rng) for task in tasks])
+        steps = np.stack([_draw(self._transitions(task), request.steps, rng) for task in tasks])
         context = None
         if request.context:
             context = self._steps(np.stack([self._beginning(task, request, rng) for task in tasks]))
         return Sample(np.asarray(tasks, np.int64), self._steps(steps), context)
 
-    def batches(
-        self, request: Request, count: int, rng: np.random.Generator, priority: Mapping[int, float] | None = None
-    ) -> Iterator[Sample]:
+    def batches(self, request: Request, count: int, rng: np.random.Generator) -> Iterator[Sample]:
         for _ in range(count):
-            tasks = choose(self.tasks, request.tasks, rng, priority)
+            tasks = choose(self.tasks, request.tasks, rng)
             yield self.draw_steps(tasks, request.of_one_length(rng), rng)
 
     def trials(self, tasks: int, count: int, rng: np.random.Generator) -> Iterator[Trajectory]:
@@ -211,10 +209,8 @@ class Replay:
         """Slots next to each other."""
         return np.arange(start, start + length) % self._slots
 
-    def _transitions(self, task: int, request: Request) -> np.ndarray:
+    def _transitions(self, task: int) -> np.ndarray:
         """The slots of a task's transitions whose successor is known or does not matter."""
-        if request.recent:
-            return self._with_successor(self._of(self._recent(task, request.window)))
         if task not in self._usable:
             self._usable[task] = self._with_successor(self._of(self._by_task[task]))
         return self._usable[task]

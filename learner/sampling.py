@@ -1,6 +1,6 @@
 """What the store lends to an off-policy update: batches of transitions and of whole trials, drawn by task."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
@@ -45,8 +45,6 @@ class Request(NamedTuple):
     """Trials of a task that are recent: its newest ones."""
     successors: bool = False
     """The context, too, needs the next observation."""
-    recent: bool = False
-    """The transitions, too, come from the recent trials only."""
 
     def of_one_length(self, rng: np.random.Generator) -> "Request":
         """The same with one of the context's lengths."""
@@ -79,16 +77,13 @@ class Sampler(Protocol):
         """Environment steps that the run has put into the store, kept or not."""
         ...
 
-    def batches(
-        self, request: Request, count: int, rng: np.random.Generator, priority: Mapping[int, float] | None = None
-    ) -> Iterator[Sample]:
+    def batches(self, request: Request, count: int, rng: np.random.Generator) -> Iterator[Sample]:
         """Batches of transitions. Tasks are drawn uniformly from those of which something is kept, independently.
 
         Args:
             request: of one batch.
             count: batches.
             rng: of the draws.
-            priority: tasks are drawn in proportion to it instead; those that it does not name, never.
         """
         ...
 
@@ -105,17 +100,14 @@ class Sampler(Protocol):
         ...
 
 
-def choose(
-    tasks: np.ndarray, count: int, rng: np.random.Generator, priority: Mapping[int, float] | None = None
-) -> np.ndarray:
-    """`count` of the tasks, independently: uniformly, or in proportion to their priority.
+def choose(tasks: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """`count` of the tasks, drawn uniformly and independently.
 
     Raises:
         BadInput: no task to choose from.
     """
-    share = None if priority is None else np.array([priority.get(task, 0.0) for task in tasks.tolist()])
-    require(len(tasks) > 0 and (share is None or share.sum() > 0), "the replay", "empty", "trials of some task")
-    return rng.choice(tasks, count, p=None if share is None else share / share.sum())
+    require(len(tasks) > 0, "the replay", "empty", "trials of some task")
+    return rng.choice(tasks, count)
 
 
 def join(samples: Sequence[tuple[np.ndarray, Sample]]) -> Sample:

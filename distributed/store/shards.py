@@ -4,7 +4,7 @@ import itertools
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -94,12 +94,10 @@ class ShardedReplay:
                     break
         return lost
 
-    def batches(
-        self, request: Request, count: int, rng: np.random.Generator, priority: Mapping[int, float] | None = None
-    ) -> Iterator[Sample]:
+    def batches(self, request: Request, count: int, rng: np.random.Generator) -> Iterator[Sample]:
         for shares in self._ahead(
             count,
-            lambda: choose(self.tasks, request.tasks, rng, priority),
+            lambda: choose(self.tasks, request.tasks, rng),
             lambda shard, tasks, seed: shard.steps.remote(tasks, request, seed),
             rng,
         ):

@@ -302,18 +302,6 @@ def test_tasks_are_drawn_uniformly_and_independently_however_much_is_kept_of_the
     assert uniform([*zip(drawn[:, 0].tolist(), drawn[:, 1].tolist(), strict=True)], [*product([0, 3, 8, 9], repeat=2)])
 
 
-def test_tasks_are_drawn_in_proportion_to_their_priority_and_others_never() -> None:
-    history = History()
-    for task in (0, 3, 8, 9):
-        history.append(task)
-    priority = {3: 1.0, 8: 6.0, 9: 0.0, 77: 5.0}  # 77 is not kept, 0 is not named
-    batches = history.replay.batches(Request(tasks=4, steps=1), 500, np.random.default_rng(0), priority)
-    drawn = np.concatenate([sample.tasks for sample in batches])
-    counts = {task: int((drawn == task).sum()) for task in (0, 3, 8, 9)}
-    assert counts[0] == counts[9] == 0
-    assert stats.chisquare([counts[3], counts[8]], [2_000 / 7, 12_000 / 7]).pvalue > 1e-3
-
-
 def test_nothing_can_be_drawn_where_there_is_nothing() -> None:
     rng, expected = np.random.default_rng(0), r"^the replay is 'empty'; expected trials of some task\.$"
     with pytest.raises(BadInput, match=expected):
@@ -321,7 +309,7 @@ def test_nothing_can_be_drawn_where_there_is_nothing() -> None:
     with pytest.raises(BadInput, match=expected):
         next(Replay(PLENTY).trials(1, 1, rng))
     with pytest.raises(BadInput, match=expected):
-        choose(np.array([1, 2]), 1, rng, {3: 1.0})
+        choose(np.zeros(0, np.int64), 1, rng)
 
 
 @pytest.mark.parametrize("slots", [10**4, 90])
@@ -384,16 +372,6 @@ def test_what_is_recent_of_a_task_is_there_in_its_order_and_its_last_posterior(w
     assert not History().filled(1, tasks=1).replay.context(0, 1).posterior
 
 
-@pytest.mark.parametrize("window", [1, 2, 4])
-def test_transitions_come_from_the_recent_trials_alone_where_that_is_asked(window: int) -> None:
-    history, rng = History().filled(20), np.random.default_rng(0)
-    tasks = history.replay.tasks
-    drawn = history.replay.draw_steps(tasks, Request(tasks=3, steps=1_000, window=window, recent=True), rng)
-    for task, found in zip(tasks, history.keys(drawn.steps, tasks), strict=True):
-        recent = history.of(task, window).items()
-        assert uniform(found, [key for key, step in recent if step.successor_known or step.terminated])
-
-
 @pytest.mark.parametrize("dense", [False, True])
 def test_whole_trials_are_the_columns_that_were_appended_padded_and_masked(dense: bool) -> None:
     history = History(slots=120, dense=dense).filled(40)
@@ -430,7 +408,7 @@ def assert_alike(one: Replay, other: Replay) -> None:
     same((len(one), one.steps, one.nbytes), (len(other), other.steps, other.nbytes))
     for batches in (
         lambda replay, rng: replay.batches(REQUEST, 3, rng),
-        lambda replay, rng: replay.batches(REQUEST._replace(context=(3, 5), recent=True), 3, rng),
+        lambda replay, rng: replay.batches(REQUEST._replace(context=(3, 5)), 3, rng),
         lambda replay, rng: replay.trials(5, 3, rng),
     ):
         for mine, yours in zip(*(batches(replay, np.random.default_rng(0)) for replay in (one, other)), strict=True):

@@ -1,7 +1,7 @@
 """PEARL: the posterior is the product of its factors, each loss reaches its own parameters, and the agent plays on
 draws from the posterior of what it has seen."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -162,9 +162,7 @@ class Given:
         self.sample, self.count, self.played = sample, count, 10**6
         self.requests: list[Request] = []
 
-    def batches(
-        self, request: Request, count: int, rng: np.random.Generator, priority: Mapping[int, float] | None = None
-    ) -> Iterator[Sample]:
+    def batches(self, request: Request, count: int, rng: np.random.Generator) -> Iterator[Sample]:
         self.requests.append(request)
         yield from [self.sample] * self.count
 

@@ -1,6 +1,6 @@
 """Recurrent soft actor-critic: stored trials give what was played, and its losses are those of a slow recursion."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -167,9 +167,7 @@ class Given:
     def __init__(self, trials: Trajectory) -> None:
         self.given = trials
 
-    def batches(
-        self, request: Request, count: int, rng: np.random.Generator, priority: Mapping[int, float] | None = None
-    ) -> Iterator[Sample]:
+    def batches(self, request: Request, count: int, rng: np.random.Generator) -> Iterator[Sample]:
         raise AssertionError("whole trials are learned from")
 
     def trials(self, tasks: int, count: int, rng: np.random.Generator) -> Iterator[Trajectory]:
