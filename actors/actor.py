@@ -44,12 +44,13 @@ class Actor:
         """Of the weights; -1 before the first `load`."""
 
     def load(self, weights: Arrays, version: int) -> None:
-        """Play with these weights from now on.
+        """Play with these weights from now on; those that no actor needs may be missing.
 
         Raises:
             BadInput: they are not of this experiment's model.
         """
-        load_weights(self._model, weights)
+        acts_with = self._experiment.algorithm.acts_with
+        load_weights(self._model, {name: each for name, each in weights.items() if acts_with(name)}, acts_with)
         self.version = version
 
     def collect(self, assignment: Assignment) -> Trajectory:

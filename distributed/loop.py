@@ -125,7 +125,7 @@ class Loop:
         self._thread.shutdown()
 
     def _publish(self) -> None:
-        self._broadcast.publish(self._learner.weights(), self._learner.version)
+        self._broadcast.publish(self._learner.acting_weights(), self._learner.version)
 
     def _schema(self) -> Schema:
         """What comes back from a store that others can write to is compared with it."""

@@ -102,7 +102,7 @@ Loss = Callable[[np.ndarray], tuple[Tensor, Mapping[str, Tensor]]]
 
 
 class Optimise(Protocol):
-    """What the learner lends to an algorithm: its threads, and guarded steps of its optimiser."""
+    """What the learner lends to an algorithm: threads, and guarded steps of its optimisers."""
 
     def parts(self, trials: np.ndarray, most: int = 2**62) -> list[np.ndarray]:
         """The trials in as many parts as threads share the work, or a multiple of it where a part would have more than
@@ -113,14 +113,17 @@ class Optimise(Protocol):
         """What `function` makes of each item, in their order, computed in the threads."""
         ...
 
-    def __call__(self, loss: Loss, trials: np.ndarray, *, learning_rate: float, max_norm: float) -> Metrics:
-        """Take one step along the gradient of `loss` over the trials, clipped.
+    def __call__(
+        self, loss: Loss, trials: np.ndarray, *, learning_rate: float, max_norm: float, optimiser: str = "adam"
+    ) -> Metrics:
+        """Take one step along the clipped gradient of `loss` over the trials.
 
         Args:
             loss: called with parts of `trials`, from several threads at once.
             trials: indices of the minibatch's trials.
             learning_rate: of this step.
-            max_norm: longer gradients are shortened to it.
+            max_norm: gradients are clipped to this norm.
+            optimiser: one of the algorithm's, by name; only its parameters are changed.
 
         Returns:
             The metrics' sums, and `gradient_norm` before clipping.
@@ -154,8 +157,12 @@ class Algorithm(Protocol):
         """
         ...
 
-    def optimiser(self, model: nn.Module) -> torch.optim.Optimizer:
-        """The optimiser, saved with the model; an algorithm that needs none gives plain SGD and leaves it unused."""
+    def optimisers(self, model: nn.Module) -> dict[str, torch.optim.Optimizer]:
+        """The optimisers by name, any number of them; their state is saved with the model."""
+        ...
+
+    def acts_with(self, name: str) -> bool:
+        """Whether an actor needs this entry of the model's `state_dict` to play; the others are not broadcast."""
         ...
 
     def update(

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from ..envs.errors import BadInput, raised_by
+from ..envs.errors import BadInput, raised_by, require
 from .api import Algorithm, Problem
 from .files import plain
 
@@ -106,3 +106,17 @@ def _readable(size: int) -> str:
     units = ("bytes", "KB", "MB", "GB", "TB", "PB", "EB")
     power = min(len(units) - 1, (len(str(size)) - 1) // 3)
     return f"{size / 1000**power:.3g} {units[power]}"
+
+
+def check_array(field: str, array: np.ndarray, own: Tensor) -> None:
+    """Refuse what a tensor of ours cannot have been.
+
+    Raises:
+        BadInput: another shape or dtype, or numbers that are not finite.
+    """
+    require(array.shape == tuple(own.shape), f"the shape of {field}", array.shape, f"{tuple(own.shape)}")
+    dtype = str(own.dtype).removeprefix("torch.")
+    require(array.dtype.name == dtype, f"the dtype of {field}", array.dtype.name, f"{dtype}, as they were saved")
+    if own.is_floating_point() and not np.isfinite(array).all():
+        wrong = array.size - np.count_nonzero(np.isfinite(array))
+        raise BadInput(f"{wrong} of {array.size} numbers of {field} are NaN or infinite; expected finite ones.")

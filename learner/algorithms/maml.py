@@ -49,8 +49,8 @@ class MAML(GradientBased):
         for field in ("cg_iterations", "line_search"):
             require(getattr(self, field) >= 1, field, getattr(self, field), "at least 1")
 
-    def optimiser(self, model: nn.Module) -> torch.optim.Optimizer:
-        return torch.optim.SGD(model.parameters())  # has no state; the trust region makes the steps
+    def optimisers(self, model: nn.Module) -> dict[str, torch.optim.Optimizer]:
+        return {}  # the trust region makes the steps
 
     def update(
         self, model: nn.Module, batch: Trajectory, optimise: Optimise, progress: float, rng: np.random.Generator

@@ -43,8 +43,8 @@ class ProMP(GradientBased):
             require(0 < given < float("inf"), field, given, "a finite number above 0")
         require(0 <= self.kl_penalty < float("inf"), "kl_penalty", self.kl_penalty, "a finite number of at least 0")
 
-    def optimiser(self, model: nn.Module) -> torch.optim.Optimizer:
-        return torch.optim.Adam(model.parameters(), lr=self.learning_rate, eps=1e-8)
+    def optimisers(self, model: nn.Module) -> dict[str, torch.optim.Optimizer]:
+        return {"adam": torch.optim.Adam(model.parameters(), lr=self.learning_rate, eps=1e-8)}
 
     def update(
         self, model: nn.Module, batch: Trajectory, optimise: Optimise, progress: float, rng: np.random.Generator

@@ -91,8 +91,11 @@ class RL2:
         assert isinstance(model, RecurrentPolicy)
         return RecurrentAgent(model, greedy)
 
-    def optimiser(self, model: nn.Module) -> torch.optim.Optimizer:
-        return torch.optim.Adam(model.parameters(), lr=self.learning_rate, eps=1e-5, fused=True)
+    def optimisers(self, model: nn.Module) -> dict[str, torch.optim.Optimizer]:
+        return {"adam": torch.optim.Adam(model.parameters(), lr=self.learning_rate, eps=1e-5, fused=True)}
+
+    def acts_with(self, name: str) -> bool:
+        return True
 
     def update(
         self, model: nn.Module, batch: Trajectory, optimise: Optimise, progress: float, rng: np.random.Generator

@@ -20,6 +20,8 @@ from ..api import Metrics, Problem, linear
 from ..encoders import Observation
 from ..heads import Gaussian
 
+LEARNED_FROM = ("critics.", "log_temperature", "gradient_steps")
+"""How the names of what an actor does not need begin: it acts with the policy alone."""
 LOG_STD = -20.0, 2.0
 """Bounds of the log standard deviation before squashing."""
 
@@ -128,9 +130,12 @@ class SoftActorCritic:
         require(0 <= self.discount <= 1, "discount", self.discount, "a number in [0, 1]")
         require(0 < self.target_rate <= 1, "target_rate", self.target_rate, "a number in (0, 1]")
 
-    def optimiser(self, model: nn.Module) -> torch.optim.Optimizer:
+    def optimisers(self, model: nn.Module) -> dict[str, torch.optim.Optimizer]:
         own = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        return torch.optim.Adam(own, lr=self.learning_rate, fused=True)
+        return {"adam": torch.optim.Adam(own, lr=self.learning_rate, fused=True)}
+
+    def acts_with(self, name: str) -> bool:
+        return not name.startswith(LEARNED_FROM)
 
     def step_size(self, progress: float) -> float:
         """Adam's, when that share of the run is done."""

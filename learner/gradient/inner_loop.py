@@ -63,6 +63,9 @@ class GradientBased:
             learned_rates=self.learned_rates,
         )
 
+    def acts_with(self, name: str) -> bool:
+        return True
+
     def inner_loop(self, model: nn.Module, problem: Problem, greedy: bool = False) -> "GradientAgent":
         assert isinstance(model, GradientPolicy)
         return GradientAgent(

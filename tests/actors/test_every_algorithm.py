@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from gymnasium import spaces
 
 from innerloop.actors.actor import Actor, Assignment
@@ -71,3 +72,24 @@ def test_the_shorter_trials_of_a_curriculum(algorithm: str) -> None:
         metrics = learner.update(trajectory if config.experiment.algorithm.on_policy else replay, 0.0)
         assert all(np.isfinite(value) for value in metrics.values()), metrics
     assert learner.version == 3
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_an_actor_plays_the_same_with_the_weights_that_it_is_sent_as_with_all(algorithm: str) -> None:
+    config = configure(
+        family="point-navigation", horizon=4, algorithm=algorithm, episodes=3, hidden=8, **SMALL[algorithm]
+    )
+    learner = Learner(config.experiment.algorithm, config.experiment.problem, seed=0, device="cpu", threads=1)
+    with torch.no_grad():
+        for parameter in learner.model.parameters():
+            parameter.add_(torch.randn_like(parameter), alpha=0.1)  # unlike those that an actor builds
+    played = []
+    for weights in (learner.weights(), learner.acting_weights()):
+        actor = Actor(config.experiment, seed=0)
+        actor.load(weights, 1)
+        played.append(actor.collect(Assignment(iteration=0, part=0, trials=3)))
+    for name in ("observation", "action", "reward"):
+        np.testing.assert_array_equal(*(getattr(each, name) for each in played))
+    for name, array in played[0].note.items():
+        np.testing.assert_array_equal(array, played[1].note[name])
+    assert (len(learner.acting_weights()) < len(learner.weights())) == (not config.experiment.algorithm.on_policy)

@@ -17,7 +17,7 @@ from innerloop.learner.pieces import Pieces
 ARRAYS = {
     "model/w": np.array([[0.1, -np.inf], [np.nan, 1e-45]], np.float32),
     "model/empty": np.zeros((0, 3), np.float32),
-    "optimiser/0/step": np.array(7, np.float32),
+    "optimiser/adam/0/step": np.array(7, np.float32),
     "counts": np.arange(5),
     "flags": np.array([True, False]),
 }

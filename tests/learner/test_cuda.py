@@ -186,7 +186,8 @@ def test_a_state_moves_between_devices_and_is_gone_on_from(case: Case) -> None:
         other.load(*learner.state())
         same_bits(other.state(), learner.state())
         assert {p.device.type for p in other.model.parameters()} == {destination}
-        moments = [t for entry in other.optimiser.state.values() for t in entry.values() if t.ndim]
+        states = [entry for optimiser in other.optimisers.values() for entry in optimiser.state.values()]
+        moments = [each for entry in states for each in entry.values() if each.ndim]
         assert {t.device.type for t in moments} <= {destination}
         batch = batch_for(experiment, 1)
         if isinstance(batch, Replay):

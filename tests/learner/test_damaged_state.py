@@ -130,9 +130,11 @@ def test_counts_that_are_none_are_refused(numbers: dict[str, Any] | str, trained
     assert next(iter(numbers if isinstance(numbers, dict) else [numbers])).split("_")[0] in said
 
 
-NAMES = ("optimiser/x/y", "optimiser/1", "optimiser/", "optimiser//step", "optimiser/-1/step", "optimiser/1e3/step",
-         "optimiser/99999999999999999999999/step", "optimiser/1000/step", "optimiser/0/novel", "optimiser/0/step/more",
-         "optimiser/00/step", "optimiser/٠/step", "optimiser/0/\x1b[2J")  # fmt: skip
+NAMES = ("optimiser/x/y", "optimiser/adam/1", "optimiser/adam", "optimiser/", "optimiser/adam//step",
+         "optimiser/0/step", "optimiser/adam/-1/step", "optimiser/adam/1e3/step",
+         "optimiser/adam/99999999999999999999999/step", "optimiser/adam/1000/step",
+         "optimiser/adam/0/novel", "optimiser/adam/0/step/more", "optimiser/adam/00/step",
+         "optimiser/adam/٠/step", "optimiser/sgd/0/step", "optimiser/adam/0/\x1b[2J")  # fmt: skip
 
 
 @pytest.mark.parametrize("name", NAMES, ids=ascii)
@@ -197,7 +199,7 @@ def test_an_update_that_leaves_a_number_that_is_not_finite_changes_nothing(
     def update(model: nn.Module, *_: Any) -> Metrics:
         with torch.no_grad():
             if where == "optimiser":
-                state = learner.optimiser.state
+                state = learner.optimisers["adam"].state
                 for parameter in model.parameters():
                     state[parameter] = {"step": torch.tensor(1.0), "exp_avg_sq": torch.full_like(parameter, value)}
             elif where == "buffer":
@@ -239,8 +241,8 @@ def test_a_step_so_large_that_weights_overflow_is_caught(algorithm: str, monkeyp
         found = {"kl": 0.0, "improvement": 0.0, "step": 1.0}
         monkeypatch.setattr("innerloop.learner.algorithms.maml.trust_region_step", lambda *_, **__: leap() or found)
     else:
-        step = type(learner.optimiser).step
-        monkeypatch.setattr(type(learner.optimiser), "step", lambda self: step(self) or leap())
+        step = type(learner.optimisers["adam"]).step
+        monkeypatch.setattr(type(learner.optimisers["adam"]), "step", lambda self: step(self) or leap())
     before = learner.weights()
     with pytest.raises(Diverged, match="The weights are still those of version 0"):
         learner.update(trajectory if experiment.algorithm.on_policy else replay, 0.0)

@@ -60,6 +60,54 @@ class ThirdStepFails(RL2):
         return {}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Two(RL2):
+    """Two optimisers, of the memory and of all else, each with a loss of all parameters."""
+
+    fails: bool = False
+
+    def optimisers(self, model: nn.Module) -> dict[str, torch.optim.Optimizer]:
+        memory = [each for name, each in model.named_parameters() if "memory" in name]
+        rest = [each for name, each in model.named_parameters() if "memory" not in name]
+        return {"memory": torch.optim.Adam(memory, lr=0.1), "rest": torch.optim.RMSprop(rest, lr=0.1)}
+
+    def update(
+        self, model: nn.Module, batch: Trajectory, optimise: Optimise, progress: float, rng: np.random.Generator
+    ) -> Metrics:
+        def loss(_: np.ndarray) -> tuple[Tensor, dict[str, Tensor]]:
+            return sum((p.square().sum() for p in model.parameters()), start=torch.zeros(())), {}
+
+        names = ("memory", "rest") if progress == 0 else ("memory",)
+        for name in names:
+            optimise(loss, np.arange(1), learning_rate=0.1, max_norm=1.0, optimiser=name)
+        if self.fails:
+            raise Diverged("asked to")
+        return {}
+
+
+def test_each_of_several_optimisers_moves_its_own_parameters_and_is_saved_and_restored(experiment: Experiment) -> None:
+    experiment = replace(experiment, algorithm=Two())
+    learner, resumed = fresh(experiment), fresh(experiment)
+    before = learner.weights()
+    learner.update(None, 1.0)  # pyright: ignore[reportArgumentType]
+    moved = {name for name, array in learner.weights().items() if not np.array_equal(array, before[name])}
+    assert moved
+    assert all("memory" in name for name in moved)
+    learner.update(None, 0.0)  # pyright: ignore[reportArgumentType]
+    arrays, numbers = learner.state()
+    assert {name.split("/")[1] for name in arrays if name.startswith("optimiser/")} == {"memory", "rest"}
+    resumed.load(arrays, numbers)
+    same_bits(resumed.state(), learner.state())
+    learner.algorithm = Two(fails=True)
+    with pytest.raises(Diverged, match="asked to"):
+        learner.update(None, 0.0)  # pyright: ignore[reportArgumentType]
+    same_bits(resumed.state(), learner.state())  # both, and both optimisers, as they were
+    learner.algorithm = Two()
+    for each in (learner, resumed):
+        each.update(None, 0.0)  # pyright: ignore[reportArgumentType]
+    same_bits(resumed.state(), learner.state())
+
+
 @pytest.mark.parametrize("failure", [math.nan, math.inf])
 def test_a_gradient_that_is_not_finite_changes_nothing(failure: float, experiment: Experiment, played: Played) -> None:
     """Not even what the steps before it in the same update had changed; the next update is as if it had not been."""
@@ -248,8 +296,8 @@ def test_gradients_longer_than_the_limit_are_shortened_to_it() -> None:
 
     @dataclass(frozen=True, kw_only=True)
     class Descent(RL2):
-        def optimiser(self, model: nn.Module) -> torch.optim.Optimizer:
-            return torch.optim.SGD(model.parameters(), lr=1.0)
+        def optimisers(self, model: nn.Module) -> dict[str, torch.optim.Optimizer]:
+            return {"sgd": torch.optim.SGD(model.parameters(), lr=1.0)}
 
         def update(
             self, model: nn.Module, batch: Trajectory, optimise: Optimise, progress: float, rng: np.random.Generator
@@ -258,7 +306,7 @@ def test_gradients_longer_than_the_limit_are_shortened_to_it() -> None:
                 total = sum((p.sum() for p in model.parameters()), start=torch.zeros(()))
                 return len(part) * total, {"parts": torch.tensor(float(len(part)))}
 
-            return optimise(loss, np.arange(3), learning_rate=1.0, max_norm=progress)
+            return optimise(loss, np.arange(3), learning_rate=1.0, max_norm=progress, optimiser="sgd")
 
     problem = Problem(BernoulliBandit().observation_space, BernoulliBandit().action_space, 2, 1)
     for limit, moved in ((0.25, 0.25), (1e9, None)):
@@ -310,9 +358,9 @@ def test_an_optimiser_state_of_another_model_is_refused_and_nothing_changes(
     donor.update(played(experiment, donor), 0.0)
     arrays, numbers = donor.state()
     if change == "missing":
-        del arrays["optimiser/0/exp_avg"]
+        del arrays["optimiser/adam/0/exp_avg"]
     else:
-        arrays["optimiser/0/exp_avg"] = np.zeros((1, 1), np.float32)
+        arrays["optimiser/adam/0/exp_avg"] = np.zeros((1, 1), np.float32)
     with pytest.raises(BadInput):
         learner.load(arrays, numbers)
     same_bits(learner.state(), untouched.state())

@@ -31,8 +31,8 @@ SMALL: dict[str, Any] = {
 class Plain(ProMP):
     """With plain gradient descent instead of Adam, so that every step tells its gradient."""
 
-    def optimiser(self, model: nn.Module) -> torch.optim.Optimizer:
-        return torch.optim.SGD(model.parameters())
+    def optimisers(self, model: nn.Module) -> dict[str, torch.optim.Optimizer]:
+        return {"adam": torch.optim.SGD(model.parameters())}
 
 
 def parameters_of(learner: Learner) -> dict[str, Tensor]:
