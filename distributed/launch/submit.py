@@ -21,9 +21,9 @@ from typing import Any, NamedTuple
 import ray
 from ray.job_submission import JobStatus, JobSubmissionClient
 
-from ... import __version__
 from ...envs.errors import BadInput, require
 from ...learner.files import plain
+from ..source import deployed
 from .dashboard import NODES, VERSIONS, ask_for, authentication
 from .versions import other_cluster
 from .wheel import build, copy, unpack
@@ -139,7 +139,7 @@ def _send(client: JobSubmissionClient, options: Submit, place: Entrypoint, gpus:
         return client.submit_job(
             entrypoint=f"cd ~ && python -m innerloop train --address auto {shlex.join(training)}",
             runtime_env={"working_dir": str(code), "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_SECONDS)}},
-            metadata={"innerloop": __version__},
+            metadata={"innerloop": deployed()},
             entrypoint_label_selector=place.selector or None,
             entrypoint_num_gpus=gpus or None,
         )

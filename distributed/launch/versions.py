@@ -6,8 +6,8 @@ import re
 import ray
 from ray.exceptions import RayError
 
-from ... import __version__
 from ...envs.errors import BadInput
+from ..source import deployed
 
 ANSWER_SECONDS = 30.0
 """How long nodes may take to say what they have; who has not answered is asked by the pool when it plays there."""
@@ -28,7 +28,7 @@ def said_by_ray(reason: str) -> tuple[str, str] | None:
 
 
 def check_nodes() -> None:
-    """Look whether every node has this version of innerloop; Ray itself has looked for its own.
+    """Check that every node has this innerloop, by its source; Ray itself has compared its own version.
 
     Raises:
         BadInput: one has another, or none.
@@ -39,9 +39,13 @@ def check_nodes() -> None:
         from importlib import import_module
 
         try:
-            return import_module("innerloop").__version__
+            own = import_module("innerloop").__version__
         except ImportError:
             return ""
+        try:
+            return import_module("innerloop.distributed.source").deployed()
+        except ImportError:  # one from before there was such a thing
+            return own
 
     task = ray.remote(max_retries=0, num_cpus=0)(found)
     nodes = {node["NodeID"]: node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}
@@ -54,8 +58,8 @@ def check_nodes() -> None:
             version = ray.get(call)
         except RayError:  # the node is gone
             continue
-        if version != __version__:
+        if version != deployed():
             has = f"innerloop {version}" if version else "no innerloop"
             raise BadInput(
-                f"node {nodes[calls[call]]} of the cluster has {has}; expected innerloop {__version__}, as here."
+                f"node {nodes[calls[call]]} of the cluster has {has}; expected innerloop {deployed()}, as here."
             )

@@ -16,10 +16,10 @@ from typing import Any
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from ... import __version__
 from ...actors.actor import Assignment
 from ...envs.errors import BadInput
 from ...learner.experiment import Experiment
+from ..source import deployed
 from ..store.api import Summary, Writer
 from .broadcast import Broadcast
 from .failures import Failures
@@ -279,7 +279,7 @@ class Pool:
             "label_selector": self._nodes.selector,
             "runtime_env": {"env_vars": environment(self._on_policy)},
         }
-        actor: Any = self._remote.options(name=name, **options).remote(__version__, [self._arguments])
+        actor: Any = self._remote.options(name=name, **options).remote(deployed(), [self._arguments])
         play = actor.collect.options(name=f"play · {self._family}")
         member = self._members[serial] = Member(name, slot, actor, play, self._clock)
         self._await(member, None, member.actor.greet.remote())

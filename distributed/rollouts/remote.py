@@ -12,10 +12,10 @@ from typing import Any
 
 import ray
 
-from ... import __version__
 from ...actors.actor import Actor, Assignment
 from ...envs.errors import BadInput, EnvironmentRaised, describe, origin
 from ...learner.trajectory import Trajectory
+from ..source import deployed
 from ..store.api import Summary, summarise
 
 ANSWER = 2**20
@@ -54,7 +54,7 @@ class Remote:
 
     def __init__(self, version: str, arguments: list[ray.ObjectRef]) -> None:
         """Args:
-        version: of innerloop, where the driver runs.
+        version: see `deployed`; of the driver's innerloop.
         arguments: experiment, seed, tasks and writer of the `Pool`, in a list: read when the version has been compared.
         """
         self._version, self._arguments = version, arguments
@@ -66,9 +66,9 @@ class Remote:
             BadInput: another version of innerloop is installed here.
             Failed: the family, the algorithm or what they need cannot be made here.
         """
-        if self._version != __version__:
+        if self._version != deployed():
             raise BadInput(
-                f"a node of the cluster has innerloop {__version__}; expected {self._version}, as the driver has."
+                f"a node of the cluster has innerloop {deployed()}; expected {self._version}, as the driver has."
             )
         with one_sentence():
             experiment, seed, tasks, self._writer = ray.get(self._arguments[0])

@@ -17,6 +17,7 @@ import pytest
 import innerloop
 from innerloop.distributed.cli import main
 from innerloop.distributed.launch import wheel as wheels
+from innerloop.distributed.source import deployed
 
 SMALL = "--iterations 3 --trials 32 --evaluation-tasks 0"
 RUN = ["--", "--preset", "first"]
@@ -161,9 +162,9 @@ def attempt(*more):
 ray.__version__ = "2.59.0"
 attempt("--out", "mismatch")
 ray.__version__ = "2.60.0"
-versions.__version__ = "0.0.9"
+deployed, versions.deployed = versions.deployed, lambda: "0.0.9"
 attempt("--out", "mismatch")
-versions.__version__ = innerloop.__version__
+versions.deployed = deployed
 attempt("--overwrite")
 """
 
@@ -181,7 +182,7 @@ def test_a_run_joins_the_cluster_from_the_head_but_not_with_other_versions(runni
     here = ".".join(map(str, sys.version_info[:3]))
     first, second, *progress = done.stderr.splitlines()
     assert f"a cluster of Ray 2.60.0 and Python {here}; expected Ray 2.59.0 and Python {here}, as here." in first
-    own = innerloop.__version__
+    own = re.escape(deployed())
     assert re.search(rf"node \S+ of the cluster has innerloop {own}; expected innerloop 0.0.9, as here\.$", second)
     assert not (running.home / "mismatch").exists()
     assert "users of this machine" not in done.stderr

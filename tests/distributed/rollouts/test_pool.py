@@ -152,7 +152,7 @@ def test_why_actors_fail_is_said_once_in_one_sentence(
 def test_a_node_with_another_version_is_refused_in_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pool, "__version__", "0.0.0")
+    monkeypatch.setattr(pool, "deployed", lambda: "0.0.0")
     with pytest.raises(
         BadInput, match=r"^a node of the cluster has innerloop .*; expected 0\.0\.0, as the driver has\.$"
     ):
