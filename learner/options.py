@@ -2,21 +2,28 @@
 
 import dataclasses
 import difflib
+import json
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, get_args, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
 
 from ..envs.api import TaskFamily
-from ..envs.errors import BadInput, raised_by, require
+from ..envs.errors import BadInput, brief, raised_by, require
 from ..envs.registry import resolve
 from .api import Algorithm
 
 
 def options_of(thing: object) -> dict[str, Any]:
-    """The fields of a dataclass instance as plain values; nothing for any other object."""
+    """The fields of a dataclass instance as JSON has them, tuples as lists; nothing for any other object."""
     if dataclasses.is_dataclass(thing) and not isinstance(thing, type) and is_configurable(type(thing)):
-        return {field.name: getattr(thing, field.name) for field in dataclasses.fields(thing)}
+        return {field.name: _plain(getattr(thing, field.name)) for field in dataclasses.fields(thing)}
     return {}
+
+
+def _plain(value: Any) -> Any:
+    return [_plain(each) for each in value] if isinstance(value, tuple | list) else value
 
 
 def is_configurable(found: object) -> bool:
@@ -41,11 +48,10 @@ def construct(kind: str, name: str, known: Mapping[str, Callable[..., Any]], opt
         require(not missing, kind, name, f"a class with {', '.join(missing)}, or a finished object")
     if isinstance(found, type) and dataclasses.is_dataclass(found):
         fields = {field.name: field for field in dataclasses.fields(found)}
-        for option, given in options.items():
+        for option in options:
             if option not in fields:
                 raise unknown_option(option, [*fields], f"{kind} {name!r}")
-            if fields[option].default is not dataclasses.MISSING:
-                check_type(option, given, fields[option].default)
+        options = {option: parse_option(found, fields[option], given) for option, given in options.items()}
     elif options:
         raise unknown_option(next(iter(options)), [], f"{kind} {name!r}")
     try:
@@ -63,6 +69,26 @@ def unknown_option(option: str, known: list[str], where: str) -> BadInput:
     close = difflib.get_close_matches(option, known, n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     return BadInput(f"{option!r} is not an option of {where}; expected one of {', '.join(known) or 'none'}.{hint}")
+
+
+def parse_option(owner: type, field: dataclasses.Field, given: Any) -> Any:
+    """The value of an option: of its default's type, or, where the default does not tell (None, a tuple), of the
+    annotation's; a list, which is what JSON makes of a tuple, becomes one again.
+
+    Raises:
+        BadInput: naming the option.
+    """
+    if field.default is dataclasses.MISSING:
+        return given
+    hint = get_type_hints(owner)[field.name]
+    if type(field.default) in (bool, int, float, str) and type(None) not in get_args(hint):
+        check_type(field.name, given, field.default)
+        return given
+    try:
+        return TypeAdapter(hint).validate_json(json.dumps(given, allow_nan=False), strict=True)
+    except (TypeError, ValueError, ValidationError):
+        expected = hint.__name__ if isinstance(hint, type) and not hasattr(hint, "__args__") else str(hint)
+        raise BadInput(f"{field.name} is {brief(given)}; expected a value of type {expected}.") from None
 
 
 def check_type(field: str, given: object, default: object) -> None:

@@ -1,6 +1,7 @@
 """Experiments: to JSON and back; what a saved or written configuration gets wrong is said in one sentence."""
 
 import json
+import math
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,11 +115,16 @@ def test_a_missing_key_is_named(key: str) -> None:
 
 PLUG_IN = """
 import dataclasses
+from typing import Literal
 from innerloop.envs.bandit import BernoulliBandit
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options(BernoulliBandit):
     luck: float = 0.5
+    sizes: tuple[int, ...] = (8, 8)
+    pair: tuple[str, float] = ("a", 0.5)
+    limit: int | None = None
+    kind: Literal["x", "y"] | None = "x"
 
 class Plain(BernoulliBandit):
     pass
@@ -153,6 +159,49 @@ def test_a_plug_in_is_a_dataclass_with_options_or_a_finished_object() -> None:
         assert one.problem.action_space.n == arms
         for option, given in options.items():
             assert one.to_json()["family"][option] == given
+
+
+TYPED = [
+    ("sizes", (16,), (16,)),
+    ("sizes", [], ()),
+    ("pair", ["b", 1], ("b", 1.0)),
+    ("limit", 3, 3),
+    ("limit", None, None),
+    ("kind", "y", "y"),
+    ("kind", None, None),
+]
+
+
+@pytest.mark.usefixtures("plug_in")
+@pytest.mark.parametrize(("option", "given", "value"), TYPED)
+def test_tuples_and_optional_values_survive_the_way_through_json(option: str, given: Any, value: Any) -> None:
+    one = Experiment.from_json(GOOD | {"family": {"name": "plugged:Options", option: given}})
+    assert getattr(one.family, option) == value
+    again = Experiment.from_json(json.loads(json.dumps(one.to_json())))
+    assert again == one
+    assert again.to_json() == one.to_json()
+
+
+@pytest.mark.usefixtures("plug_in")
+@pytest.mark.parametrize(
+    ("option", "given"),
+    [
+        ("sizes", 3),
+        ("sizes", [1.5]),
+        ("sizes", ["1"]),
+        ("sizes", [True]),
+        ("sizes", {"a": 1}),
+        ("pair", ["a"]),
+        ("pair", ["a", math.nan]),
+        ("limit", "3"),
+        ("limit", 2.5),
+        ("kind", "z"),
+        ("kind", object()),
+    ],
+)
+def test_a_value_of_another_type_is_refused_also_where_the_default_does_not_tell(option: str, given: Any) -> None:
+    with pytest.raises(BadInput, match=rf"^{option} is .*; expected a value of type .*\.$"):
+        Experiment.from_json(GOOD | {"family": {"name": "plugged:Options", option: given}})
 
 
 @pytest.mark.usefixtures("plug_in")
