@@ -80,7 +80,11 @@ def parse_option(owner: type, field: dataclasses.Field, given: Any) -> Any:
     """
     if field.default is dataclasses.MISSING:
         return given
-    hint = get_type_hints(owner)[field.name]
+    try:
+        hint = get_type_hints(owner)[field.name]
+    except Exception as error:  # a plug-in's own annotations
+        expected = f"one that can be resolved ({raised_by(error)})"
+        raise BadInput(f"the type of {field.name} is {brief(field.type)}; expected {expected}.") from error
     if type(field.default) in (bool, int, float, str) and type(None) not in get_args(hint):
         check_type(field.name, given, field.default)
         return given

@@ -129,6 +129,10 @@ class Options(BernoulliBandit):
 class Plain(BernoulliBandit):
     pass
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Unresolved(BernoulliBandit):
+    shape: "NoSuchName" = (1,)
+
 finished = BernoulliBandit(arms=2)
 
 class NeedsMore:
@@ -217,6 +221,7 @@ def test_a_value_of_another_type_is_refused_also_where_the_default_does_not_tell
         ({"name": "plugged:no_family"}, r"^family is 'plugged:no_family'; expected "),
         ({"name": "plugged:NeedsMore"}, "NeedsMore"),
         ({"name": "plugged:WithoutDefault"}, "WithoutDefault"),
+        ({"name": "plugged:Unresolved", "shape": [2]}, r"^the type of shape is 'NoSuchName'; expected one that can be"),
         ({"name": "plugged:WithoutDefault", "size": 3}, "WithoutDefault"),
     ],
     ids=str,
