@@ -4,8 +4,8 @@
     agent.begin_trial(n=1)                       # one new, unknown task
     action = agent.act(observation, reward, done)  # once per step; it adapts from what it sees
 
-An episode that ends does not end the trial: show the agent the reward and done = True together with the next episode's
-first observation, and it goes on with what it has learned.
+The end of an episode is not the end of the trial: pass the agent the reward and done = True together with the first
+observation of the next episode, and it continues with what it has learned.
 """
 
 import dataclasses
@@ -31,7 +31,7 @@ from ..learner.places import Place, resolve_place
 
 
 class Agent:
-    """An inner loop with its input checked: what is not a batch of n of the family's observations is refused."""
+    """An inner loop that checks its inputs: anything but a batch of n observations of the family is refused."""
 
     def __init__(self, experiment: Experiment, inner_loop: InnerLoop) -> None:
         self.experiment = experiment
@@ -78,7 +78,7 @@ class Agent:
 
     @property
     def rollouts_per_task(self) -> int:
-        """Rows that play one task side by side: 1 for an agent that adapts by memory (see `learner.api.InnerLoop`)."""
+        """Rows that play the same task: 1 for an agent that adapts by memory (see `learner.api.InnerLoop`)."""
         return self._inner_loop.rollouts_per_task
 
     @property
@@ -104,7 +104,7 @@ class Agent:
         self._inner_loop.begin_trial(n, rng)
 
     def act(self, observation: np.ndarray, reward: np.ndarray, done: Bools) -> np.ndarray:
-        """Choose the next action of every row, having seen what the last one brought.
+        """Choose the next action of every row, given the outcome of the previous one.
 
         Args:
             observation: [n, ...], of the episodes now running.

@@ -1,7 +1,7 @@
 """What a family of MDPs offers: tasks to sample, and N of them stepped as one batch.
 
-A *task* is one MDP drawn from p(M). A family is a small frozen object (usually a dataclass whose
-fields are its options); the tasks it samples are plain arrays, so they travel and are stored as they are.
+A *task* is one MDP drawn from p(M). A family is a small frozen object, usually a dataclass whose fields are its
+options. The tasks it samples are plain arrays, which can be sent and stored unchanged.
 """
 
 from typing import Literal, NamedTuple, Protocol
@@ -26,24 +26,24 @@ class Step(NamedTuple):
     reward: np.ndarray
     """float32 [N], in the task's units."""
     terminated: Bools
-    """[N]: the MDP itself ended the episode; what would have followed is worth nothing."""
+    """[N]: the MDP itself ended the episode; the value of the next state is zero."""
     truncated: Bools
-    """[N]: the episode was cut (a time limit); what would have followed is still worth something."""
+    """[N]: the episode was cut off, as by a time limit; the value of the next state is bootstrapped."""
     diverged: Bools | np.bool_ = np.False_
-    """[N], or False for all: the episode was cut because its simulation broke down; it counts as truncated."""
+    """[N], or False for all rows: the simulation broke down and ended the episode, which counts as truncated."""
     dense: np.ndarray | None = None
-    """float32 [N]: a reward that is known in training alone, which the outer loop learns from in place of `reward`. The
-    agent is never shown it."""
+    """float32 [N]: a privileged reward, available in training only, from which the outer loop learns instead of
+    `reward`. The agent never sees it."""
 
 
 class VectorEnv(Protocol):
     """N MDPs of one family, stepped as one batch.
 
-    What it returns is checked and copied (`boundary`): it may use its arrays again. The actions that it is given are
-    its own, to change as it likes.
+    What it returns is checked and copied (see `boundary`), so it may reuse its arrays. It owns the actions it is given
+    and may modify them.
 
-    A row whose episode has ended and which was not reset may be stepped on: it must not fail; what it returns must be
-    finite, and is not used.
+    A row whose episode has ended may be stepped without a reset: the step must not fail, and must return finite values,
+    which are ignored.
     """
 
     def reset(self, rows: Bools) -> np.ndarray:
@@ -58,12 +58,12 @@ class VectorEnv(Protocol):
 class TaskFamily(Protocol):
     """A distribution p(M) over MDPs that share their spaces.
 
-    Disjointness: a family with a finite set of tasks gives "train" and "test" different members of it; a family with a
-    continuous distribution may ignore `split`, because the caller draws the two from different random streams. None of
-    a finite set comes twice in one `sample` before all have come (`seeding.in_rounds`).
+    Disjointness: a family with a finite set of tasks splits it between "train" and "test"; a family with a continuous
+    distribution may ignore `split`, because the caller uses different random streams for the two. One `sample` from a
+    finite set repeats no task before it has drawn all of them (see `seeding.in_rounds`).
 
-    A family whose MDPs are large may have an attribute `rows: int`: how many of them evaluation plays side by side, at
-    most (one task's `width` rows in any case); without it, 2,000.
+    A family whose MDPs are large may have an attribute `rows: int`, the maximum number of MDPs that evaluation plays at
+    once (at least one task's `rollouts_per_task`); the default is 2,000.
     """
 
     @property

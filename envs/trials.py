@@ -1,8 +1,8 @@
 """A trial: k episodes of one MDP as one stream of policy inputs (Duan et al. 2016, section 2.2).
 
 The boundary step is data: when an episode ends, the next input carries its last reward and done = True *together with*
-the first observation of the next episode. An agent that is not shown the reward that ended an episode cannot learn
-where the goal was.
+the first observation of the next episode. An agent that never sees the reward that ended an episode cannot learn where
+the goal was.
 """
 
 from typing import NamedTuple
@@ -15,7 +15,7 @@ from .errors import BadInput, ask, require
 
 
 class Input(NamedTuple):
-    """What the policy is given at one step, beside its own previous action."""
+    """The input of the policy at one step, in addition to its own previous action."""
 
     observation: np.ndarray
     """[N, ...]: of the episode now running; after the trial's last step, the last observation."""
@@ -37,9 +37,8 @@ def sample_tasks(family: TaskFamily, rng: np.random.Generator, n: int, split: Sp
 class Trials:
     """N rows of `episodes` episodes each, stepped as one batch; each task is played in `rollouts_per_task` of them.
 
-    With several rows to a task, what is learned from one episode comes from all of them: every row then waits at the
-    end of an episode until all have ended theirs. A row that waits, or whose trial is over, is stepped on with the
-    others, but does not count.
+    If a task has several rows, the agent adapts to it from all of them: each row waits at the end of an episode until
+    the others have finished theirs. A row that waits, or whose trial is over, is still stepped, but does not count.
     """
 
     def __init__(
@@ -88,10 +87,10 @@ class Trials:
         """Take one action per row, [N, ...].
 
         Returns:
-            The next input, and the step as the MDPs gave it; in rows that were not playing, it means nothing.
+            The next input, and the step as the MDPs returned it; it is meaningless in rows that were not playing.
 
         Raises:
-            BadInput: the environment returned what its spaces do not have, or goes on after its horizon.
+            BadInput: the environment returned something outside its spaces, or continues beyond its horizon.
             EnvironmentRaised: its own code raised.
         """
         # A copy: an environment that changes its action in place must not change what the agent did.

@@ -21,7 +21,7 @@ MODEL = "model/"
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """`auto` is CUDA where there is one, else the CPU.
+    """`auto` is CUDA if available, else the CPU.
 
     Raises:
         BadInput: no such device on this machine.
@@ -37,10 +37,10 @@ def choose_device(name: str = "auto") -> torch.device:
 
 @contextmanager
 def _repeatable(device: torch.device) -> Iterator[None]:
-    """On a GPU: float32 means float32, and the same update gives the same bits.
+    """On a GPU, compute in true float32, and make the same update give the same bits.
 
-    cuDNN multiplies float32 matrices as TensorFloat-32, with three digits, unless it is told not to. And gradients are
-    summed in the order in which a thread made their nodes, so the thread that goes forwards goes backwards too.
+    By default cuDNN multiplies float32 matrices in TensorFloat-32, with three significant digits. And gradients are
+    accumulated in an order that depends on the threads, so the backward pass runs in the thread of the forward pass.
     """
     if device.type != "cuda":
         yield
@@ -63,10 +63,10 @@ class Learner:
         """Args:
         algorithm: what to learn with.
         problem: what to learn.
-        seed: of the first parameters and of the order of minibatches.
+        seed: of the initial parameters and of the order of minibatches.
         device: `auto`, or a torch device.
-        threads: on a CPU, threads that share each minibatch, one part each; 0 for as many as there are CPUs. Sums
-            are taken in a fixed order, so a run repeats bit for bit with the same number of threads.
+        threads: on a CPU, the number of threads that share each minibatch; 0 for one per CPU. Sums are taken in a
+            fixed order, so a run repeats bit for bit with the same number of threads.
 
         Raises:
             BadInput: no such device.

@@ -24,8 +24,8 @@ R = TypeVar("R")
 
 
 class GuardedSteps:
-    """See `api.Optimise`. On a CPU, threads share the work: sums are taken in a fixed order. A GPU is fed by the
-    caller's own thread."""
+    """Implements `api.Optimise`. On a CPU, threads share the work, and sums are taken in a fixed order. A GPU is driven
+    by the caller's own thread."""
 
     def __init__(self, optimisers: Mapping[str, torch.optim.Optimizer], device: torch.device, threads: int) -> None:
         self._optimisers, self._threads = optimisers, threads

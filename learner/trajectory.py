@@ -1,7 +1,7 @@
-"""What actors send and the learner eats: stacked arrays, time first, one trial per column.
+"""What actors produce and the learner consumes: stacked arrays, time first, one trial per column.
 
-With T steps and B columns; a column shorter than T is padded behind its end. Columns of one task lie next to each
-other; there, a column also waits between its episodes, until the others have ended theirs. `valid` is False in both.
+T steps, B columns. A column shorter than T is padded at its end. Columns of one task are adjacent, and wait for each
+other between their episodes. `valid` is False in padding and while a column waits.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ Arrays = dict[str, np.ndarray]
 class Trajectory:
     """B columns of whole trials. The policy's input at step t is (observation[t], action[t-1], reward[t-1], done[t-1]).
 
-    `observation` has one row more: the last input of every trial, from which a truncated one is bootstrapped.
+    `observation` has one more row: the last input of every trial, from which a truncated one is bootstrapped.
     """
 
     observation: np.ndarray
@@ -31,13 +31,13 @@ class Trajectory:
     terminated: Bools
     """[T, B]: the MDP ended the episode at this step."""
     truncated: Bools
-    """[T, B]: the episode was cut at this step."""
+    """[T, B]: the episode was cut off at this step."""
     valid: Bools
     """[T, B]: the step belongs to an episode of the trial; the last True of a column is the trial's end."""
     dense: np.ndarray | None = None
-    """float32 [T, B]: what the outer loop learns from in place of `reward`, where the family gives it."""
+    """float32 [T, B]: a privileged reward that the outer loop learns from instead of `reward`, if there is one."""
     note: dict[str, np.ndarray] = field(default_factory=dict)
-    """What the inner loop noted at each input, name to [T + 1, B, ...]."""
+    """What the inner loop recorded at each input, name to [T + 1, B, ...]."""
     version: int = 0
     """Of the weights that played; the oldest, where several did."""
     diverged: int = 0
@@ -72,8 +72,8 @@ class Trajectory:
         return sum(array.nbytes for array in (*arrays, *dense, *self.note.values()))
 
     def inputs(self, none: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """What the policy was given at each step and behind the last: the observation, and the previous action, reward
-        and done, across the boundaries of episodes. [T + 1, B, ...] each.
+        """The policy's input at each step and after the last one: the observation, and the previous action, reward and
+        done, across the boundaries of episodes. [T + 1, B, ...] each.
 
         Args:
             none: [B, ...], the action that stands for "none yet", at the trial's start.
@@ -103,9 +103,9 @@ class Trajectory:
 
 
 def concatenate(trajectories: Sequence[Trajectory]) -> Trajectory:
-    """Put trials side by side in the order given; shorter ones are padded, marked not valid.
+    """Concatenate trials along the batch axis, in this order; shorter ones are padded and marked as not valid.
 
-    What is padded repeats the last row where it must be a member of a space, and is 0 elsewhere.
+    Padding repeats the last row of arrays whose rows must be members of a space, and is 0 elsewhere.
 
     Raises:
         ValueError: `trajectories` is empty.
