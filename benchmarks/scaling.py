@@ -74,7 +74,7 @@ class Model:
         work = self.seconds(actors)
         return max(work, key=lambda name: work[name])
 
-    def walls(self) -> dict[str, float]:
+    def bottlenecks(self) -> dict[str, float]:
         """Actors from which on each of the others has more to do than they have."""
         return {
             "learner": self.learner / self.actor,
@@ -121,7 +121,7 @@ def model(work: str, network: float, learner: float) -> Model:
 
 
 def tables(models: dict[str, Model]) -> str:
-    """In Markdown: constants and walls, then updates a second."""
+    """In Markdown: constants and bottlenecks, then updates a second."""
     rows = [["", *models], ["---"] * (1 + len(models))]
     for name, text in {
         "steps of an iteration": lambda m: f"{m.steps:,}",
@@ -131,8 +131,8 @@ def tables(models: dict[str, Model]) -> str:
         "steps/s of an actor": lambda m: f"{m.actor:,.0f}",
         "steps/s of the learner": lambda m: f"{m.learner:,.0f}",
         **{
-            f"{wall}: actors": lambda m, wall=wall: f"{m.walls()[wall]:,.1f}"
-            for wall in ("learner", "coordinator", "network")
+            f"{stage}: actors": lambda m, stage=stage: f"{m.bottlenecks()[stage]:,.1f}"
+            for stage in ("learner", "coordinator", "network")
         },
     }.items():
         rows.append([name, *map(text, models.values())])

@@ -33,7 +33,7 @@ class Memory(Protocol):
 
 
 class MakeMemory(Protocol):
-    """A memory's constructor; its keyword-only arguments are whole numbers with defaults: the memory's options."""
+    """A memory's constructor. Its keyword-only arguments (bool, int, float or str, with defaults) are its options."""
 
     def __call__(self, input_size: int, hidden: int, steps: int, /) -> Memory:
         """Args:

@@ -1,4 +1,4 @@
-"""The model of docs/scaling.md: its walls, and that the page says what the kept figures give."""
+"""The model of docs/scaling.md: its bottlenecks, and that the page says what the kept figures give."""
 
 import sys
 from pathlib import Path
@@ -14,9 +14,9 @@ MODEL = scaling.Model(
 )  # fmt: skip
 
 
-def test_at_a_wall_both_sides_of_it_have_as_much_to_do() -> None:
-    walls = MODEL.walls()
-    assert walls == pytest.approx({"learner": 32, "coordinator": 316.23, "network": 10}, rel=1e-4)
+def test_at_a_bottleneck_both_sides_take_as_long() -> None:
+    bottlenecks = MODEL.bottlenecks()
+    assert bottlenecks == pytest.approx({"learner": 32, "coordinator": 316.23, "network": 10}, rel=1e-4)
     work = MODEL.seconds(32)
     assert work["actors"] == pytest.approx(work["learner"])
     assert MODEL.seconds(10)["actors"] == pytest.approx(MODEL.seconds(10)["network"])

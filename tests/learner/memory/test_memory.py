@@ -1,6 +1,7 @@
 """The contract that every memory keeps. A new memory is in `MEMORIES`, so it is tested here too."""
 
 import math
+import sys
 from collections.abc import Callable
 from itertools import pairwise
 
@@ -315,6 +316,45 @@ def test_a_memory_is_named_with_its_options() -> None:
     assert memory.parts[0].part.window == 7
     assert constructor("memory", "none") is Memoryless  # by which a policy knows that it may see nothing else
     assert RL2(memory="snail,filters=8").memory == "snail,filters=8"
+
+
+class Odd(Memoryless):
+    """A memory with an option of each plain type, and one of none."""
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden: int,
+        steps: int = 0,
+        *,
+        skip: bool = False,
+        rate: float = 0.5,
+        kind: str = "a",
+        layers: int = 1,
+        sizes: tuple[int, ...] = (1,),
+    ) -> None:
+        super().__init__(input_size, hidden, steps)
+        self.chosen = skip, rate, kind, layers, sizes  # fmt: skip
+
+
+def odd(options: str) -> Odd:
+    memory = constructor("memory", f"test_memory:Odd{options}")(INPUT, HIDDEN, 3)
+    assert isinstance(memory, Odd)
+    return memory
+
+
+def test_options_of_a_memory_are_of_any_plain_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "test_memory", sys.modules[__name__])
+    assert odd("").chosen == (False, 0.5, "a", 1, (1,))
+    assert odd(",skip=true,rate=-2.5e-3,kind=b c,layers=7").chosen == (True, -2.5e-3, "b c", 7, (1,))
+    assert odd(",skip=false,rate=3,kind=").chosen == (False, 3.0, "", 1, (1,))
+    for text, expected in {
+        "skip=1": "true or false", "skip=": "true or false", "rate=nan": "a finite number", "rate=1e999": "a finite",
+        "rate=": "a finite number", "rate=0x1": "a finite", "rate=١": "a finite", "layers=true": "a whole number",
+        "layers=-1": "a whole number", "sizes=1": "an option whose default is a bool, int, float or str",
+    }.items():  # fmt: skip
+        with pytest.raises(BadInput, match=rf"^{text.partition('=')[0]} of memory 'test_memory:Odd' is .*{expected}"):
+            odd(f",{text}")
 
 
 @pytest.mark.parametrize(
