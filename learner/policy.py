@@ -9,7 +9,7 @@ from ..envs.errors import require
 from .api import Problem
 from .encoders import Observation
 from .heads import Categorical, Gaussian, head
-from .memory import MakeMemory, Memory, Memoryless, State
+from .memory import MakeMemory, Memory, State, observation_only
 
 POPART_MIN_STEP_SIZE = 0.1
 """Share of the newest targets in the statistics of the critic's units, once ten updates have been made."""
@@ -38,7 +38,7 @@ class RecurrentPolicy(nn.Module):
         super().__init__()
         self.observation = Observation(problem.observation_space)
         self.head = head(problem.action_space)
-        self._blind, self._transitions = memory is Memoryless, transitions
+        self._blind, self._transitions = observation_only(memory), transitions
         width = self.observation.width
         if not self._blind:
             width += self.head.width + 2 + (width if transitions else 0)

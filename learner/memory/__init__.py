@@ -16,7 +16,7 @@ from ...envs.errors import BadInput, require
 from ...envs.registry import resolve
 from ..api import MOST_LAYERS
 from ..options import unknown_option
-from .api import MakeMemory, Memory, State
+from .api import MakeMemory, Memory, State, observation_only
 from .deepset import DeepSet
 from .gated import GRU, LSTM
 from .memoryless import Memoryless
@@ -24,7 +24,17 @@ from .mingru import MinGRU
 from .snail import SNAIL
 from .transformer import Transformer
 
-__all__ = ["GRU", "LSTM", "MEMORIES", "MakeMemory", "Memory", "Memoryless", "State", "constructor"]
+__all__ = [
+    "GRU",
+    "LSTM",
+    "MEMORIES",
+    "MakeMemory",
+    "Memory",
+    "Memoryless",
+    "State",
+    "constructor",
+    "observation_only",
+]
 
 MEMORIES: dict[str, MakeMemory] = {
     "deepset": DeepSet,

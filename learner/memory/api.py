@@ -45,6 +45,12 @@ class MakeMemory(Protocol):
         ...
 
 
+def observation_only(make: MakeMemory) -> bool:
+    """Whether RL² shows this memory the current observation alone, without the previous action, reward and done: where
+    its class says so, in an attribute of this name."""
+    return bool(getattr(getattr(make, "func", make), "observation_only", False))
+
+
 class Part(Protocol):
     """A layer that remembers. It is told how many inputs each row has had, so that its caches can be rings."""
 

@@ -8,6 +8,8 @@ from .api import State
 class Memoryless(nn.Module):
     """No memory at all, to compare with: a layer that sees the observation alone, nothing of the step before."""
 
+    observation_only = True
+
     def __init__(self, input_size: int, hidden: int, steps: int = 0) -> None:
         super().__init__()
         self.layer = nn.Linear(input_size, hidden)

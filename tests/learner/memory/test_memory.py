@@ -1,5 +1,6 @@
 """The contract that every memory keeps. A new memory is in `MEMORIES`, so it is tested here too."""
 
+import functools
 import math
 import sys
 from collections.abc import Callable
@@ -8,6 +9,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from gymnasium import spaces
 from torch import Tensor, nn
 
 from innerloop.actors.rollout import play
@@ -22,9 +24,10 @@ from innerloop.learner.algorithms.rl2 import RL2
 from innerloop.learner.api import Problem
 from innerloop.learner.experiment import Experiment
 from innerloop.learner.learner import Learner
-from innerloop.learner.memory import MEMORIES, Memoryless, State, constructor, gated
+from innerloop.learner.memory import MEMORIES, MakeMemory, Memoryless, State, constructor, gated, observation_only
 from innerloop.learner.memory.api import Chain
 from innerloop.learner.memory.attention import MOST
+from innerloop.learner.policy import RecurrentPolicy
 from innerloop.learner.sampling import Steps
 from innerloop.learner.trajectory import Trajectory
 
@@ -314,7 +317,7 @@ def test_a_memory_is_named_with_its_options() -> None:
     assert isinstance(memory, Chain)
     assert len(memory.parts) == 3
     assert memory.parts[0].part.window == 7
-    assert constructor("memory", "none") is Memoryless  # by which a policy knows that it may see nothing else
+    assert constructor("memory", "none") is Memoryless
     assert RL2(memory="snail,filters=8").memory == "snail,filters=8"
 
 
@@ -335,6 +338,18 @@ class Odd(Memoryless):
     ) -> None:
         super().__init__(input_size, hidden, steps)
         self.chosen = skip, rate, kind, layers, sizes  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("make", "alone"),
+    [(Memoryless, True), (Odd, True), (functools.partial(Odd, skip=True), True)]
+    + [(make, False) for name, make in MEMORIES.items() if name != "none"],
+)
+def test_a_memory_says_whether_it_is_shown_the_observation_alone(make: MakeMemory, alone: bool) -> None:
+    assert observation_only(make) == alone
+    policy = RecurrentPolicy(Problem(spaces.Discrete(3), spaces.Discrete(2), 2, 5), make, HIDDEN, 0)
+    shown = policy.inputs(torch.zeros(1, 3), torch.zeros(1, 3), torch.tensor([1]), torch.ones(1), torch.ones(1))
+    assert shown.shape[-1] == (3 if alone else 3 + 2 + 2)
 
 
 def odd(options: str) -> Odd:
