@@ -1,14 +1,18 @@
-# make train | test | lint | bench: each makes the virtual environment it needs.
+# make train | test | check | lint | bench: each makes the virtual environment it needs.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: train test lint bench
+.PHONY: train test check lint bench
 train: $(VENV)/ready
 	$(BIN)/innerloop train --preset first --out runs/first --overwrite
 
 test: $(VENV)/ready
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 25
+
+# What starts no process: lint, and the tests of everything below `distributed`.
+check: lint
+	$(BIN)/pytest -n 2 --dist loadfile tests/envs tests/learner tests/actors tests/test_layers.py tests/test_no_pickle.py
 
 lint: $(VENV)/ready
 	$(BIN)/ruff format --check .
