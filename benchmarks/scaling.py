@@ -111,7 +111,7 @@ def model(work: str, network: float, learner: float) -> Model:
         steps=played.reward.size // 2 * config.run.trials,
         trials=config.run.trials,
         step_bytes=size(played) / played.reward.size,
-        weights=sum(array.nbytes for array in brain.weights().values()),
+        weights=sum(array.nbytes for array in brain.acting_weights().values()),
         actor=kept["rollout_steps_per_s_per_core"],
         learner=learner * learned,
         answer=driver["saturated"]["main_thread_ms"] / 1e3,

@@ -94,7 +94,7 @@ def broadcast_seconds(config: Config) -> float:
     """From the learner's parameters to a reference that every actor can read."""
     learner = Learner(config.experiment.algorithm, config.experiment.problem, seed=0, device=config.run.device)
     broadcast = Broadcast()
-    return median_seconds(lambda: broadcast.publish(learner.weights(), 0), 21)
+    return median_seconds(lambda: broadcast.publish(learner.acting_weights(), 0), 21)
 
 
 def end_to_end(config: Config) -> list[dict[str, Any]]:
