@@ -176,7 +176,7 @@ def test_an_actor_takes_no_weights_that_are_not_finite(trained: Learner) -> None
     options = {"family": "point-navigation", "horizon": 4, "episodes": 2, "hidden": 8}
     [name] = [name for name, kind in ALGORITHMS.items() if isinstance(trained.algorithm, kind)]
     actor = Actor(configure(algorithm=name, **SMALL[name] | options).experiment, seed=0)
-    weights = trained.weights()
+    weights = trained.acting_weights()
     key = next(each for each, array in weights.items() if array.dtype == np.float32)
     with pytest.raises(BadInput, match="NaN or infinite"):
         actor.load(weights | {key: np.full_like(weights[key], np.nan)}, 1)
