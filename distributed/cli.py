@@ -8,7 +8,7 @@ import traceback
 from typing import NoReturn
 
 from ..envs.errors import FULL, BadInput, RunFailed, hide_password, raised_by, without_passwords
-from .launch.stopping import Interrupted
+from .launch.stopping import Interrupted, while_importing
 from .terminal import use_any_terminal
 from .words import refuse_odd
 
@@ -58,7 +58,9 @@ def main(arguments: list[str] | None = None) -> None:
         if command not in COMMANDS:
             raise BadInput(f"command is {command!r}; expected one of {', '.join(COMMANDS)}.")
         refuse_odd(rest)
-        importlib.import_module(f"..commands.{COMMANDS[command]}", __name__).run(rest)
+        with while_importing():
+            module = importlib.import_module(f"..commands.{COMMANDS[command]}", __name__)
+        module.run(rest)
     except BadInput as error:
         _end(str(error), 2, given)
     except Interrupted as stopped:

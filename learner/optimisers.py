@@ -43,6 +43,8 @@ class GuardedSteps:
     def __call__(
         self, loss: Loss, trials: np.ndarray, *, learning_rate: float, max_norm: float, optimiser: str = "adam"
     ) -> Metrics:
+        known = f"one that the algorithm has ({', '.join(self._optimisers) or 'none'})"
+        require(optimiser in self._optimisers, "optimiser", optimiser, known)
         chosen = self._optimisers[optimiser]
         parameters = [each for group in chosen.param_groups for each in group["params"] if each.requires_grad]
 

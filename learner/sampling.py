@@ -9,7 +9,7 @@ from ..envs.errors import require
 from .trajectory import Arrays, Trajectory
 
 POSTERIOR = ("mean", "variance")
-"""What is kept of an actor's notes: what it believed of the task before each step, and behind the last one."""
+"""The notes of an actor that are kept: its belief about the task before each step, and after the last one."""
 
 Array = TypeVar("Array")
 
@@ -88,7 +88,7 @@ class Sampler(Protocol):
         ...
 
     def trials(self, tasks: int, count: int, rng: np.random.Generator) -> Iterator[Trajectory]:
-        """Batches of whole trials, one of each of so many tasks; drawn uniformly and independently, task by task."""
+        """Batches of whole trials of this many tasks, one each; tasks, and a task's trials, are drawn uniformly."""
         ...
 
     def context(self, task: int, window: int) -> Context:

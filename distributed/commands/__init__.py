@@ -1,1 +1,1 @@
-"""The commands, one module each: `run` takes the words behind the command. Each imports what it needs, and no more."""
+"""The commands, one module each: `run` takes the arguments that follow its name. Each imports only what it needs."""

@@ -66,7 +66,7 @@ def own_cluster(cpus: int, *, dashboard: bool = False) -> Iterator[Any]:
 
 
 def abandon() -> None:
-    """End the clusters that this process has started, without a word to Ray: the process itself ends at once."""
+    """End the clusters that this process has started, without asking Ray, which cannot be asked any more."""
     for directory in [*_running]:
         _kill(directory)
         shutil.rmtree(directory, ignore_errors=True)

@@ -1,10 +1,13 @@
 """Asking a run to stop: Ctrl-C, SIGTERM, the death of its cluster."""
 
 import contextlib
+import os
 import signal
+import sys
 import threading
 import weakref
 from collections.abc import Iterator
+from types import FrameType
 
 _stopping: "weakref.WeakSet[threading.Event]" = weakref.WeakSet()
 
@@ -46,3 +49,22 @@ def stop_signals() -> Iterator[threading.Event]:
     finally:
         for signum, handler in before.items():
             signal.signal(signum, handler)
+
+
+@contextlib.contextmanager
+def while_importing() -> Iterator[None]:
+    """Ctrl-C ends the process in a sentence, at once: an exception could be taken for that of an import."""
+    main, before = threading.current_thread() is threading.main_thread(), signal.getsignal(signal.SIGINT)
+    if not main or before is not signal.default_int_handler:  # a shell has it ignored, or a program has its own
+        yield
+        return
+    signal.signal(signal.SIGINT, _interrupted)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _interrupted(number: int, frame: FrameType | None) -> None:
+    print("innerloop: interrupted.", file=sys.stderr, flush=True)
+    os._exit(130)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
+from small import SMALL
 
 from innerloop.actors.actor import Actor, Assignment
 from innerloop.distributed.config import configure
@@ -12,21 +13,6 @@ from innerloop.envs.families import FAMILIES
 from innerloop.learner.algorithms import ALGORITHMS
 from innerloop.learner.learner import Learner
 from innerloop.learner.replay import Replay
-
-SMALL = {
-    "maml": {"rollouts": 12},
-    "pearl": {
-        "encoder_hidden": 8,
-        "layers": 1,
-        "steps_per_task": 4,
-        "context": 4,
-        "warm_up": 0,
-        "updates_per_step": 0.1,
-    },
-    "promp": {"rollouts": 12, "outer_steps": 1},
-    "recurrent-sac": {"trials_per_batch": 3, "warm_up": 0, "updates_per_step": 0.1},
-    "rl2": {"epochs": 1, "minibatches": 1},
-}
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)

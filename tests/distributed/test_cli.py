@@ -183,8 +183,9 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
     assert saved.numbers["version"] == len(read_lines(out / "metrics.jsonl")) >= 3
 
 
-def test_ctrl_c_while_the_program_is_imported() -> None:
-    with begin("list") as process:
+@pytest.mark.parametrize("words", ["list", "train --help", "evaluate nowhere", "reproduce --help", "plot nowhere"])
+def test_ctrl_c_while_the_program_is_imported(words: str) -> None:
+    with begin(*words.split()) as process:
 
         def importing() -> bool:
             assert process.poll() is None

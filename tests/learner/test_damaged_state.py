@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from small import SMALL
 from torch import nn
 
 from innerloop.actors.actor import Actor, Assignment
@@ -19,20 +20,6 @@ from innerloop.learner.learner import Diverged, Learner, load_weights, weights_o
 from innerloop.learner.replay import Replay
 from innerloop.learner.trajectory import Arrays
 
-SMALL: dict[str, dict[str, Any]] = {
-    "maml": {"rollouts": 4},
-    "pearl": {
-        "encoder_hidden": 8,
-        "layers": 1,
-        "steps_per_task": 4,
-        "context": 4,
-        "warm_up": 0,
-        "updates_per_step": 0.1,
-    },
-    "promp": {"rollouts": 4, "outer_steps": 1},
-    "recurrent-sac": {"trials_per_batch": 3, "warm_up": 0, "updates_per_step": 0.1},
-    "rl2": {"epochs": 1, "minibatches": 1},
-}
 WEIGHTS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], str]] = {
     "float16": (
         lambda a: a.astype(np.float16),
