@@ -43,7 +43,7 @@ def main() -> None:
                 print({name: round(value, 1) for name, value in samples[-1].items()}, flush=True)
 
     config = configure(
-        episodes=5, trials=16, parts=2, hidden=16, encoder=0, iterations=given.iterations, checkpoint_every=500
+        episodes=5, trials=16, parts=2, hidden=16, embedding=0, iterations=given.iterations, checkpoint_every=500
     )
     with tempfile.TemporaryDirectory() as out:
         train(config, out, overwrite=True, watch=watch)

@@ -68,7 +68,7 @@ BANDIT = {
 }  # fmt: skip
 POINTS = {
     "family": "point-navigation", "horizon": 10, "algorithm": "pearl", "episodes": 2, "trials": 20, "tasks": 40,
-    "parts": 4, "hidden": 32, "layers": 2, "latent": 2, "encoder_hidden": 16, "context": 20, "steps_per_task": 32,
+    "parts": 4, "hidden": 32, "layers": 2, "latent": 2, "context_hidden": 16, "context": 20, "steps_per_task": 32,
     "tasks_per_batch": 5, "warm_up": 800, "updates_per_step": 0.05, "learning_rate": 3e-3, "discount": 0.9,
     "reward_scale": 10.0, "replay_shards": 2,
 }  # fmt: skip

@@ -37,7 +37,7 @@ PRESETS = {
         "RL² on HalfCheetah-Vel, velocities U[0, 3], two episodes a trial.",
         {
             "family": "half-cheetah-vel", "algorithm": "rl2", "episodes": 2, "trials": 64, "memory": "lstm",
-            "hidden": 128, "encoder": 128, "learning_rate": 7e-4, "discount": 0.97, "trace": 0.9, "entropy": 0.0,
+            "hidden": 128, "embedding": 128, "learning_rate": 7e-4, "discount": 0.97, "trace": 0.9, "entropy": 0.0,
             "clip": 0.1, "iterations": 800, "evaluation_tasks": 500,
         },
     ),
@@ -49,7 +49,7 @@ PRESETS = {
             "learning_rate": 1e-3, "learning_rate_end": 1e-5, "discount": 0.9, "target_rate": 0.02,
             "reward_scale": 20.0, "temperature": 1.0, "persistence": 0.9, "resample": 10,
             "learner_threads": 1, "latent": 4, "hidden": 64,
-            "encoder_hidden": 64, "layers": 2, "steps_per_task": 32, "context_window": 2, "evaluation_tasks": 2_000,
+            "context_hidden": 64, "layers": 2, "steps_per_task": 32, "context_window": 2, "evaluation_tasks": 2_000,
         },
     ),
     "cheetah-vel-pearl": Preset(
@@ -58,14 +58,14 @@ PRESETS = {
             "family": "half-cheetah-vel", "algorithm": "pearl", "episodes": 2, "trials": 10, "parts": 1, "tasks": 100,
             "iterations": 250, "updates_per_step": 0.06, "warm_up": 8_000, "learning_rate": 1e-3,
             "learning_rate_end": 1e-3, "reward_scale": 5.0,
-            "hidden": 128, "encoder_hidden": 128, "layers": 2, "steps_per_task": 64, "context_window": 2,
+            "hidden": 128, "context_hidden": 128, "layers": 2, "steps_per_task": 64, "context_window": 2,
             "evaluation_tasks": 500,
         },
     ),
     "w1": Preset(
         "Workload W1 of the benchmarks: 5 arms, 100 pulls, 25,600 steps an iteration, PPO 4 x 4.",
         {
-            "family": "bernoulli-bandit", "arms": 5, "episodes": 100, "memory": "lstm", "hidden": 128, "encoder": 0,
+            "family": "bernoulli-bandit", "arms": 5, "episodes": 100, "memory": "lstm", "hidden": 128, "embedding": 0,
             "epochs": 4, "minibatches": 4, "iterations": 40, "trials": 256, "parts": 2, "precision": "bfloat16",
         },
     ),
@@ -73,7 +73,7 @@ PRESETS = {
         "Workload W2 of the benchmarks: RL² on HalfCheetah-Vel, 2 x 200 steps, 25,600 steps an iteration, PPO 4 x 4.",
         {
             "family": "half-cheetah-vel", "algorithm": "rl2", "episodes": 2, "memory": "lstm", "hidden": 128,
-            "encoder": 0, "epochs": 4, "minibatches": 4, "iterations": 40, "trials": 64, "parts": 2,
+            "embedding": 0, "epochs": 4, "minibatches": 4, "iterations": 40, "trials": 64, "parts": 2,
             "precision": "bfloat16",
         },
     ),

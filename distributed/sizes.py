@@ -2,11 +2,10 @@
 
 import math
 
-import gymnasium
-
 from ..envs.errors import BadInput
 from ..envs.families import FAMILIES
 from ..envs.seeding import streams
+from ..envs.spaces import layout_of
 from ..learner.model import check_model, refuse_beyond_memory
 from .config import MEGABYTE, Config
 
@@ -25,7 +24,7 @@ def refuse_too_large(config: Config) -> None:
     family, problem = experiment.family, experiment.problem
     together = run.trials if experiment.algorithm.on_policy else math.ceil(run.trials / run.parts)
     width = getattr(experiment.algorithm, "rollouts", 1)
-    step = _bytes(problem.observation_space) + _bytes(problem.action_space) + FLAGS
+    step = layout_of(problem.observation_space).nbytes + layout_of(problem.action_space).nbytes + FLAGS
     refuse_beyond_memory(f"trials is {run.trials}: what an iteration plays", together * width * problem.steps * step)
     if experiment.family_name in FAMILIES:  # what a plug-in's own code makes of a task, actors find out
         try:
@@ -38,8 +37,3 @@ def refuse_too_large(config: Config) -> None:
         refuse_beyond_memory(f"tasks is {run.tasks}: they", run.tasks * (task + 16))
     if not experiment.algorithm.on_policy and (run.address == "local" or run.store != "ray"):
         refuse_beyond_memory(f"replay_mb is {run.replay_mb}: the replay", run.replay_mb * MEGABYTE)
-
-
-def _bytes(space: gymnasium.Space) -> int:
-    """Of one member."""
-    return int(math.prod(space.shape or ())) * (space.dtype.itemsize if space.dtype else 8)

@@ -20,6 +20,7 @@ from .api import Bools, Split, Step, Tasks
 from .boundary import parse_count, parse_flag, parse_number, parse_rows
 from .errors import BadInput, ask, require
 from .instances import Instances, running_statistics
+from .spaces import layout_of
 from .task_source import Drawn, Listed, TaskSource
 
 log = logging.getLogger("innerloop")
@@ -140,7 +141,9 @@ class GymnasiumEnvs:
         self.instances, self._envs, self._horizon, self._rng, self._seeds = instances, envs, horizon, rng, seeds
         self._name, self._space, self._actions = instances.name, instances.observation_space, instances.action_space
         self._scalar = isinstance(self._actions, spaces.Discrete)  # which environments index with
-        self._observation = np.zeros((len(envs), *(self._space.shape or ())), self._space.dtype)
+        shape, dtype = layout_of(self._space)
+        self._observation = np.zeros((len(envs), *shape), dtype)
+        self._plain = isinstance(self._space, spaces.Box) and dtype.kind == "f"
         self._time = np.zeros(len(envs), np.int64)
         self._over = np.ones(len(envs), np.bool_)
         weakref.finalize(self, instances.give_back, envs)
@@ -184,7 +187,7 @@ class GymnasiumEnvs:
     def _see(self, row: int, given: object) -> None:
         mine = self._observation
         fits = type(given) is np.ndarray and given.dtype == mine.dtype and given.shape == mine.shape[1:]
-        if not fits or mine.dtype.kind != "f":
+        if not (fits and self._plain):
             given = parse_rows(f"{self._name}'s observation", given, self._space, None)
         mine[row] = given  # pyright: ignore[reportArgumentType,reportCallIssue]
 

@@ -7,6 +7,7 @@ box's bounds is taken as it is: many environments leave theirs by a little, and 
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -14,6 +15,7 @@ from gymnasium import spaces
 
 from .api import Bools, Step, Tasks
 from .errors import BadInput, brief
+from .spaces import Composite, Whole, entries, layout_of, limits
 
 LARGEST = float(np.finfo(np.float32).max)
 FLAG = np.dtype(np.bool_)
@@ -69,24 +71,54 @@ def all_finite(array: np.ndarray) -> bool:
 
 
 def parse_rows(field: str, given: object, space: gymnasium.Space, n: int | None) -> np.ndarray:
-    """A copy of n members of a space, [n, ...], in its dtype; of one, without that axis, where n is None.
+    """A copy of n members of a space as they are stored (`spaces.layout_of`), [n, ...]; where n is None, of a single
+    one, without that axis.
+
+    Args:
+        field: what they are.
+        given: [n, ...]; of a `Dict` a mapping, of a `Tuple` a sequence, of such arrays by entry.
+        space: of one.
+        n: members.
 
     Raises:
-        BadInput: the shape is another, or a number none of the space's.
+        BadInput: an entry or a shape is another, or a number none of the space's.
     """
+    if isinstance(space, Composite):
+        return _parse_entries(field, given, space, n)
     array, own = parse_array(field, given), space.shape or ()
     shape = own if n is None else (n, *own)
     if array.shape != shape:
         rows = "" if n is None else f": {n} rows of {space}"
         raise BadInput(f"the shape of {field} is {array.shape}; expected {shape}{rows}.")
-    dtype = np.dtype(space.dtype)
-    if isinstance(space, spaces.Discrete):
-        first, end = int(space.start), int(space.start) + int(space.n)
+    if isinstance(space, Whole):
+        first, end = limits(space)
         inside = (array >= first) & (array < end)
         if not inside.all() or (n is not None and array.dtype.kind == "f"):
-            shown = array if array.size < 10 else array[inside.argmin()]
-            raise BadInput(f"{field} is {shown}; expected integers in [{first}, {end}).")
-    return parse_numbers(field, array, dtype)
+            shown = array if array.size < 10 else array[np.unravel_index(inside.argmin(), inside.shape)]
+            expected = f"integers in [{first}, {end})" if np.ndim(first) == 0 else f"members of {space}"
+            raise BadInput(f"{field} is {shown}; expected {expected}.")
+    return parse_numbers(field, array, layout_of(space).dtype)
+
+
+def _parse_entries(field: str, given: Any, space: Composite, n: int | None) -> np.ndarray:
+    """Packed."""
+    expected = dict(entries(space))
+    if isinstance(space, spaces.Dict):
+        if not isinstance(given, Mapping) or given.keys() != expected.keys():
+            found = f"with {', '.join(map(repr, given)) or 'nothing'}" if isinstance(given, Mapping) else brief(given)
+            raise BadInput(f"{field} is {found}; expected a mapping with {', '.join(map(repr, expected))}.")
+        values = given
+    else:
+        if not isinstance(given, tuple | list) or len(given) != len(expected):
+            raise BadInput(f"{field} is {brief(given)}; expected a tuple of {len(expected)} entries.")
+        values = dict(enumerate(given))
+    rows = () if n is None else (n,)
+    packed = []
+    for name, entry in expected.items():
+        part = parse_rows(f"{name!r} of {field}", values[name], entry, n)
+        flat = part.reshape(*rows, math.prod(part.shape[len(rows) :]))
+        packed.append(flat.view(np.uint8) if flat.size else np.empty((*rows, 0), np.uint8))
+    return np.concatenate(packed, -1)
 
 
 def parse_number(field: str, given: object) -> float:

@@ -9,7 +9,7 @@ from typing import Any
 import gymnasium
 
 from .errors import BadInput, EnvironmentRaised, ask, brief, describe
-from .spaces import check_space, same_structure
+from .spaces import check_action_space, check_observation_space, same_structure
 
 log = logging.getLogger("innerloop")
 
@@ -17,8 +17,7 @@ FULL = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN}
 """What the system says when it has room for no more."""
 
 KINDS = "observation", "action"
-OBSERVATIONS = "Discrete or Box; gymnasium.wrappers.FlattenObservation makes a Box of Dict, Tuple and MultiDiscrete"
-ACTIONS = "Discrete or a Box of floats; gymnasium.wrappers.TransformAction makes one of another space"
+CHECKS = check_observation_space, check_action_space
 
 
 class Instances:
@@ -124,8 +123,8 @@ class Instances:
         if self.observation_space is None:
             spec = ask(self.name, "spec", lambda: env.spec)
             self.name = spec.id if spec is not None else type(env.unwrapped).__name__
-            for what, space, expected in zip(KINDS, own, (OBSERVATIONS, ACTIONS), strict=True):
-                check_space(f"the {what} space of {self.name}", space, expected)
+            for what, space, check in zip(KINDS, own, CHECKS, strict=True):
+                check(f"the {what} space of {self.name}", space)
             self.observation_space, self.action_space = own
         for what, space, first in zip(KINDS, own, (self.observation_space, self.action_space), strict=True):
             if space != first:

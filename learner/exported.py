@@ -1,12 +1,10 @@
 """What a replay exports, as it is read again: compared with the run before any of it is kept."""
 
-from typing import Any
-
+import gymnasium
 import numpy as np
-from gymnasium import spaces
 
 from ..envs.errors import BadInput, require
-from ..envs.spaces import inside
+from ..envs.spaces import layout_of, not_members
 from .api import Problem
 from .sampling import POSTERIOR
 from .trajectory import Arrays
@@ -54,14 +52,12 @@ def check_exported(arrays: Arrays, version: int, *, problem: Problem, tasks: int
     _within("episode", arrays["episode"], 0, problem.episodes - 1)
 
 
-def _members(name: str, array: np.ndarray, space: Any) -> None:
+def _members(name: str, array: np.ndarray, space: gymnasium.Space) -> None:
     """Members of a space; of a box only an action is, because environments leave their own."""
-    kind = np.dtype(space.dtype).kind
-    _like(name, array, kind, space.shape)
-    if isinstance(space, spaces.Discrete):
-        _within(name, array, int(space.start), int(space.start + space.n) - 1)
-    elif isinstance(space, spaces.Box) and name == "action":
-        require(inside(space, array), f"its {name}", "out of bounds", f"members of {space}")
+    shape, dtype = layout_of(space)
+    _like(name, array, dtype.kind, shape)
+    if fault := not_members(space, array, boxes=name == "action"):
+        raise BadInput(f"its {name} is {fault}.")
 
 
 def _like(name: str, array: np.ndarray, kind: str, shape: tuple[int, ...]) -> None:

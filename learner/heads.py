@@ -5,15 +5,20 @@ space that it stands for. Noise comes from the caller, so that a seeded run repe
 """
 
 import math
-from typing import Protocol
+from typing import Any, Protocol
 
 import gymnasium
 import numpy as np
 import torch
 from gymnasium import spaces
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
-from ..envs.spaces import check_space, scale_of
+from ..envs.spaces import check_action_space, limits, scale_of
+from .onehot import OneHot
+
+NEVER = -1e9
+"""The logit of what a distribution does not have: its probability is 0, and finite beside others."""
 
 
 class Head(Protocol):
@@ -58,12 +63,18 @@ class Head(Protocol):
         ...
 
 
+def inverse_cdf(log_p: Tensor, noise: Tensor) -> Tensor:
+    """Draws [...] from distributions with log-probabilities [..., n], by uniform noise [..., 1] in [0, 1)."""
+    cumulative = log_p.exp().cumsum(-1)  # which may end a little below 1
+    return (cumulative[..., :-1] <= noise.to(log_p.device) * cumulative[..., -1:]).sum(-1)
+
+
 class Categorical(nn.Module):
     """For `Discrete(n)`: the parameters are n logits. The action "none yet" is start - 1."""
 
     _rows: Tensor
 
-    def __init__(self, space: spaces.Discrete) -> None:
+    def __init__(self, space: spaces.Discrete[Any]) -> None:
         super().__init__()
         self.size = self.width = int(space.n)
         self.state_independent = 0
@@ -76,12 +87,13 @@ class Categorical(nn.Module):
 
     def draw(self, parameters: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor]:
         log_p = parameters.float().log_softmax(-1)
-        if noise is None:
-            draw = log_p.argmax(-1)
-        else:  # inverse of the cumulative distribution, which may sum to a little less than 1
-            cumulative = log_p.exp().cumsum(-1)
-            draw = (cumulative[:, :-1] <= noise.to(parameters.device) * cumulative[:, -1:]).sum(-1)
+        draw = log_p.argmax(-1) if noise is None else inverse_cdf(log_p, noise)
         return draw, log_p.gather(-1, draw.unsqueeze(-1)).squeeze(-1)
+
+    def probabilities(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        """And their logarithms: [..., size]."""
+        log_p = parameters.float().log_softmax(-1)
+        return log_p.exp(), log_p
 
     def measure(self, parameters: Tensor, draw: Tensor) -> tuple[Tensor, Tensor]:
         log_p = parameters.log_softmax(-1)
@@ -103,6 +115,67 @@ class Categorical(nn.Module):
 
     def none(self, rows: int) -> np.ndarray:
         return np.full(rows, self._start - 1, np.int64)
+
+
+class MultiCategorical(nn.Module):
+    """For `MultiDiscrete` and `MultiBinary`: independent categorical distributions, one per component.
+
+    The parameters are the components' logits, one after the other. A draw is [..., components], each counted from 0;
+    the action "none yet" is one less than the first of each.
+    """
+
+    def __init__(self, space: spaces.MultiDiscrete | spaces.MultiBinary) -> None:
+        super().__init__()
+        first, end = (np.broadcast_to(limit, space.shape).reshape(-1) for limit in limits(space))
+        self.onehot = OneHot(first, end)
+        self.size = self.width = self.onehot.width
+        self.counts: list[int] = (end - first).tolist()
+        """Possibilities of each component."""
+        self.state_independent, self._shape, self._first = 0, space.shape, first
+
+    def noise(self, rng: np.random.Generator, rows: int) -> Tensor:
+        return torch.from_numpy(rng.random((rows, len(self._first), 1), np.float32))
+
+    def probabilities(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        """Of every component's possibilities, and their logarithms: [..., size]."""
+        log_p = self._log_p(parameters).flatten(-2)[..., self.onehot.own]
+        return log_p.exp(), log_p
+
+    def _by_component(self, numbers: Tensor, missing: float) -> Tensor:
+        """[..., size] as [..., components, most]."""
+        return pad(numbers, (0, 1), value=missing)[..., self.onehot.index]
+
+    def _log_p(self, parameters: Tensor) -> Tensor:
+        return self._by_component(parameters.float(), NEVER).log_softmax(-1)
+
+    def draw(self, parameters: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor]:
+        log_p = self._log_p(parameters)
+        draw = log_p.argmax(-1) if noise is None else inverse_cdf(log_p, noise)
+        return draw, log_p.gather(-1, draw.unsqueeze(-1)).squeeze(-1).sum(-1)
+
+    def measure(self, parameters: Tensor, draw: Tensor) -> tuple[Tensor, Tensor]:
+        log_p = self._log_p(parameters)
+        log_prob = log_p.gather(-1, draw.unsqueeze(-1)).squeeze(-1).sum(-1)
+        return log_prob, -(log_p.exp() * log_p).sum((-1, -2))
+
+    def kl(self, old: Tensor, new: Tensor) -> Tensor:
+        log_p = self._log_p(old)
+        return (log_p.exp() * (log_p - self._log_p(new))).sum((-1, -2))
+
+    def fisher(self, parameters: Tensor, direction: Tensor) -> Tensor:
+        p, along = self._log_p(parameters).exp(), self._by_component(direction, 0)
+        found = p * (along - (p * along).sum(-1, keepdim=True))
+        return found.flatten(-2)[..., self.onehot.own]
+
+    def action(self, draw: np.ndarray) -> np.ndarray:
+        return (draw + self._first).reshape(len(draw), *self._shape)
+
+    def encode(self, action: Tensor) -> Tensor:
+        rows = action.shape[: action.ndim - len(self._shape)]
+        return self.onehot(action.reshape(*rows, -1))
+
+    def none(self, rows: int) -> np.ndarray:
+        return np.broadcast_to((self._first - 1).reshape(self._shape), (rows, *self._shape)).copy()
 
 
 class Gaussian(nn.Module):
@@ -162,11 +235,30 @@ class Gaussian(nn.Module):
         return np.broadcast_to(self._centre, (rows, *self._shape)).copy()
 
 
-def head(space: gymnasium.Space) -> Categorical | Gaussian:
+def head(space: gymnasium.Space) -> Categorical | MultiCategorical | Gaussian:
     """The distribution for an action space.
 
     Raises:
-        BadInput: neither `Discrete` nor a `Box` of floats, or its bounds are none.
+        BadInput: an action space that is not supported, or its bounds are none.
     """
-    check_space("the action space", space, "Discrete or a Box of floats")
-    return Categorical(space) if isinstance(space, spaces.Discrete) else Gaussian(space)  # pyright: ignore[reportArgumentType]
+    check_action_space("the action space", space)
+    match space:
+        case spaces.Discrete():
+            return Categorical(space)
+        case spaces.MultiDiscrete() | spaces.MultiBinary():
+            return MultiCategorical(space)
+    return Gaussian(space)  # pyright: ignore[reportArgumentType]
+
+
+class EncodesActions(Protocol):
+    """Any distribution over actions."""
+
+    def encode(self, action: Tensor) -> Tensor:
+        """See `Head`."""
+        ...
+
+
+def outcome(head: EncodesActions, action: Tensor, reward: Tensor, done: Tensor) -> Tensor:
+    """What a policy is shown of the step before, float32 [..., O]: the action [..., *], the reward [...] for it, and
+    whether it ended an episode [...]."""
+    return torch.cat([head.encode(action), reward.unsqueeze(-1), done.float().unsqueeze(-1)], -1)

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from ..envs.api import Bools
 from ..envs.errors import require
 from .api import Problem
-from .encoders import Observation
-from .heads import Categorical, Gaussian, head
+from .encoders import build_encoder
+from .heads import Head, head, outcome
 from .memory import MakeMemory, Memory, State, observation_only
 
 POPART_MIN_STEP_SIZE = 0.1
@@ -22,28 +22,35 @@ class RecurrentPolicy(nn.Module):
         problem: the spaces.
         memory: constructor of a `Memory` module.
         hidden: width of the memory.
-        encoder: width of a layer (tanh) between the inputs and the memory; 0 for none.
+        embedding: width of a layer (tanh) between the inputs and the memory; 0 for none.
+        encoder: of the observation, see `encoders`.
         transitions: show the memory the observation before, too.
     """
 
-    head: Categorical | Gaussian
+    head: Head
     memory: Memory
     value_mean: Tensor
     value_std: Tensor
     value_updates: Tensor
 
     def __init__(
-        self, problem: Problem, memory: MakeMemory, hidden: int, encoder: int, transitions: bool = False
+        self,
+        problem: Problem,
+        memory: MakeMemory,
+        hidden: int,
+        embedding: int,
+        encoder: str = "auto",
+        transitions: bool = False,
     ) -> None:
         super().__init__()
-        self.observation = Observation(problem.observation_space)
+        self.observation = build_encoder(encoder, problem.observation_space)
         self.head = head(problem.action_space)
         self._blind, self._transitions = observation_only(memory), transitions
         width = self.observation.width
         if not self._blind:
             width += self.head.width + 2 + (width if transitions else 0)
-        self.encoder = nn.Sequential(nn.Linear(width, encoder), nn.Tanh()) if encoder else nn.Identity()
-        self.memory = memory(encoder or width, hidden, problem.steps)
+        self.embedding = nn.Sequential(nn.Linear(width, embedding), nn.Tanh()) if embedding else nn.Identity()
+        self.memory = memory(embedding or width, hidden, problem.steps)
         missing = [part for part in ("initial", "step", "unroll") if not hasattr(self.memory, part)]
         require(not missing, "memory", type(self.memory).__name__, f"a module with {', '.join(missing)}")
         self.output = nn.Linear(hidden, self.head.size - self.head.state_independent + 1)
@@ -57,30 +64,39 @@ class RecurrentPolicy(nn.Module):
         for name, start in (("value_mean", 0.0), ("value_std", 1.0), ("value_updates", 0.0)):
             self.register_buffer(name, torch.tensor(start))
 
-    def inputs(self, seen: Tensor, before: Tensor, action: Tensor, reward: Tensor, done: Tensor) -> Tensor:
+    def inputs(self, seen: Tensor, before: Tensor | None, outcome: Tensor) -> Tensor:
         """The memory's inputs [..., D].
 
         Args:
             seen: [..., W], the observation as `observation` encodes it.
-            before: [..., W], the one before, across the boundaries of episodes; 0 at the trial's start.
-            action: previous action, [..., *].
-            reward: for it, [...].
-            done: [...], it ended an episode.
+            before: [..., W], the one before, across the boundaries of episodes; None for 0, at the trial's start.
+            outcome: of the previous action, [..., O]; see `heads.outcome`.
         """
         if self._blind:
             return seen
-        shown = [seen, before] if self._transitions else [seen]
-        return torch.cat([*shown, self.head.encode(action), reward.unsqueeze(-1), done.float().unsqueeze(-1)], -1)
+        if not self._transitions:
+            return torch.cat([seen, outcome], -1)
+        return torch.cat([seen, torch.zeros_like(seen) if before is None else before, outcome], -1)
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, Tensor, State]:
         """One input [B, D]; returns the head's parameters [B, size], the value [B] and the next state."""
-        y, state = self.memory.step(self.encoder(x), state)
+        y, state = self.memory.step(self.embedding(x), state)
         out = self.output(y)
         return self._distribution(out), self._value(out), state
 
-    def unroll(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Whole trials [T, B, D]; returns the head's parameters [T, B, size] and the values [T, B]."""
-        out = self.output(self.memory.unroll(self.encoder(x)))
+    def unroll(self, observation: Tensor, outcome: Tensor) -> tuple[Tensor, Tensor]:
+        """Whole trials.
+
+        Args:
+            observation: [T, B, ...], as stored.
+            outcome: of the previous action, [T, B, O].
+
+        Returns:
+            The head's parameters [T, B, size] and the values [T, B].
+        """
+        seen = self.observation(observation)
+        before = torch.cat([torch.zeros_like(seen[:1]), seen[:-1]]) if self._transitions else None
+        out = self.output(self.memory.unroll(self.embedding(self.inputs(seen, before, outcome))))
         return self._distribution(out), self._value(out)
 
     def _distribution(self, out: Tensor) -> Tensor:
@@ -127,14 +143,15 @@ class RecurrentAgent:
         self._rng = rng or self._rng
         self._state = self._policy.memory.initial(n)
         self._action = self._policy.head.none(n)
-        self._before = torch.zeros(n, self._policy.observation.width, device=self._device)
+        self._before: Tensor | None = None
 
     @torch.inference_mode()
     def act(self, observation: np.ndarray, reward: np.ndarray, done: Bools) -> np.ndarray:
         policy, head = self._policy, self._policy.head
         given, *previous = (torch.as_tensor(a, device=self._device) for a in (observation, self._action, reward, done))
         seen = policy.observation(given)
-        parameters, value, self._state = policy.step(policy.inputs(seen, self._before, *previous), self._state)
+        x = policy.inputs(seen, self._before, outcome(head, *previous))
+        parameters, value, self._state = policy.step(x, self._state)
         self._before = seen
         noise = None if self._greedy else head.noise(self._rng, len(parameters))
         draw, log_prob = head.draw(parameters, noise)

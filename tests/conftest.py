@@ -40,7 +40,7 @@ def own_ray() -> Iterator[None]:
         yield
 
 
-SMALL = {"memory": "gru", "hidden": 16, "encoder": 0, "epochs": 2, "minibatches": 2}
+SMALL = {"memory": "gru", "hidden": 16, "embedding": 0, "epochs": 2, "minibatches": 2}
 NARROW = {"snail": "snail,filters=4,keys=4"}
 """Memories whose layers are too wide to be shaken: what rounding does would grow from layer to layer."""
 

@@ -13,7 +13,8 @@ LONGEST = 300
 """Lines of a source file."""
 
 ROOMS = {
-    "learner.memory": "api options",
+    "learner.encoders": "constructors onehot",
+    "learner.memory": "constructors",
     "learner.gradient": "api encoders heads returns trajectory",
     "learner.algorithms": "api encoders gradient heads memory policy returns sampling trajectory",
     "learner.experiment": "algorithms api options",

@@ -11,7 +11,7 @@ from processes import BEGIN_SECONDS, LEAVE_SECONDS, MARK, marked, spawn, until
 
 TESTS = Path(__file__).parent
 TRAIN = (
-    "train --iterations 100000 --trials 8 --parts 1 --episodes 2 --hidden 4 --encoder 0 --learner-threads 1 "
+    "train --iterations 100000 --trials 8 --parts 1 --episodes 2 --hidden 4 --embedding 0 --learner-threads 1 "
     "--evaluation-tasks 0 --actors 1 --checkpoint-every 100000"
 )
 STUCK = f"""

@@ -7,7 +7,7 @@ import numpy as np
 from gymnasium import spaces
 
 from ...envs.api import Bools
-from ...envs.spaces import bounded, check_space, scale_of
+from ...envs.spaces import Whole, bounded, check_action_space, limits, scale_of
 
 
 class Random:
@@ -21,14 +21,13 @@ class Random:
 
     def __init__(self, action_space: gymnasium.Space) -> None:
         """Args:
-            action_space: of one MDP, `Discrete` or `Box`.
+            action_space: of one MDP.
 
         Raises:
             BadInput: it is another kind of space, or its bounds are none.
         """
-        check_space("the action space", action_space)
+        check_action_space("the action space", action_space)
         self.note: Mapping[str, np.ndarray] = {}
-        assert isinstance(action_space, spaces.Discrete | spaces.Box)
         self._space = action_space
         self._own_rng = np.random.default_rng(0)
         self.begin_trial(0)
@@ -39,10 +38,12 @@ class Random:
         self._rng = self._own_rng if rng is None else rng
 
     def act(self, observation: np.ndarray, reward: np.ndarray, done: Bools) -> np.ndarray:
-        """The next actions, [n, ...], in the space's dtype (int64 for `Discrete`); all three arguments are ignored."""
-        if isinstance(self._space, spaces.Discrete):
-            return self._space.start + self._rng.integers(self._space.n, size=self._n)
-        shape = (self._n, *self._space.shape)
+        """The next actions, [n, ...], int64 or of the box's dtype; all three arguments are ignored."""
+        shape = (self._n, *(self._space.shape or ()))
+        if isinstance(self._space, Whole):
+            first, end = limits(self._space)
+            return first + self._rng.integers(np.asarray(end) - first, size=shape)
+        assert isinstance(self._space, spaces.Box)
         low, high = self._space.low.astype(np.float64), self._space.high.astype(np.float64)
         both, (centre, _) = bounded(self._space), scale_of(self._space)
         base, width = np.where(both, low, 0), np.where(both, high, 0) - np.where(both, low, 0)

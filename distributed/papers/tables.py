@@ -57,7 +57,7 @@ def _bandit_training(pulls: int, arms: int) -> dict[str, Any]:
     return {
         "trials": 128 if pulls <= 100 else 64,
         "hidden": 64,
-        "encoder": 64,
+        "embedding": 64,
         "learning_rate": 3e-3,
         "entropy": 0.1 if arms <= 10 else 0.03,
         "trace": 0.8,
@@ -146,7 +146,7 @@ def _mdps() -> dict[str, Cell]:
     training = {
         "family": "tabular-mdp",
         "hidden": 64,
-        "encoder": 64,
+        "embedding": 64,
         "value_weight": 0.2,
         "regret": True,
         "checkpoint_every": 10,
@@ -179,7 +179,7 @@ TABLES = {
         "return",
         {
             "RL²": {"memory": "lstm"},
-            "RL² deepset": {"memory": "deepset", "encoder": 0},
+            "RL² deepset": {"memory": "deepset", "embedding": 0},
         },
         _bandits(DUAN_BANDITS),
     ),
@@ -187,7 +187,7 @@ TABLES = {
         "Return of a trial on random tabular MDPs, by episodes (Duan et al. 2016, arXiv:1611.02779, table 2).",
         "return",
         {
-            "RL²": {"memory": "lstm", "hidden": 128, "encoder": 128},
+            "RL²": {"memory": "lstm", "hidden": 128, "embedding": 128},
             "RL² transformer": {"memory": "transformer,layers=2,heads=4", "transitions": True},
         },
         _mdps(),
@@ -203,7 +203,7 @@ TABLES = {
         "Cumulative regret of 100 pulls of two arms, independent or paying with p and 1 - p (Wang et al. 2016, "
         "arXiv:1611.05763, section 3.1, whose figures are curves without numbers).",
         "regret",
-        {"RL²": {"memory": "lstm"}, "RL² deepset": {"memory": "deepset", "encoder": 0}},
+        {"RL²": {"memory": "lstm"}, "RL² deepset": {"memory": "deepset", "embedding": 0}},
         _two_arms(),
     ),
 }

@@ -4,13 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from gymnasium import Space, spaces
+from gymnasium import Space
 from torch import nn
 
 from ...actors.actor import Assignment
 from ...envs.errors import BadInput, EnvironmentRaised, describe, origin
 from ...envs.seeding import streams
-from ...envs.spaces import inside
+from ...envs.spaces import not_members
 from ...envs.trials import Trials
 from ...learner.experiment import Experiment
 from ...learner.sampling import POSTERIOR
@@ -146,11 +146,8 @@ def _check_like(what: str, array: np.ndarray, example: np.ndarray) -> None:
 def _check_members(what: str, array: np.ndarray, example: np.ndarray, space: Space, *, bounded: bool = False) -> None:
     """Members of a space; of a box only where it is `bounded`, because environments leave their own."""
     _check_like(what, array, example)
-    if isinstance(space, spaces.Discrete):
-        first, last = int(space.start), int(space.start + space.n) - 1
-        _require(first <= array.min() and array.max() <= last, f"its {what} is not in {first} to {last}")
-    elif isinstance(space, spaces.Box) and bounded:
-        _require(inside(space, array), f"its {what} is not in {space}")
+    fault = not_members(space, array, boxes=bounded)
+    _require(not fault, f"its {what} is {fault}")
 
 
 def _check_episodes(trajectory: Trajectory, episodes: int, *, waits: bool) -> None:

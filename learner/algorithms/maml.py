@@ -72,20 +72,34 @@ class MAML(GradientBased):
         everyone = range(len(parts))
 
         def outputs(index: int) -> Tensor:
-            weights = adapted(model, parts[index][:-1], first_order=self.first_order)[-1]
-            return model.distribution(weights, parts[index][-1].x)
+            *before, post = (each.encoded(model) for each in parts[index])
+            weights = adapted(model, before, first_order=self.first_order)[-1]
+            return model.distribution(weights, post.x)
 
-        points = optimise.map(lambda index: Linearised(outputs(index), parameters), everyone)
-        old = [point.outputs.detach() for point in points]
+        def linearised(index: int) -> Linearised:
+            return Linearised(outputs(index), parameters)
+
+        # What a learned encoder leaves of every part for its derivatives would be too much: it is computed again.
+        points = [] if model.learned_encoder else optimise.map(linearised, everyone)
+
+        def point(index: int) -> Linearised:
+            return points[index] if points else linearised(index)
+
+        @torch.no_grad()
+        def before_the_step(index: int) -> Tensor:
+            return outputs(index)
+
+        old = [each.outputs.detach() for each in points] or optimise.map(before_the_step, everyone)
 
         def gradient(index: int) -> tuple[float, Vector]:
             z = old[index].clone().requires_grad_()
             loss = surrogate(model, z, parts[index][-1]) / tasks
-            return float(loss.detach()), points[index].pull(torch.autograd.grad(loss, z)[0])
+            return float(loss.detach()), point(index).pull(torch.autograd.grad(loss, z)[0])
 
         def curvature(index: int, direction: Vector) -> Vector:
-            along = model.head.fisher(old[index], points[index].push(direction))
-            return points[index].pull(along * (parts[index][-1].weight / tasks).unsqueeze(-1))
+            here = point(index)
+            along = model.head.fisher(old[index], here.push(direction))
+            return here.pull(along * (parts[index][-1].weight / tasks).unsqueeze(-1))
 
         @torch.no_grad()
         def measure(index: int) -> tuple[float, float]:

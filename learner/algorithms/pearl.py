@@ -20,7 +20,7 @@ from ...envs.registry import resolve
 from ..api import MOST_LAYERS, Metrics, Optimise, Problem
 from ..memory import MEMORIES, constructor
 from ..sampling import Request, Sample, Sampler, Steps
-from .sac import ActorCritic, SoftActorCritic, Twins, noise, perceptron
+from .sac import ActorCritic, Critic, SoftActorCritic, Twins, noise, perceptron
 
 VARIANCE_FLOOR = 1e-7
 
@@ -31,14 +31,15 @@ class PEARL(SoftActorCritic):
 
     latent: int = 5
     """Width of z."""
-    encoder: str = "product"
-    """Of the context: product (of one Gaussian per transition; permutation-invariant), or a memory that reads it."""
-    encoder_hidden: int = 200
-    """Width of the encoder's layers."""
+    context_encoder: str = "product"
+    """Encoder of the context: product (of one Gaussian per transition; permutation-invariant), or a memory that reads
+    it."""
+    context_hidden: int = 200
+    """Width of the context encoder's layers."""
     hidden: int = 300
     """Width of the policy's and the critics' layers."""
     layers: int = 3
-    """Hidden layers of encoder, policy and critics."""
+    """Hidden layers of context encoder, policy and critics."""
     next_observation: bool = False
     """Include the next observation in the context: for tasks that differ in their dynamics."""
     context: int = 0
@@ -61,7 +62,7 @@ class PEARL(SoftActorCritic):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        counts = "latent encoder_hidden hidden layers context_window tasks_per_batch steps_per_task"
+        counts = "latent context_hidden hidden layers context_window tasks_per_batch steps_per_task"
         for field in counts.split():
             require(getattr(self, field) >= 1, field, getattr(self, field), "at least 1")
         require(self.layers <= MOST_LAYERS, "layers", self.layers, f"at most {MOST_LAYERS:,}")
@@ -69,9 +70,9 @@ class PEARL(SoftActorCritic):
             require(getattr(self, field) >= 0, field, getattr(self, field), "at least 0")
         require(0 <= self.persistence < 1, "persistence", self.persistence, "a number in [0, 1)")
         require(0 <= self.bottleneck < float("inf"), "bottleneck", self.bottleneck, "a finite number of at least 0")
-        if self.encoder != "product":
-            resolve("encoder", self.encoder.split(",")[0], {"product": None} | MEMORIES)
-            constructor("encoder", self.encoder)
+        if self.context_encoder != "product":
+            resolve("context_encoder", self.context_encoder.split(",")[0], {"product": None} | MEMORIES)
+            constructor("context_encoder", self.context_encoder)
 
     def build(self, problem: Problem) -> "LatentPolicy":
         return LatentPolicy(problem, self)
@@ -108,7 +109,7 @@ class PEARL(SoftActorCritic):
     ) -> Metrics:
         assert sample.context is not None
         steps, context = model.put(sample.steps), model.put(sample.context)
-        tasks, size = len(sample.tasks), (*sample.steps.reward.shape, model.head.width)
+        tasks, size = len(sample.tasks), (*sample.steps.reward.shape, model.head.noise_width)
         noises = [noise(rng, shape, model.device) for shape in ((tasks, self.latent), size, size)]
 
         def loss(part: np.ndarray) -> tuple[Tensor, dict[str, Tensor]]:
@@ -128,16 +129,17 @@ class PEARL(SoftActorCritic):
         divergence = 0.5 * (mean.square() + variance - variance.log() - 1).sum(-1)
         z = (mean + variance.sqrt() * latent_noise).unsqueeze(1).expand(-1, steps.reward.shape[1], -1)
         x, fixed_z = model.observation(steps.observation), z.detach()
+        fixed_x = x.detach()
         alpha = model.log_temperature.exp().detach()
         with torch.no_grad():
             next_x = model.observation(steps.next_observation)
-            next_action, next_log_prob = model.act(next_x, fixed_z, next_noise)
-            value = model.critics.target_value(torch.cat([next_x, next_action, fixed_z], -1)) - alpha * next_log_prob
+            next_action, next_log_prob = model.soft(next_x, fixed_z, next_noise)
+            value = model.critics.target_value(next_x, next_action, fixed_z) - alpha * next_log_prob
             target = self.reward_scale * steps.outer_reward + self.discount * ~steps.terminated * value
-        q = model.critics(torch.cat([x, model.head.encode(steps.action), z], -1))
+        q = model.critics(x, model.head.encode(steps.action), z)
         critic_loss = (q - target).square().sum(0).mean()
-        action, log_prob = model.act(x, fixed_z, action_noise)
-        policy_loss = (alpha * log_prob - model.critics.frozen_value(torch.cat([x, action, fixed_z], -1))).mean()
+        action, log_prob = model.soft(fixed_x, fixed_z, action_noise)
+        policy_loss = (alpha * log_prob - model.critics.frozen_value(fixed_x, action, fixed_z)).mean()
         total = (
             critic_loss + policy_loss + self.bottleneck * divergence.mean() + model.temperature_loss(log_prob).mean()
         )
@@ -156,7 +158,7 @@ class LatentPolicy(ActorCritic):
     """Encoder, and a policy and critics that are given its latent."""
 
     def __init__(self, problem: Problem, options: PEARL) -> None:
-        super().__init__(problem, options.temperature)
+        super().__init__(problem, options)
         self.latent, self.next_observation = options.latent, options.next_observation
         trial, every = problem.steps, options.resample or problem.horizon
         seen_so_far = [*range(every, trial, every)] or [trial]  # where an agent draws z
@@ -165,13 +167,14 @@ class LatentPolicy(ActorCritic):
         seen, action, hidden, layers = self.observation.width, self.head.width, options.hidden, options.layers
         width = seen * (2 if options.next_observation else 1) + action + 1
         self.memory = None
-        if options.encoder == "product":
-            self.encoder = perceptron(width, options.encoder_hidden, layers, 2 * options.latent)
+        if options.context_encoder == "product":
+            self.context_encoder = perceptron(width, options.context_hidden, layers, 2 * options.latent)
         else:
-            self.memory = constructor("encoder", options.encoder)(width, options.encoder_hidden, trial)
-            self.encoder = nn.Linear(options.encoder_hidden, 2 * options.latent)
+            make = constructor("context_encoder", options.context_encoder)
+            self.memory = make(width, options.context_hidden, trial)
+            self.context_encoder = nn.Linear(options.context_hidden, 2 * options.latent)
         self.policy = perceptron(seen + options.latent, hidden, layers, self.head.size)
-        self.critics = Twins(lambda: perceptron(seen + action + options.latent, hidden, layers, 1))
+        self.critics = Twins(lambda: Critic(self.head, seen + options.latent, hidden, layers))
 
     def put(self, steps: Steps[np.ndarray]) -> Steps[Tensor]:
         """On the model's device, as tensors."""
@@ -192,14 +195,18 @@ class LatentPolicy(ActorCritic):
     def posterior(self, context: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and variance [M, latent] of q(z | context) for contexts [M, C, D]."""
         if self.memory is None:
-            mean, precision = self.factor(self.encoder(context))
+            mean, precision = self.factor(self.context_encoder(context))
             return product(mean, precision)
-        mean, precision = self.factor(self.encoder(self.memory.unroll(context.transpose(0, 1))[-1]))
+        mean, precision = self.factor(self.context_encoder(self.memory.unroll(context.transpose(0, 1))[-1]))
         return mean, 1 / precision
 
-    def act(self, x: Tensor, z: Tensor, draw: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Draws and their log-probabilities for encoded observations [..., D] and latents [..., latent]."""
-        return self.head.draw(self.policy(torch.cat([x, z], -1)), draw)
+    def soft(self, x: Tensor, z: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Soft actions and their log-probabilities for encoded observations [..., D] and latents [..., latent]."""
+        return self.head.soft(self.policy(torch.cat([x, z], -1)), noise)
+
+    def draw(self, x: Tensor, z: Tensor, noise: Tensor | None) -> Tensor:
+        """Draws, without noise the most probable ones."""
+        return self.head.draw(self.policy(torch.cat([x, z], -1)), noise)[0]
 
 
 def product(mean: Tensor, precision: Tensor) -> tuple[Tensor, Tensor]:
@@ -238,7 +245,7 @@ class PosteriorAgent:
             self._learn(seen, torch.tensor(reward, device=self._device), torch.tensor(done, device=self._device))
             self._sample(done)
         x = policy.observation(seen)
-        action = policy.head.action(policy.act(x, self._z, self.persistent_noise(len(x), done))[0].cpu().numpy())
+        action = policy.head.action(policy.draw(x, self._z, self.persistent_noise(len(x), done)).cpu().numpy())
         self._last = seen, torch.tensor(action, device=self._device)
         self.note = {
             "latent": self._z.cpu().numpy(),
@@ -251,7 +258,7 @@ class PosteriorAgent:
         """Standard normal noise for the next actions; what persists of the last one's does not cross episodes."""
         if self._greedy:
             return None
-        fresh = noise(self._rng, (n, self._policy.head.width), self._device)
+        fresh = noise(self._rng, (n, self._policy.head.noise_width), self._device)
         if self._noise is not None and self._persistence:
             kept = self._persistence * ~torch.tensor(done, device=self._device).unsqueeze(-1)
             fresh = kept * self._noise + (1 - kept**2).sqrt() * fresh
@@ -266,7 +273,7 @@ class PosteriorAgent:
         counts = ~(done if policy.next_observation else torch.zeros_like(done)).unsqueeze(-1)
         context = policy.context(Steps(*self._last, reward, reward, seen, done))
         if policy.memory is None:
-            mean, precision = policy.factor(policy.encoder(context))
+            mean, precision = policy.factor(policy.context_encoder(context))
             weighted, total = self._sums
             self._sums = weighted + counts * mean * precision, total + counts * precision
             weighted, total = self._sums
@@ -276,7 +283,7 @@ class PosteriorAgent:
         else:
             y, state = policy.memory.step(context, self._state)
             self._state = tuple(torch.where(counts, new, old) for new, old in zip(state, self._state, strict=True))
-            mean, precision = policy.factor(policy.encoder(y))
+            mean, precision = policy.factor(policy.context_encoder(y))
             self._mean = torch.where(counts, mean, self._mean)
             self._variance = torch.where(counts, 1 / precision, self._variance)
 

@@ -62,11 +62,12 @@ class ProMP(GradientBased):
         )
         tasks = len(data[0].x)
         with torch.no_grad():
-            played = adapted(model, data[:-1], ratio=True)
-            old = [model.distribution(weights, each.x) for weights, each in zip(played, data[:-1], strict=False)]
+            seen = [each.encoded(model) for each in data[:-1]]
+            played = adapted(model, seen, ratio=True)
+            old = [model.distribution(weights, each.x) for weights, each in zip(played, seen, strict=False)]
 
         def loss(part: np.ndarray) -> tuple[Tensor, dict[str, Tensor]]:
-            own = [each.of(part) for each in data]
+            own = [each.of(part).encoded(model) for each in data]
             weights = adapted(model, own[:-1], ratio=True, first_order=self.first_order)
             post = own[-1]
             log_prob, entropy = model.head.measure(model.distribution(weights[-1], post.x), post.draw)

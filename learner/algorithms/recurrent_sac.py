@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from ...envs.api import Bools
 from ...envs.errors import require
 from ..api import Metrics, Optimise, Problem
+from ..heads import outcome
 from ..memory import Memory, State, constructor
 from ..sampling import Sampler
 from ..trajectory import Trajectory
-from .sac import ActorCritic, SoftActorCritic, Twins, noise, perceptron
+from .sac import ActorCritic, Critic, SoftActorCritic, Twins, noise, perceptron
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +78,7 @@ class RecurrentSAC(SoftActorCritic):
         learning_rate: float,
         rng: np.random.Generator,
     ) -> Metrics:
-        draw = noise(rng, (*trials.observation.shape[:2], model.head.width), model.device)
+        draw = noise(rng, (*trials.observation.shape[:2], model.head.noise_width), model.device)
         total = float(trials.valid.sum())
 
         def loss(part: np.ndarray) -> tuple[Tensor, dict[str, Tensor]]:
@@ -96,8 +97,8 @@ class RecurrentSAC(SoftActorCritic):
             return torch.tensor(array, device=device)
 
         x, taken = model.unrolled_inputs(trials), model.head.encode(put(trials.action))
-        alpha = model.log_temperature.exp().detach()
-        action, log_prob = model.head.draw(model.actor(x), draw)  # [T + 1, B]
+        alpha, fixed_x = model.log_temperature.exp().detach(), x.detach()
+        action, log_prob = model.head.soft(model.actor(fixed_x), draw)  # [T + 1, B]
         with torch.no_grad():
             value = model.critics.target_value(x, action) - alpha * log_prob
             # Cut where the MDP ended the trial; where it ended an episode, the next one's value follows.
@@ -106,7 +107,7 @@ class RecurrentSAC(SoftActorCritic):
         weight = put(trials.valid).float() / total
         q = model.critics(x[:-1], taken)
         critic_loss = ((q - target).square().sum(0) * weight).sum()
-        gain = model.critics.frozen_value(x[:-1], action[:-1]) - alpha * log_prob[:-1]
+        gain = model.critics.frozen_value(fixed_x[:-1], action[:-1]) - alpha * log_prob[:-1]
         policy_loss = -(gain * weight).sum()
         metrics = {
             "critic_loss": critic_loss,
@@ -123,16 +124,15 @@ class RecurrentActorCritic(ActorCritic):
     """An actor and twin critics, each with a memory of its own."""
 
     def __init__(self, problem: Problem, options: RecurrentSAC) -> None:
-        super().__init__(problem, options.temperature)
-        width, action, hidden = self.observation.width + self.head.width + 2, self.head.width, options.hidden
+        super().__init__(problem, options)
+        width, hidden = self.observation.width + self.head.width + 2, options.hidden
         make, steps = constructor("memory", options.memory), problem.steps
         self.actor = Reader(make(width, hidden, steps), perceptron(hidden, hidden, 0, self.head.size))
-        self.critics = Twins(lambda: Reader(make(width, hidden, steps), perceptron(hidden + action, hidden, 1, 1)))
+        self.critics = Twins(lambda: Reader(make(width, hidden, steps), Critic(self.head, hidden, hidden, 1)))
 
     def inputs(self, observation: Tensor, action: Tensor, reward: Tensor, done: Tensor) -> Tensor:
         """The memories' inputs [..., D] from an observation, and the previous action, reward and done."""
-        previous = self.head.encode(action), reward.unsqueeze(-1), done.float().unsqueeze(-1)
-        return torch.cat([self.observation(observation), *previous], -1)
+        return torch.cat([self.observation(observation), outcome(self.head, action, reward, done)], -1)
 
     def unrolled_inputs(self, trials: Trajectory) -> Tensor:
         """What the agent was given at each step of the trials, and behind the last: [T + 1, B, D]."""
@@ -151,7 +151,7 @@ class Reader(nn.Module):
 
     def forward(self, x: Tensor, *more: Tensor) -> Tensor:
         """Whole trials [T, B, D], and what else the network is given at each step."""
-        return self.network(torch.cat([self.memory.unroll(x), *more], -1))
+        return self.network(self.memory.unroll(x), *more)
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """One input [B, D]; returns the network's output and the next state."""
@@ -180,6 +180,6 @@ class RecurrentActor:
         model = self._model
         given = (torch.as_tensor(a, device=self._device) for a in (observation, self._action, reward, done))
         parameters, self._state = model.actor.step(model.inputs(*given), self._state)
-        draw = None if self._greedy else noise(self._rng, (len(reward), model.head.width), self._device)
+        draw = None if self._greedy else noise(self._rng, (len(reward), model.head.noise_width), self._device)
         self._action = model.head.action(model.head.draw(parameters, draw)[0].cpu().numpy())
         return self._action

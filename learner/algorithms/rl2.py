@@ -16,6 +16,8 @@ from torch import Tensor, nn
 
 from ...envs.errors import require
 from ..api import Metrics, Optimise, Problem, linear
+from ..encoders import parse_encoder
+from ..heads import outcome
 from ..memory import constructor
 from ..policy import RecurrentAgent, RecurrentPolicy
 from ..returns import advantages
@@ -31,8 +33,11 @@ class RL2:
     package.module:attribute; with its options as in transformer,layers=4,window=128."""
     hidden: int = 128
     """Width of the memory."""
-    encoder: int = 128
+    embedding: int = 128
     """Width of a layer between the inputs and the memory; 0 for none."""
+    encoder: str = "auto"
+    """Encoder of the observation: auto (cnn for images, else flat), cnn, flat, mlp, or package.module:attribute; with
+    its options as in mlp,width=64,layers=2."""
     transitions: bool = False
     """Also give the memory the previous observation, so that each of its inputs is a whole transition: attention can
     then find the effect of an action in a state with one layer instead of two."""
@@ -71,9 +76,10 @@ class RL2:
 
     def __post_init__(self) -> None:
         constructor("memory", self.memory)
+        parse_encoder(self.encoder)
         for field in ("hidden", "epochs", "minibatches"):
             require(getattr(self, field) >= 1, field, getattr(self, field), "at least 1")
-        for field in ("encoder", "learning_rate_end", "entropy", "entropy_end", "value_weight"):
+        for field in ("embedding", "learning_rate_end", "entropy", "entropy_end", "value_weight"):
             given = getattr(self, field)
             require(0 <= given < float("inf"), field, given, "a finite number of at least 0")
         for field in ("learning_rate", "clip", "max_gradient_norm"):
@@ -85,7 +91,7 @@ class RL2:
 
     def build(self, problem: Problem) -> RecurrentPolicy:
         memory = constructor("memory", self.memory)
-        return RecurrentPolicy(problem, memory, self.hidden, self.encoder, self.transitions)
+        return RecurrentPolicy(problem, memory, self.hidden, self.embedding, self.encoder, self.transitions)
 
     def inner_loop(self, model: nn.Module, problem: Problem, greedy: bool = False) -> RecurrentAgent:
         assert isinstance(model, RecurrentPolicy)
@@ -115,12 +121,12 @@ class RL2:
         surrogate = torch.compile(ppo_terms) if self.compile else ppo_terms
 
         def loss(rows: np.ndarray, total: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-            index = torch.from_numpy(rows).to(data.x.device)
+            index = torch.from_numpy(rows).to(data.valid.device)
             part = data.trials(index)
             # No cache of rounded weights: threads would share it, and sum gradients in the order of their race.
             rounded = self.precision == "bfloat16"
-            with torch.autocast(part.x.device.type, torch.bfloat16, enabled=rounded, cache_enabled=False):
-                parameters, value = model.unroll(part.x)
+            with torch.autocast(part.valid.device.type, torch.bfloat16, enabled=rounded, cache_enabled=False):
+                parameters, value = model.unroll(part.observation, part.outcome)
             parameters, value = parameters.float(), value.float()
             log_prob, entropy = model.head.measure(parameters, part.draw)
             terms = surrogate(log_prob, entropy, value, part.log_prob, part.advantage, part.target, self.clip)
@@ -134,7 +140,7 @@ class RL2:
         steps: list[Metrics] = []
         for _ in range(self.epochs):
             for rows in np.array_split(rng.permutation(trials), min(self.minibatches, trials)):
-                total = data.valid[:, torch.from_numpy(rows).to(data.x.device)].sum()
+                total = data.valid[:, torch.from_numpy(rows).to(data.valid.device)].sum()
                 steps.append(
                     optimise(
                         lambda part, total=total: loss(part, total),
@@ -176,8 +182,10 @@ def ppo_terms(
 class Batch(NamedTuple):
     """Whole trials as PPO reads them, on the model's device: [T, B, ...] each."""
 
-    x: Tensor
-    """Policy inputs."""
+    observation: Tensor
+    """As stored: a minibatch of it is encoded at a time."""
+    outcome: Tensor
+    """Of the previous action, across the boundaries of episodes; see `heads.outcome`."""
     draw: Tensor
     log_prob: Tensor
     """Of the draws, under the weights that played."""
@@ -210,10 +218,13 @@ def prepare(model: RecurrentPolicy, trajectory: Trajectory, discount: float, tra
         trace=trace,
     )
     target = advantage + value[:steps]
+    none = model.head.none(trajectory.reward.shape[1])
+    seen, *previous = (put(array[:-1]) for array in trajectory.inputs(none))
     scale = advantage[valid].std(correction=0)
     unexplained = (scale / target[valid].std(correction=0).clamp(min=1e-8)).square()
     batch = Batch(
-        x=policy_inputs(model, trajectory),
+        observation=seen,
+        outcome=outcome(model.head, *previous),
         draw=put(trajectory.note["draw"][:steps]),
         log_prob=put(trajectory.note["log_prob"][:steps]),
         advantage=(advantage - advantage[valid].mean()) / (scale + 1e-8),
@@ -221,14 +232,3 @@ def prepare(model: RecurrentPolicy, trajectory: Trajectory, discount: float, tra
         valid=valid.float(),
     )
     return batch, 1 - float(unexplained)
-
-
-def policy_inputs(model: RecurrentPolicy, trajectory: Trajectory) -> Tensor:
-    """What the policy was given at each step of the trajectory, [T, B, D]: the previous action, reward and done are the
-    last step's, across the boundaries of episodes; at the trial's start there are none."""
-    none = model.head.none(trajectory.reward.shape[1])
-    device = model.output.weight.device
-    observation, *previous = (torch.tensor(array[:-1], device=device) for array in trajectory.inputs(none))
-    seen = model.observation(observation)
-    before = torch.cat([torch.zeros_like(seen[:1]), seen[:-1]])
-    return model.inputs(seen, before, *previous)

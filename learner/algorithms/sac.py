@@ -1,5 +1,12 @@
-"""The parts of soft actor-critic (Haarnoja et al. 2018, arXiv:1812.05905): a squashed Gaussian, twin critics with
-target networks, the temperature. Algorithms differ in what their actor and critics condition on."""
+"""The parts of soft actor-critic (Haarnoja et al. 2018, arXiv:1812.05905): its distributions, twin critics with target
+networks, the temperature. Algorithms differ in what their actor and critics condition on.
+
+Both kinds of actions share one update. What the critics are given of a policy is its *soft action* [..., width]: of
+continuous actions a draw, through which gradients flow; of discrete ones the probabilities, in which their estimate is
+linear, so that it is an expectation (Christodoulou 2019, arXiv:1910.07207).
+
+A learned encoder of observations follows the critics' loss alone (Yarats et al. 2021, arXiv:1910.01741).
+"""
 
 import copy
 import math
@@ -14,11 +21,11 @@ from gymnasium import spaces
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ...envs.errors import BadInput, require
-from ...envs.spaces import bounded
+from ...envs.errors import require
+from ...envs.spaces import bounded, check_action_space, half_bounded
 from ..api import Metrics, Problem, linear
-from ..encoders import Observation
-from ..heads import Gaussian
+from ..encoders import build_encoder, parse_encoder
+from ..heads import Categorical, Gaussian, MultiCategorical, head
 
 LEARNED_FROM = ("critics.", "log_temperature", "gradient_steps")
 """How the names of what an actor does not need begin: it acts with the policy alone."""
@@ -27,16 +34,26 @@ LOG_STD = -20.0, 2.0
 
 
 class SquashedGaussian(Gaussian):
-    """For a bounded `Box`: the tanh of independent normals whose means and deviations both depend on the observation.
+    """For `Box`: squashed independent normals whose means and deviations both depend on the observation.
 
-    A draw lies in (-1, 1), in units of the box's half-widths around its centre.
+    A draw is in units of the box's half-widths around its centre: the tanh of a normal, in (-1, 1). Where one bound is
+    missing it is a softplus instead, and where both are, the normal itself.
     """
 
-    def __init__(self, space: gymnasium.Space) -> None:
-        if not (isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating) and bounded(space).all()):
-            raise BadInput(f"the action space is {space}; expected a bounded Box of floats, for soft actor-critic.")
+    discrete = False
+    _both: Tensor
+    _half: Tensor
+
+    def __init__(self, space: spaces.Box) -> None:
         super().__init__(space)
-        self.state_independent = 0
+        self.state_independent, self.noise_width, self.target_entropy = 0, self.width, float(-self.width)
+        self._all_bounded = bool(bounded(space).all())
+        for name, array in (("_both", bounded(space)), ("_half", half_bounded(space))):
+            self.register_buffer(name, torch.from_numpy(array.reshape(-1).copy()), persistent=False)
+
+    def soft(self, parameters: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """The soft action [..., width] and its log-probability [...]."""
+        return self.draw(parameters, noise)
 
     def draw(self, parameters: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor]:
         """A draw from parameters [..., size] and its log-probability [...] (appendix C); differentiable."""
@@ -47,7 +64,56 @@ class SquashedGaussian(Gaussian):
         log_prob = -0.5 * z.square() - log_std - 0.5 * math.log(2 * math.pi)
         # log(1 - tanh(raw)²), without its cancellation far from 0
         squashing = 2 * (math.log(2) - raw - functional.softplus(-2 * raw))
-        return raw.tanh(), (log_prob - squashing).sum(-1)
+        draw = raw.tanh()
+        if not self._all_bounded:
+            half = self._half * (functional.softplus(self._half * raw) - 1)
+            draw = torch.where(self._both, draw, torch.where(self._half != 0, half, raw))
+            half_squashing = -functional.softplus(-self._half * raw) * (self._half != 0)
+            squashing = torch.where(self._both, squashing, half_squashing)
+        return draw, (log_prob - squashing).sum(-1)
+
+
+class SoftCategorical(nn.Module):
+    """For `Discrete`, `MultiDiscrete` and `MultiBinary`: independent categorical distributions.
+
+    The critics estimate one number per possibility of each component; that of an action is their sum over components
+    (Tavakoli et al. 2018, arXiv:1711.08946, by decomposition), which for `Discrete` is exact.
+    """
+
+    discrete = True
+
+    def __init__(self, space: gymnasium.Space) -> None:
+        super().__init__()
+        found = head(space)
+        assert isinstance(found, Categorical | MultiCategorical)
+        self.distribution = found
+        self.size = self.width = found.size
+        self.action, self.encode, self.none = found.action, found.encode, found.none
+        counts = [found.size] if isinstance(found, Categorical) else found.counts
+        self.noise_width, self.target_entropy = len(counts), 0.98 * sum(math.log(count) for count in counts)
+
+    def soft(self, parameters: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """The probabilities [..., width], and minus the entropy [...], which is the expected log-probability."""
+        p, log_p = self.distribution.probabilities(parameters)
+        return p, (p * log_p).sum(-1)
+
+    def draw(self, parameters: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor]:
+        """A draw from parameters [..., size] by standard normal noise [..., noise_width], and its log-probability."""
+        return self.distribution.draw(parameters, None if noise is None else self._uniform(noise))
+
+    def _uniform(self, noise: Tensor) -> Tensor:
+        uniform = torch.special.ndtr(noise)
+        return uniform if isinstance(self.distribution, Categorical) else uniform.unsqueeze(-1)
+
+
+def soft_head(space: gymnasium.Space) -> SquashedGaussian | SoftCategorical:
+    """The distribution for an action space.
+
+    Raises:
+        BadInput: an action space that is not supported.
+    """
+    check_action_space("the action space", space)
+    return SquashedGaussian(space) if isinstance(space, spaces.Box) else SoftCategorical(space)
 
 
 def perceptron(inputs: int, hidden: int, layers: int, outputs: int) -> nn.Sequential:
@@ -55,6 +121,28 @@ def perceptron(inputs: int, hidden: int, layers: int, outputs: int) -> nn.Sequen
     widths = [inputs, *[hidden] * layers, outputs]
     parts = [part for size in pairwise(widths) for part in (nn.Linear(*size), nn.ReLU())]
     return nn.Sequential(*parts[:-1])
+
+
+class Critic(nn.Module):
+    """A network's estimate of soft actions."""
+
+    def __init__(self, head: SquashedGaussian | SoftCategorical, inputs: int, hidden: int, layers: int) -> None:
+        """Args:
+        head: of the actions.
+        inputs: width of what it is given beside an action.
+        hidden: width of the layers.
+        layers: hidden ones.
+        """
+        super().__init__()
+        self._discrete = head.discrete
+        width, outputs = (inputs, head.size) if head.discrete else (inputs + head.width, 1)
+        self.network = perceptron(width, hidden, layers, outputs)
+
+    def forward(self, x: Tensor, action: Tensor, *more: Tensor) -> Tensor:
+        """[..., 1] for inputs [..., D], a soft action [..., width] and more inputs."""
+        if self._discrete:
+            return (self.network(torch.cat([x, *more], -1)) * action).sum(-1, keepdim=True)
+        return self.network(torch.cat([x, action, *more], -1))
 
 
 class Twins(nn.Module):
@@ -115,11 +203,16 @@ class SoftActorCritic:
     reward_scale: float = 1.0
     """Factor of the rewards, relative to the entropy."""
     temperature: float = 0.0
-    """Weight of the policy's entropy; 0 to learn it, with minus the number of action dimensions as target entropy."""
+    """Weight of the policy's entropy; 0 to learn it. The target entropy is minus the number of action dimensions, for
+    discrete actions 98 % of the largest entropy."""
+    encoder: str = "auto"
+    """Encoder of the observation: auto (cnn for images, else flat), cnn, flat, mlp, or package.module:attribute; with
+    its options as in mlp,width=64,layers=2."""
 
     on_policy = False
 
     def __post_init__(self) -> None:
+        parse_encoder(self.encoder)
         require(self.warm_up >= 0, "warm_up", self.warm_up, "at least 0")
         for field in ("updates_per_step", "learning_rate", "reward_scale"):
             given = getattr(self, field)
@@ -153,13 +246,11 @@ class ActorCritic(nn.Module):
     log_temperature: nn.Parameter
     gradient_steps: Tensor
 
-    def __init__(self, problem: Problem, temperature: float) -> None:
-        """Args:
-        problem: the spaces.
-        temperature: fixed; 0 for one that is learned, from 1 on.
-        """
+    def __init__(self, problem: Problem, options: SoftActorCritic) -> None:
         super().__init__()
-        self.observation, self.head = Observation(problem.observation_space), SquashedGaussian(problem.action_space)
+        temperature = options.temperature
+        self.observation = build_encoder(options.encoder, problem.observation_space)
+        self.head = soft_head(problem.action_space)
         self.log_temperature = nn.Parameter(torch.tensor(temperature or 1.0).log(), requires_grad=not temperature)
         self.register_buffer("gradient_steps", torch.tensor(0))
 
@@ -179,5 +270,5 @@ class ActorCritic(nn.Module):
 
     def temperature_loss(self, log_prob: Tensor) -> Tensor:
         """[...]: 0, unless the temperature is learned; then it falls while the entropy is above its target."""
-        surplus = log_prob.detach() - self.head.width
+        surplus = log_prob.detach() + self.head.target_entropy
         return -self.log_temperature * surplus * self.log_temperature.requires_grad

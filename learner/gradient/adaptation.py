@@ -22,7 +22,7 @@ class Phase(NamedTuple):
     """One episode of every column, as policy gradients read it: first axis tasks (none inside `vmap`), then N steps."""
 
     x: Tensor
-    """[..., N, D], encoded observations."""
+    """[..., N, D], encoded observations; as they are stored, [..., N, *], until `encoded`, where the encoder learns."""
     draw: Tensor
     """[..., N, *]"""
     log_prob: Tensor
@@ -35,6 +35,10 @@ class Phase(NamedTuple):
     def of(self, tasks: np.ndarray) -> "Phase":
         """Some of the tasks."""
         return Phase(*(array[torch.from_numpy(tasks).to(array.device)] for array in self))
+
+    def encoded(self, policy: GradientPolicy) -> "Phase":
+        """With the observations encoded, differentiably with respect to what the encoder learns."""
+        return self._replace(x=policy.observation(self.x)) if policy.learned_encoder else self
 
 
 def phase(
@@ -94,15 +98,22 @@ def phases(
     rows = len(valid)
     played = np.zeros((episodes, steps, valid.shape[1]), np.bool_)
     played[place] = True
-    x = policy.observation(split(trajectory.observation[:rows]))
+    observation = split(trajectory.observation[:rows])
+    if not policy.learned_encoder:
+        observation = policy.observation(observation)
     draw, log_prob, reward = (
         split(a[:rows]) for a in (trajectory.note["draw"], trajectory.note["log_prob"], trajectory.reward)
     )
     if trajectory.dense is not None:  # adaptation is left with what the agent saw
         reward[-1] = split(trajectory.dense)[-1]
-    columns = zip(x, draw, log_prob, reward, torch.from_numpy(played).to(device), strict=True)
-    found = [phase(*each, rollouts_per_task=rollouts_per_task, discount=discount, trace=trace) for each in columns]
-    return [each for each, _ in found], torch.stack([explained for _, explained in found])
+    found, explained = [], []
+    for stored, *each in zip(observation, draw, log_prob, reward, torch.from_numpy(played).to(device), strict=True):
+        with torch.no_grad():  # a step of all columns at a time: images are large
+            x = torch.stack([policy.observation(step) for step in stored]) if policy.learned_encoder else stored
+        one, share = phase(x, *each, rollouts_per_task=rollouts_per_task, discount=discount, trace=trace)
+        found.append(one._replace(x=by_task(stored, rollouts_per_task)))
+        explained.append(share)
+    return found, torch.stack(explained)
 
 
 def inner_loss(policy: GradientPolicy, weights: Weights, data: Phase, ratio: bool) -> Tensor:

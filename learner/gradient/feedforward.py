@@ -7,12 +7,16 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from ...envs.errors import require
 from ..api import Problem
-from ..encoders import Observation
+from ..encoders import build_encoder
 from ..heads import head
 
 Weights = Mapping[str, Tensor]
 """The policy's parameters by name: of one task, or with the tasks as first axis."""
+
+MOST_FEATURES = 1_000
+"""Of an observation: the baseline solves an equation in twice as many for every task."""
 
 
 class GradientPolicy(nn.Module):
@@ -26,6 +30,8 @@ class GradientPolicy(nn.Module):
         rate: of the first inner step.
         decay: of the later ones, as a share of it.
         learned_rates: one rate per parameter, learned with the parameters (Meta-SGD).
+        encoder: of the observation, see `encoders`. What it learns, all tasks share: inner steps do not change it
+            (as Raghu et al. 2020, arXiv:1909.09157).
     """
 
     def __init__(
@@ -38,9 +44,18 @@ class GradientPolicy(nn.Module):
         rate: float,
         decay: float,
         learned_rates: bool,
+        encoder: str = "auto",
     ) -> None:
         super().__init__()
-        self.observation = Observation(problem.observation_space)
+        self.observation = build_encoder(encoder, problem.observation_space)
+        require(
+            self.observation.width <= MOST_FEATURES,
+            "the number of features of an observation",
+            self.observation.width,
+            f"at most {MOST_FEATURES:,}, as the linear baseline solves for them: another encoder, such as "
+            "mlp,width=128",
+        )
+        self.learned_encoder = any(True for _ in self.observation.parameters())
         self.head = head(problem.action_space)
         self._activation = getattr(torch, activation)
         widths = [self.observation.width, *[hidden] * layers, self.head.size - self.head.state_independent]

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ...envs.api import Bools
 from ...envs.errors import require
 from ..api import MOST_LAYERS, Problem
+from ..encoders import parse_encoder
 from .adaptation import inner_steps, phase
 from .feedforward import GradientPolicy, Weights
 
@@ -34,6 +35,9 @@ class GradientBased:
     """Number of hidden layers of the policy."""
     activation: Literal["relu", "tanh"] = "relu"
     """Activation function of the policy."""
+    encoder: str = "auto"
+    """Encoder of the observation: auto (cnn for images, else flat), cnn, flat, mlp, or package.module:attribute; with
+    its options as in mlp,width=64,layers=2. All tasks share it: inner steps do not change what it has learned."""
     discount: float = 0.99
     """Per step, within an episode."""
     trace: float = 1.0
@@ -42,6 +46,7 @@ class GradientBased:
     on_policy = True
 
     def __post_init__(self) -> None:
+        parse_encoder(self.encoder)
         require(self.rollouts >= 2, "rollouts", self.rollouts, "at least 2, to tell better from worse")
         for field in ("hidden", "layers"):
             require(getattr(self, field) >= 1, field, getattr(self, field), "at least 1")
@@ -61,6 +66,7 @@ class GradientBased:
             rate=self.inner_rate,
             decay=self.inner_decay,
             learned_rates=self.learned_rates,
+            encoder=self.encoder,
         )
 
     def acts_with(self, name: str) -> bool:

@@ -30,7 +30,7 @@ by_family = pytest.mark.parametrize("name", FAMILIES)
 
 
 def experiment_of(name: str = "bernoulli-bandit") -> Experiment:
-    algorithm = RL2(memory="gru", hidden=16, encoder=0)
+    algorithm = RL2(memory="gru", hidden=16, embedding=0)
     return Experiment(family_name=name, family=FAMILIES[name], algorithm_name="rl2", algorithm=algorithm, episodes=4)
 
 
@@ -92,10 +92,8 @@ def test_a_greedy_agent_draws_nothing_and_takes_the_most_probable_action(tmp_pat
     agent.begin_trial(3, rng)
     action = agent.act(np.zeros(3, np.int64), np.zeros(3), np.zeros(3, np.bool_))
     assert rng.bit_generator.state == before
-    first = torch.zeros(1, 3, 1 + 4 + 2)
-    first[..., 0] = 1  # the one observation there is; no action, no reward, not done
-    with torch.no_grad():
-        parameters, _ = learner.model.unroll(first)
+    with torch.no_grad():  # the one observation there is; no action, no reward, not done
+        parameters, _ = learner.model.unroll(torch.zeros(1, 3, dtype=torch.int64), torch.zeros(1, 3, 4 + 2))
     np.testing.assert_array_equal(action, parameters[0].argmax(-1).numpy())
     np.testing.assert_allclose(agent.note["log_prob"], parameters[0].log_softmax(-1).amax(-1).numpy(), rtol=1e-5)
 

@@ -308,7 +308,7 @@ def wrong_rows() -> None:
         (lambda: UCB1(BetaPosterior(2), -1), "c is -1"),
         (lambda: OTS(BetaPosterior(2), 0), "samples is 0"),
         (lambda: NormalPosterior(2, -1), "noise is -1"),
-        (lambda: Random(spaces.MultiBinary(2)), "expected Discrete or Box"),
+        (lambda: Random(spaces.Text(2)), "expected Discrete, MultiDiscrete"),
         (lambda: baselines(BernoulliBandit(), 0), "episodes is 0"),
         (wrong_rows, r"the shape of reward is \(2,\); expected \(3,\)"),
     ],

@@ -3,12 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from gymnasium import spaces
 from small import SMALL
 
 from innerloop.actors.actor import Actor, Assignment
 from innerloop.distributed.config import configure
-from innerloop.envs.errors import BadInput
 from innerloop.envs.families import FAMILIES
 from innerloop.learner.algorithms import ALGORITHMS
 from innerloop.learner.learner import Learner
@@ -21,10 +19,6 @@ def test_one_iteration(family: str, algorithm: str) -> None:
     options = {} if family.endswith("bandit") else {"horizon": 4}
     config = configure(family=family, algorithm=algorithm, episodes=2, hidden=8, **SMALL[algorithm], **options)
     on_policy = config.experiment.algorithm.on_policy
-    if not on_policy and isinstance(config.experiment.family.action_space, spaces.Discrete):
-        with pytest.raises(BadInput, match="expected a bounded Box of floats"):
-            Actor(config.experiment, seed=0)
-        return
     learner = Learner(config.experiment.algorithm, config.experiment.problem, seed=0, device="cpu", threads=1)
     actor = Actor(config.experiment, seed=0)
     before = learner.weights()

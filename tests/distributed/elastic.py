@@ -63,7 +63,8 @@ POOLS: list[Pool] = []
 def config(**options: Any) -> Config:
     return configure(
         family=f"{PoisonedBandit.__module__}:PoisonedBandit", iterations=ITERATIONS, trials=32, parts=4, hidden=8,
-        encoder=0, learner_threads=1, episodes=5, checkpoint_every=ITERATIONS, patience=6.0, max_restarts=1, **options,
+        embedding=0, learner_threads=1, episodes=5, checkpoint_every=ITERATIONS, patience=6.0, max_restarts=1,
+        **options,
     )  # fmt: skip
 
 

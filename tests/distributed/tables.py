@@ -2,7 +2,7 @@
 
 from innerloop.distributed.papers.tables import Cell, Table
 
-SMALL = {"episodes": 5, "hidden": 16, "encoder": 0, "trials": 64, "checkpoint_every": 1000}
+SMALL = {"episodes": 5, "hidden": 16, "embedding": 0, "trials": 64, "checkpoint_every": 1000}
 TINY = Table(
     "A tiny table.",
     "return",

@@ -28,7 +28,7 @@ pytestmark = needs_redis
 
 RUN = (
     "--family point-navigation --algorithm pearl --episodes 2 --horizon 5 --hidden 8 --layers 1 --trials 6 --tasks 5 "
-    "--parts 2 --steps-per-task 8 --context 4 --encoder-hidden 8 --tasks-per-batch 3 --warm-up 60 "
+    "--parts 2 --steps-per-task 8 --context 4 --context-hidden 8 --tasks-per-batch 3 --warm-up 60 "
     "--updates-per-step 0.05 --learner-threads 1 --evaluation-tasks 4 --iterations 100000 "
     "--checkpoint-every 100000 --replay-mb 64"
 )

@@ -18,7 +18,7 @@ from innerloop.distributed.runs.journal import read_lines
 from innerloop.learner.checkpoint import Checkpoints
 
 SMALL = [
-    *("--iterations", "12", "--trials", "64", "--parts", "4", "--episodes", "5", "--hidden", "16", "--encoder", "0"),
+    *("--iterations", "12", "--trials", "64", "--parts", "4", "--episodes", "5", "--hidden", "16", "--embedding", "0"),
     *("--learner-threads", "1", "--checkpoint-every", "2", "--evaluation-tasks", "200"),
 ]
 

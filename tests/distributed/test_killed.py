@@ -17,12 +17,12 @@ pytestmark = pytest.mark.usefixtures("own_ray")
 
 COUNTERS = "env_steps trials seconds dropped_stale dropped_lost restarts lost_trials diverged checkpoints_failed"
 PEARL = (
-    "--family point-navigation --horizon 5 --algorithm pearl --hidden 8 --layers 1 --encoder-hidden 8 --context 4 "
+    "--family point-navigation --horizon 5 --algorithm pearl --hidden 8 --layers 1 --context-hidden 8 --context 4 "
     "--steps-per-task 8 --tasks-per-batch 3 --warm-up 60 --updates-per-step 0.15 --episodes 2 --trials 6 "
     "--tasks 5 --parts 2 --iterations 30 --checkpoint-every 3 --learner-threads 1 --evaluation-tasks 0"
 )
 OVERLAPPED = (
-    "--mode overlapped --max-staleness 2 --trials 64 --parts 4 --episodes 5 --hidden 16 --encoder 0 "
+    "--mode overlapped --max-staleness 2 --trials 64 --parts 4 --episodes 5 --hidden 16 --embedding 0 "
     "--iterations 100000 --checkpoint-every 3 --learner-threads 1 --evaluation-tasks 0"
 )
 

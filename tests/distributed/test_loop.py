@@ -61,8 +61,8 @@ def run(config: Config) -> tuple[list[dict[str, Any]], list[tuple[Assignment, Su
 
 
 GROWING = {"mode": "overlapped", "max_staleness": 2, "iterations": 8, "parts": 3, "learner_threads": 1, "horizon": 4}
-BANDIT = {"mode": "overlapped", "iterations": 8, "parts": 3, "arms": 3, "episodes": 9, "hidden": 8, "encoder": 0}
-PEARL = {"algorithm": "pearl", "hidden": 8, "encoder_hidden": 8, "layers": 1, "context": 4, "steps_per_task": 8}
+BANDIT = {"mode": "overlapped", "iterations": 8, "parts": 3, "arms": 3, "episodes": 9, "hidden": 8, "embedding": 0}
+PEARL = {"algorithm": "pearl", "hidden": 8, "context_hidden": 8, "layers": 1, "context": 4, "steps_per_task": 8}
 MIXED = {
     "rl2": BANDIT | {"max_staleness": 2, "episodes_start": 1, "trials": 4, "tasks": 5},
     "maml": GROWING | {"family": "point-navigation", "algorithm": "maml", "rollouts": 2, "hidden": 4, "episodes": 5,

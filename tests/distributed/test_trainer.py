@@ -37,7 +37,7 @@ CANARY = "c4n-ary-password"
 def small(**options: Any) -> Config:
     """A run of a few seconds."""
     given: dict[str, Any] = {
-        "iterations": 4, "trials": 64, "parts": 4, "hidden": 16, "encoder": 0, "learner_threads": 1, "episodes": 5,
+        "iterations": 4, "trials": 64, "parts": 4, "hidden": 16, "embedding": 0, "learner_threads": 1, "episodes": 5,
         "checkpoint_every": 2,
     }  # fmt: skip
     return configure(**given | options)
@@ -139,7 +139,7 @@ def replaying(algorithm: str = "pearl", **options: Any) -> Config:
         "warm_up": 60, "updates_per_step": 0.05, "evaluation_tasks": 0,
     }  # fmt: skip
     if algorithm == "pearl":
-        given |= {"steps_per_task": 8, "context": 4, "encoder_hidden": 8, "layers": 1, "tasks_per_batch": 3}
+        given |= {"steps_per_task": 8, "context": 4, "context_hidden": 8, "layers": 1, "tasks_per_batch": 3}
     return configure(**given | options)
 
 

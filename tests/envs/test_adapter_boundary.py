@@ -196,17 +196,28 @@ def test_a_flag_of_another_type_plays_as_many_steps_as_a_bool(kind: Any, flag: s
         (which, space, message)
         for which in ("observation_space", "action_space")
         for space, message in [
-            (None, "is None; expected Discrete or"),
-            (spaces.Dict({"x": spaces.Discrete(2)}), r"is Dict\(.*\); expected Discrete or .*gymnasium.wrappers"),
-            (spaces.Tuple([spaces.Discrete(2)]), r"is Tuple\(.*\); expected Discrete or .*gymnasium.wrappers"),
-            (spaces.MultiDiscrete([2, 3]), r"is MultiDiscrete\(.*\); expected Discrete or .*gymnasium.wrappers"),
-            (spaces.MultiBinary(3), r"is MultiBinary\(.*\); expected Discrete or"),
-            (spaces.Text(3), r"is Text\(.*\); expected Discrete or"),
-            (spaces.Sequence(spaces.Discrete(2)), r"is Sequence\(.*\); expected Discrete or"),
-            (spaces.Graph(spaces.Discrete(2), None), r"is Graph\(.*\); expected Discrete or"),
+            (None, "is None; expected Discrete, "),
+            (spaces.Text(3), r"is Text\(.*\); expected Discrete, .*gymnasium.wrappers"),
+            (spaces.Sequence(spaces.Discrete(2)), r"is Sequence\(.*\); expected Discrete, "),
+            (spaces.Graph(spaces.Discrete(2), None), r"is Graph\(.*\); expected Discrete, "),
         ]
     ]
-    + [("action_space", box(np.int32), "is Box.*; expected Discrete or a Box of floats")],
+    + [
+        ("action_space", space, rf"is {kind}.*; expected Discrete, .* or a Box of floats; gymnasium.wrappers")
+        for space, kind in [
+            (spaces.Dict({"x": spaces.Discrete(2)}), "Dict"),
+            (spaces.Tuple([spaces.Discrete(2)]), "Tuple"),
+            (box(np.int32), "Box"),
+        ]
+    ]
+    + [
+        ("observation_space", space, message)
+        for space, message in [
+            (spaces.Dict({}), r"is Dict\(\); expected at least one entry"),
+            (spaces.Tuple([]), r"is Tuple\(\); expected at least one entry"),
+            (spaces.Box(0, 1, (2,), np.longdouble), "is Box.*; expected numbers of at most 64 bits"),
+        ]
+    ],
 )
 def test_a_space_that_is_not_supported_is_refused_in_one_sentence(which: str, space: Any, message: str) -> None:
     with pytest.raises(BadInput, match=rf"^the {which.replace('_', ' ')} of Given {message}[^\n]*\.$"):

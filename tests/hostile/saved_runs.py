@@ -34,11 +34,11 @@ def tree(directory: Path) -> dict[str, bytes | str | None]:
 
 
 SMALL: dict[str, dict[str, Any]] = {
-    "rl2": {"family": "bernoulli-bandit", "memory": "gru", "hidden": 8, "encoder": 0, "arms": 3, "episodes": 2},
+    "rl2": {"family": "bernoulli-bandit", "memory": "gru", "hidden": 8, "embedding": 0, "arms": 3, "episodes": 2},
     "maml": {"family": "point-navigation", "horizon": 5, "hidden": 4, "layers": 1, "rollouts": 2, "episodes": 2},
     "promp": {"family": "point-navigation", "horizon": 5, "hidden": 4, "layers": 1, "rollouts": 2, "episodes": 2},
     "pearl": {
-        "family": "sparse-point-navigation", "horizon": 5, "hidden": 8, "layers": 1, "latent": 2, "encoder_hidden": 8,
+        "family": "sparse-point-navigation", "horizon": 5, "hidden": 8, "layers": 1, "latent": 2, "context_hidden": 8,
         "episodes": 2, "tasks": 5, "replay_mb": 1,
     },
     "recurrent-sac": {

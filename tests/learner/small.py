@@ -5,14 +5,14 @@ from typing import Any
 SMALL: dict[str, dict[str, Any]] = {
     "maml": {"rollouts": 12},
     "pearl": {
-        "encoder_hidden": 8,
+        "context_hidden": 8,
         "layers": 1,
         "steps_per_task": 4,
         "context": 4,
         "warm_up": 0,
-        "updates_per_step": 0.1,
+        "updates_per_step": 0.5,
     },
     "promp": {"rollouts": 12, "outer_steps": 1},
-    "recurrent-sac": {"trials_per_batch": 3, "warm_up": 0, "updates_per_step": 0.1},
+    "recurrent-sac": {"trials_per_batch": 3, "warm_up": 0, "updates_per_step": 0.5},
     "rl2": {"epochs": 1, "minibatches": 1},
 }

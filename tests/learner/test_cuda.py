@@ -29,12 +29,12 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="this mach
 SMALL: dict[str, dict[str, Any]] = {
     "maml": {"rollouts": 6, "hidden": 16, "activation": "tanh", "cg_iterations": 3},
     "pearl": {
-        "hidden": 16, "encoder_hidden": 16, "layers": 1, "steps_per_task": 32, "tasks_per_batch": 4, "warm_up": 0,
+        "hidden": 16, "context_hidden": 16, "layers": 1, "steps_per_task": 32, "tasks_per_batch": 4, "warm_up": 0,
         "updates_per_step": 0.05,
     },
     "promp": {"rollouts": 6, "hidden": 16, "activation": "tanh", "outer_steps": 2},
     "recurrent-sac": {"hidden": 16, "trials_per_batch": 8, "warm_up": 0, "updates_per_step": 0.05},
-    "rl2": {"hidden": 16, "encoder": 8, "epochs": 2, "minibatches": 2, "learning_rate": 1e-3},
+    "rl2": {"hidden": 16, "embedding": 8, "epochs": 2, "minibatches": 2, "learning_rate": 1e-3},
 }  # fmt: skip
 
 
@@ -69,7 +69,7 @@ CASES = [
     Case("promp", PointNavigation),
     Case("promp", BernoulliBandit),
     Case("pearl", PointNavigation),
-    Case("pearl", Drift, {"encoder": "gru", "next_observation": True}),
+    Case("pearl", Drift, {"context_encoder": "gru", "next_observation": True}),
     *(Case("recurrent-sac", Drift, {"memory": memory}) for memory in ("lstm", "gru", "transformer")),
 ]
 by_case = pytest.mark.parametrize("case", CASES, ids=str)

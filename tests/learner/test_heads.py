@@ -21,6 +21,10 @@ SPACES = {
     "discrete-from-3": spaces.Discrete(4, start=3),
     "discrete-from-minus-2": spaces.Discrete(4, start=-2),
     "one-action": spaces.Discrete(1),
+    "multi-discrete": spaces.MultiDiscrete([2, 5, 1], start=[0, 3, -1]),
+    "multi-discrete-table": spaces.MultiDiscrete([[2, 3], [4, 2]]),
+    "multi-binary": spaces.MultiBinary(3),
+    "multi-binary-table": spaces.MultiBinary((2, 2)),
     "box": spaces.Box(np.float32([-2, 0]), np.float32([2, 5])),
     "box-2d": spaces.Box(-1, 1, (2, 3), np.float32),
     "box-float64": spaces.Box(-1, 1, (2,), np.float64),
@@ -228,9 +232,12 @@ def test_a_dimension_without_width_is_encoded_as_a_finite_number() -> None:
 
 @pytest.mark.parametrize(
     "space",
-    [spaces.MultiDiscrete([2, 3]), spaces.MultiBinary(3), spaces.Box(0, 5, (2,), np.int64), spaces.Text(3)],
+    [spaces.Dict({"x": spaces.Discrete(2)}), spaces.Box(0, 5, (2,), np.int64), spaces.Text(3)],
     ids=str,
 )
 def test_another_kind_of_space_is_refused_in_one_sentence(space: gymnasium.Space) -> None:
-    with pytest.raises(BadInput, match=r"^the action space is .*; expected Discrete or a Box of floats\.$"):
+    with pytest.raises(
+        BadInput,
+        match=r"^the action space is .*; expected Discrete, MultiDiscrete, MultiBinary or a Box of floats; .*\.$",
+    ):
         head(space)

@@ -203,7 +203,7 @@ class Loop(nn.Module):
 @dataclass(frozen=True, kw_only=True)
 class Looping(RL2):
     def build(self, problem: Problem) -> RecurrentPolicy:
-        return RecurrentPolicy(problem, Loop, self.hidden, self.encoder)
+        return RecurrentPolicy(problem, Loop, self.hidden, self.embedding)
 
 
 @pytest.mark.parametrize("memory", ["loop", *MEMORIES])
@@ -310,7 +310,7 @@ def test_gradients_longer_than_the_limit_are_shortened_to_it() -> None:
 
     problem = Problem(BernoulliBandit().observation_space, BernoulliBandit().action_space, 2, 1)
     for limit, moved in ((0.25, 0.25), (1e9, None)):
-        learner = Learner(Descent(hidden=4, encoder=0), problem, seed=0, device="cpu", threads=2)
+        learner = Learner(Descent(hidden=4, embedding=0), problem, seed=0, device="cpu", threads=2)
         before = learner.weights()
         metrics = learner.update(None, limit)
         size = sum(parameter.numel() for parameter in learner.model.parameters())
@@ -320,7 +320,7 @@ def test_gradients_longer_than_the_limit_are_shortened_to_it() -> None:
         assert change == pytest.approx(moved or 3 * math.sqrt(size), rel=1e-4)
 
 
-@pytest.mark.parametrize("other", [{"hidden": 8}, {"memory": "gru"}, {"encoder": 4}], ids=str)
+@pytest.mark.parametrize("other", [{"hidden": 8}, {"memory": "gru"}, {"embedding": 4}], ids=str)
 def test_weights_of_another_model_are_refused_and_nothing_changes(
     other: dict[str, object], experiment_on: ExperimentOn, played: Played
 ) -> None:

@@ -14,7 +14,8 @@ from innerloop.envs.bandit import BernoulliBandit
 from innerloop.envs.errors import BadInput
 from innerloop.envs.tabular import TabularMDP
 from innerloop.learner.api import Problem
-from innerloop.learner.encoders import Observation
+from innerloop.learner.encoders import ENCODERS, build_encoder
+from innerloop.learner.encoders.flat import Flat
 from innerloop.learner.experiment import Experiment
 from innerloop.learner.learner import Learner
 from innerloop.learner.memory import LSTM, MEMORIES
@@ -139,13 +140,13 @@ def test_one_agent_plays_trials_of_different_numbers_of_rows(
 
 @pytest.mark.parametrize("start", [0, 4, -2])
 def test_a_discrete_observation_is_a_one_among_minus_ones(start: int) -> None:
-    encoded = Observation(spaces.Discrete(3, start=start))(torch.tensor([[start, start + 2]]))
+    encoded = Flat(spaces.Discrete(3, start=start))(torch.tensor([[start, start + 2]]))
     assert encoded.tolist() == [[[1, -1, -1], [-1, -1, 1]]]
 
 
 def test_a_bounded_observation_is_scaled_to_one_by_its_bounds() -> None:
     space = spaces.Box(np.float32([[0, -4], [10, -1]]), np.float32([[2, 4], [30, 1]]))
-    encode = Observation(space)
+    encode = Flat(space)
     for member, row in ((space.low, [-1] * 4), (space.high, [1] * 4), ((space.low + space.high) / 2, [0] * 4)):
         torch.testing.assert_close(encode(torch.from_numpy(member)[None]), torch.tensor([row], dtype=torch.float32))
 
@@ -154,17 +155,20 @@ def test_a_bounded_observation_is_scaled_to_one_by_its_bounds() -> None:
     "bounds", [(-np.inf, np.inf), (-3.4e38, 3.4e38), (0, np.inf), (2, 2)], ids=["none", "huge", "half", "no width"]
 )
 def test_any_observation_of_a_box_becomes_finite_numbers(bounds: tuple[float, float]) -> None:
-    encode = Observation(spaces.Box(*bounds, (3,), np.float32))
+    encode = Flat(spaces.Box(*bounds, (3,), np.float32))
     encoded = encode(torch.tensor([[2.0, 2.0, 2.0]]))
     assert encoded.shape == (1, 3)
     assert torch.isfinite(encoded).all()
     assert encoded.abs().max() < 10
 
 
-@pytest.mark.parametrize("space", [spaces.Text(3), spaces.MultiBinary(2)], ids=str)
-def test_another_kind_of_observation_is_refused_in_one_sentence(space: gymnasium.Space) -> None:
-    with pytest.raises(BadInput, match=r"^the observation space is .*; expected Discrete or Box\.$"):
-        Observation(space)
+@pytest.mark.parametrize("space", [spaces.Text(3), spaces.Graph(spaces.Discrete(2), None)], ids=str)
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_another_kind_of_observation_is_refused_in_one_sentence(encoder: str, space: gymnasium.Space) -> None:
+    with pytest.raises(BadInput, match=r"^the observation space is .*; expected Discrete, .* Tuple of these; .*\.$"):
+        build_encoder(encoder, space)
+    with pytest.raises(BadInput, match=r"^'x' of the observation space is .*; expected Discrete, .*\.$"):
+        build_encoder(encoder, spaces.Dict({"x": space}))
 
 
 def test_following_the_targets_changes_the_critics_units_and_no_prediction() -> None:
@@ -173,12 +177,12 @@ def test_following_the_targets_changes_the_critics_units_and_no_prediction() -> 
     problem = Problem(spaces.Discrete(3), spaces.Discrete(2), 2, 4)
     policy = RecurrentPolicy(problem, LSTM, 8, 0)
     nn.init.normal_(policy.output.weight)
-    x = torch.randn(5, 6, policy.observation.width + 4)
-    logits, value = policy.unroll(x)
+    x = torch.randint(3, (5, 6)), torch.randn(5, 6, 4)
+    logits, value = policy.unroll(*x)
     targets = 40 + 7 * torch.randn(10_000)
     for _ in range(100):
         policy.popart_update(targets)
-        after_logits, after = policy.unroll(x)
+        after_logits, after = policy.unroll(*x)
         torch.testing.assert_close(after, value, rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(after_logits, logits)
     torch.testing.assert_close(policy.value_mean, targets.mean(), rtol=1e-3, atol=0)

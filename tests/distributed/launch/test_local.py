@@ -17,7 +17,7 @@ from innerloop.envs.errors import BadInput
 
 TOO_SLOW = {**os.environ, "RAY_gcs_storage": "none", "RAY_gcs_server_port_wait_time_s": "1"}
 """Its GCS ends as soon as it has begun, and Ray gives up."""
-TRAIN = "train --iterations 1 --trials 8 --episodes 2 --hidden 4 --encoder 0 --learner-threads 1 --evaluation-tasks 0"
+TRAIN = "train --iterations 1 --trials 8 --episodes 2 --hidden 4 --embedding 0 --learner-threads 1 --evaluation-tasks 0"
 IN_TIME = """
 import logging, os
 from innerloop.distributed.launch import local

@@ -15,7 +15,7 @@ from innerloop.learner.checkpoint import Checkpoints
 
 SITE = f"lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages"
 SMALL = (
-    "--iterations 1 --trials 4 --parts 1 --episodes 2 --hidden 4 --encoder 0 --learner-threads 1 --evaluation-tasks 0"
+    "--iterations 1 --trials 4 --parts 1 --episodes 2 --hidden 4 --embedding 0 --learner-threads 1 --evaluation-tasks 0"
 )
 INSIDE = """
 import sys
@@ -25,7 +25,7 @@ from innerloop.distributed.launch.local import own_cluster
 def train_here(out):
     from innerloop.distributed.config import configure
     from innerloop.distributed.trainer import train
-    train(configure(iterations=1, trials=4, parts=1, episodes=2, hidden=4, encoder=0, learner_threads=1), out)
+    train(configure(iterations=1, trials=4, parts=1, episodes=2, hidden=4, embedding=0, learner_threads=1), out)
 
 class Trainer:
     def train(self, out):

@@ -34,7 +34,7 @@ REPORT_SECONDS = 2
 """Between reports of Ray's processes; the default is 10."""
 RUN = (
     "train --family sparse-point-navigation --algorithm pearl --episodes 2 --horizon 5 --hidden 8 --layers 1 "
-    "--trials 6 --tasks 5 --parts 2 --steps-per-task 8 --context 4 --encoder-hidden 8 --tasks-per-batch 3 "
+    "--trials 6 --tasks 5 --parts 2 --steps-per-task 8 --context 4 --context-hidden 8 --tasks-per-batch 3 "
     "--warm-up 60 --updates-per-step 0.02 --mode overlapped --replay-mb 1 --replay-shards 2 --iterations 1000000 "
     "--checkpoint-every 1000000 --learner-threads 1 --evaluation-tasks 0"
 )

@@ -30,7 +30,7 @@ Made, Played, PearlOn = Callable[..., Learner], Callable[..., Trajectory], Calla
 
 SMALL = {
     "latent": 3,
-    "encoder_hidden": 6,
+    "context_hidden": 6,
     "hidden": 8,
     "layers": 1,
     "context": 5,
@@ -90,7 +90,7 @@ def posterior_by_hand(model: LatentPolicy, context: Tensor) -> tuple[np.ndarray,
     precision, weighted = np.zeros(model.latent), np.zeros(model.latent)
     with torch.no_grad():
         for transition in context:
-            out = model.encoder(transition).double().numpy()
+            out = model.context_encoder(transition).double().numpy()
             variance = np.maximum(np.log1p(np.exp(out[model.latent :])), VARIANCE_FLOOR)
             precision += 1 / variance
             weighted += out[: model.latent] / variance
@@ -124,7 +124,7 @@ def test_a_factors_variance_has_a_floor(pearl_on: PearlOn, shaken: Made) -> None
 
 @pytest.mark.parametrize("memory", ["gru", "lstm", "transformer,layers=1,heads=2"])
 def test_an_encoder_with_memory_reads_its_context_in_order(memory: str, pearl_on: PearlOn, shaken: Made) -> None:
-    model, _ = parts_of(shaken(pearl_on(encoder=memory)))
+    model, _ = parts_of(shaken(pearl_on(context_encoder=memory)))
     context = random(4, 7, 5)
     assert model.memory is not None
     with torch.no_grad():
@@ -132,7 +132,7 @@ def test_an_encoder_with_memory_reads_its_context_in_order(memory: str, pearl_on
         state = model.memory.initial(4)
         for step in range(7):
             y, state = model.memory.step(context[:, step], state)
-        mean, precision = model.factor(model.encoder(y))
+        mean, precision = model.factor(model.context_encoder(y))
         other, _ = model.posterior(context.flip(1))
     torch.testing.assert_close(found[0], mean)
     torch.testing.assert_close(found[1], 1 / precision)
@@ -193,7 +193,7 @@ def gradient(loss: Tensor, module: nn.Module) -> list[Tensor | None]:
 
 
 def encoder_of(model: LatentPolicy) -> nn.Module:
-    return nn.ModuleList([model.encoder, *([model.memory] if model.memory else [])])
+    return nn.ModuleList([model.context_encoder, *([model.memory] if model.memory else [])])
 
 
 @pytest.fixture
@@ -216,7 +216,7 @@ Prepared = Callable[..., tuple[Learner, Sample]]
     [
         {},
         {"temperature": 0.3, "discount": 0.9, "reward_scale": 5.0, "bottleneck": 0.5},
-        {"next_observation": True, "encoder": "gru"},
+        {"next_observation": True, "context_encoder": "gru"},
         {"family": SparsePointNavigation(horizon=5, radius=2.0, dense=True), "latent": 1},
     ],
     ids=["default", "weighted", "gru", "dense"],
@@ -239,7 +239,7 @@ def test_losses_are_those_of_the_paper(options: dict[str, Any], noise: float, pr
         return raw.tanh().float(), float((normal.log_prob(raw) - (1 - raw.tanh().square()).log()).sum())
 
     def critics(twins: nn.ModuleList, *inputs: Tensor) -> list[float]:
-        return [float(critic(torch.cat(inputs))) for critic in twins]
+        return [float(critic(*inputs)) for critic in twins]
 
     with torch.no_grad():
         for task in range(4):
@@ -270,7 +270,7 @@ def test_losses_are_those_of_the_paper(options: dict[str, Any], noise: float, pr
 
 @pytest.mark.parametrize("encoder", ["product", "gru"])
 def test_the_encoder_learns_from_the_critics_loss_and_the_divergence_alone(encoder: str, prepared: Prepared) -> None:
-    learner, sample = prepared(encoder=encoder, bottleneck=0.3)
+    learner, sample = prepared(context_encoder=encoder, bottleneck=0.3)
     (model, _), found = parts_of(learner), watched(learner, sample)
     own = encoder_of(model)
     assert gradient(found.metrics["policy_loss"], own) == [None] * len([*own.parameters()])
@@ -292,12 +292,14 @@ def test_without_bottleneck_and_with_critics_that_do_not_look_at_z_the_encoder_l
         for critic in (*model.critics.online, *model.critics.target):
             next(critic.parameters())[:, -model.latent :] = 0
     found = watched(learner, sample)
-    for each in gradient(found.total, model.encoder):
+    for each in gradient(found.total, model.context_encoder):
         assert each is not None
         np.testing.assert_array_equal(each, 0)
     with torch.no_grad():
         next(model.critics.online[0].parameters())[:, -model.latent :] = 0.1
-    assert any(each is not None and each.any() for each in gradient(watched(learner, sample).total, model.encoder))
+    assert any(
+        each is not None and each.any() for each in gradient(watched(learner, sample).total, model.context_encoder)
+    )
 
 
 def test_each_loss_reaches_its_own_parameters_alone(prepared: Prepared) -> None:
@@ -324,7 +326,7 @@ def test_the_critics_target_is_a_constant(prepared: Prepared) -> None:
     other = watched(learner, sample._replace(steps=sample.steps._replace(outer_reward=sample.steps.outer_reward + 2)))
     # (q - t)² - (q - t - 2)² = 4 (q - t) - 4: of two critics together, 8 times the gradient of their mean
     difference = found.metrics["critic_loss"] - other.metrics["critic_loss"]
-    everything = nn.ModuleList([model.critics.online, model.encoder, model.policy])
+    everything = nn.ModuleList([model.critics.online, model.context_encoder, model.policy])
     q = found.metrics["q"]
     for mine, expected in zip(gradient(difference, everything), gradient(8 * q, everything), strict=True):
         if mine is None or expected is None:
@@ -347,7 +349,7 @@ def test_a_share_of_the_tasks_has_its_share_of_the_loss(prepared: Prepared) -> N
     [
         ({}, {}),
         (
-            {"next_observation": True, "context_window": 3, "encoder": "gru"},
+            {"next_observation": True, "context_window": 3, "context_encoder": "gru"},
             {"successors": True, "window": 3},
         ),
     ],
@@ -421,7 +423,7 @@ def filled(experiment: Experiment, learner: Learner, played: Played) -> Replay:
     return replay
 
 
-@pytest.mark.parametrize("options", [{}, {"encoder": "gru", "temperature": 0.2}], ids=["product", "gru"])
+@pytest.mark.parametrize("options", [{}, {"context_encoder": "gru", "temperature": 0.2}], ids=["product", "gru"])
 def test_an_update_repeats_bit_for_bit_and_moves_all_that_is_learned(
     options: dict[str, Any], pearl_on: PearlOn, shaken: Made, played: Played
 ) -> None:
@@ -491,8 +493,8 @@ def test_no_gradient_step_is_taken_before_the_warm_up_and_then_those_that_are_du
 OPTIONS = [
     {},
     {"next_observation": True},
-    {"encoder": "gru"},
-    {"encoder": "lstm", "next_observation": True},
+    {"context_encoder": "gru"},
+    {"context_encoder": "lstm", "next_observation": True},
 ]
 every_encoder = pytest.mark.parametrize("options", OPTIONS, ids=["product", "product-next", "gru", "lstm-next"])
 
@@ -642,7 +644,7 @@ def test_it_keeps_no_hold_on_the_arrays_it_is_shown(pearl_on: PearlOn, shaken: M
 @pytest.mark.parametrize(
     ("option", "value", "expected"),
     [
-        *((name, 0, "at least 1") for name in ("latent", "encoder_hidden", "layers", "context_window")),
+        *((name, 0, "at least 1") for name in ("latent", "context_hidden", "layers", "context_window")),
         *((name, 0, "at least 1") for name in ("tasks_per_batch", "steps_per_task")),
         ("context", -1, "at least 0"),
         ("resample", -1, "at least 0"),
@@ -660,9 +662,9 @@ def test_an_option_out_of_range_is_refused_in_one_sentence(option: str, value: o
 def test_an_encoder_that_is_not_known_is_refused_and_the_known_ones_are_named() -> None:
     with pytest.raises(
         BadInput,
-        match=r"^encoder is 'perceiver'; expected one of deepset, gru, lstm, mingru, none, product, snail, ",
+        match=r"^context_encoder is 'perceiver'; expected one of deepset, gru, lstm, mingru, none, product, snail, ",
     ):
-        PEARL(encoder="perceiver")
+        PEARL(context_encoder="perceiver")
 
 
 @dataclass(frozen=True)
@@ -700,7 +702,7 @@ def test_it_learns_to_adapt(pearl_on: PearlOn) -> None:
         episodes=4,
         latent=2,
         hidden=32,
-        encoder_hidden=32,
+        context_hidden=32,
         tasks_per_batch=16,
         steps_per_task=8,
         context=4,

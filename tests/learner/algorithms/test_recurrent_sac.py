@@ -204,7 +204,7 @@ def slowly(learner: Learner, trials: Trajectory, noise: float) -> tuple[dict[str
         return found
 
     def judged(reader: Any, y: Tensor, action: Tensor) -> float:
-        return float(reader.network(torch.cat([y, action])))
+        return float(reader.network(y, action))
 
     with torch.no_grad():
         for row in range(trials.valid.shape[1]):

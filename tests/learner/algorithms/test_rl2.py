@@ -15,7 +15,7 @@ from innerloop.envs.api import Split, TaskFamily, Tasks
 from innerloop.envs.bandit import Arms, BernoulliBandit
 from innerloop.envs.errors import BadInput
 from innerloop.envs.tabular import TabularMDP
-from innerloop.learner.algorithms.rl2 import RL2, policy_inputs, ppo_terms, prepare
+from innerloop.learner.algorithms.rl2 import RL2, ppo_terms, prepare
 from innerloop.learner.experiment import Experiment
 from innerloop.learner.learner import Learner
 from innerloop.learner.memory import MEMORIES
@@ -45,7 +45,7 @@ class OneArmPays:
         return Arms(tasks["mean"], lambda _, mean: mean, rng)
 
 
-@pytest.mark.parametrize(("encoder", "transitions"), [(0, False), (12, True)])
+@pytest.mark.parametrize(("embedding", "transitions"), [(0, False), (12, True)])
 @pytest.mark.parametrize("memory", MEMORIES)
 @pytest.mark.parametrize(
     "family",
@@ -56,18 +56,19 @@ class OneArmPays:
 def test_reading_a_trajectory_again_with_the_weights_that_played_gives_what_the_rollout_noted(
     family: TaskFamily,
     memory: str,
-    encoder: int,
+    embedding: int,
     transitions: bool,
     experiment_on: ExperimentOn,
     shaken: Made,
     played: Played,
 ) -> None:
-    experiment = experiment_on(family, memory=memory, encoder=encoder, transitions=transitions)
+    experiment = experiment_on(family, memory=memory, embedding=embedding, transitions=transitions)
     learner = shaken(experiment)
     model, trajectory = policy_of(learner), played(experiment, learner)
     assert trajectory.done[:-1].any()  # the boundary of an episode is part of what is compared
     with torch.no_grad():
-        parameters, value = model.unroll(policy_inputs(model, trajectory))
+        batch, _ = prepare(model, trajectory, 1, 1)
+        parameters, value = model.unroll(batch.observation, batch.outcome)
         log_prob, _ = model.head.measure(parameters, torch.from_numpy(trajectory.note["draw"][:-1]))
     valid = trajectory.valid
     found = (log_prob, trajectory.note["log_prob"]), (value, trajectory.note["value"])
@@ -84,7 +85,11 @@ def test_policy_inputs_are_the_observation_and_the_step_before(
     experiment = experiment_on(TabularMDP(states=3, actions=2, horizon=2), transitions=transitions)
     learner = shaken(experiment)
     model, trajectory = policy_of(learner), played(experiment, learner)
-    x = policy_inputs(model, trajectory).numpy()
+    batch, _ = prepare(model, trajectory, 1, 1)
+    given: list[torch.Tensor] = []
+    model.embedding.register_forward_pre_hook(lambda module, x: given.append(x[0]))
+    model.unroll(batch.observation, batch.outcome)
+    x = given[0].numpy()
     for t in range(len(trajectory.reward)):
         for row in range(trajectory.reward.shape[1]):
             now, before, action, rest = -np.ones(3), np.zeros(3), np.zeros(2), np.zeros(2)
@@ -150,7 +155,8 @@ def test_an_update_makes_a_rewarded_action_more_probable(experiment_on: Experime
         trajectory = played(experiment, learner, n=100, seed=seed)
         model = policy_of(learner)
         with torch.no_grad():
-            parameters, _ = model.unroll(policy_inputs(model, trajectory))
+            batch, _ = prepare(model, trajectory, 1, 1)
+            parameters, _ = model.unroll(batch.observation, batch.outcome)
         shares.append(float(parameters.softmax(-1)[..., 1].mean()))
         learner.update(trajectory, 0.0)
     assert shares[0] == pytest.approx(1 / 3, abs=0.02)
@@ -304,7 +310,7 @@ def test_a_compiled_loss_has_the_same_terms(
         ("hidden", 0, r"^hidden is 0; expected at least 1\.$"),
         ("epochs", 0, r"^epochs is 0; expected at least 1\.$"),
         ("minibatches", -2, r"^minibatches is -2; expected at least 1\.$"),
-        ("encoder", -1, r"^encoder is -1; expected a finite number of at least 0\.$"),
+        ("embedding", -1, r"^embedding is -1; expected a finite number of at least 0\.$"),
         ("learning_rate", 0.0, r"^learning_rate is 0\.0; expected a finite number above 0\.$"),
         ("learning_rate", float("nan"), r"^learning_rate is nan; expected a finite number above 0\.$"),
         ("learning_rate_end", -1e-4, r"^learning_rate_end is -0\.0001; expected a finite number of at least 0\.$"),

@@ -15,15 +15,19 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from innerloop.envs.errors import BadInput
+from innerloop.envs.spaces import limits
 from innerloop.learner.algorithms.pearl import PEARL
 from innerloop.learner.algorithms.recurrent_sac import Reader, RecurrentSAC
 from innerloop.learner.algorithms.sac import (
     ActorCritic,
+    Critic,
     SoftActorCritic,
+    SoftCategorical,
     SquashedGaussian,
     Twins,
     noise,
     perceptron,
+    soft_head,
 )
 from innerloop.learner.api import Metrics, Problem
 from innerloop.learner.memory import MEMORIES
@@ -114,28 +118,79 @@ def test_actions_have_the_boxs_shape() -> None:
     assert head.encode(torch.from_numpy(action).unsqueeze(0)).shape == (1, 5, 4)
 
 
-@pytest.mark.parametrize(
-    "space",
-    [
-        spaces.Discrete(3),
-        spaces.MultiBinary(2),
-        spaces.Box(-np.inf, np.inf, (2,), np.float32),
-        spaces.Box(np.float32([0, -np.inf]), np.float32([1, 3])),
-        spaces.Box(0, 7, (2,), np.int64),
-    ],
-    ids=str,
-)
+@pytest.mark.parametrize("space", [spaces.Text(3), spaces.Box(0, 7, (2,), np.int64)], ids=str)
 def test_other_action_spaces_are_refused_in_one_sentence(space: gymnasium.Space) -> None:
     problem = Problem(spaces.Discrete(2), space, 2, 3)
-    for build in (
-        lambda: SquashedGaussian(space),
-        lambda: PEARL().build(problem),
-        lambda: RecurrentSAC().build(problem),
-    ):
-        with pytest.raises(BadInput) as refused:
-            build()
-        expected = f"the action space is {space}; expected a bounded Box of floats, for soft actor-critic."
-        assert str(refused.value) == expected
+    for algorithm in (PEARL(), RecurrentSAC()):
+        with pytest.raises(BadInput, match=r"^the action space is .*; expected Discrete, .* or a Box of floats; .*\.$"):
+            algorithm.build(problem)
+
+
+HALF = spaces.Box(np.float32([-2, 5, -np.inf, -np.inf]), np.float32([2, np.inf, -3, np.inf]))
+"""Two bounds, one of either kind, none."""
+
+
+@pytest.mark.parametrize("column", range(4))
+@pytest.mark.parametrize(("mean", "log_std"), [(0.0, 0.0), (0.4, -1.0), (-1.5, -0.3), (0.0, 0.7)])
+def test_the_density_over_actions_sums_to_one_whatever_bounds_there_are(
+    column: int, mean: float, log_std: float
+) -> None:
+    """By the change of an action along a fine grid of noise."""
+    space = spaces.Box(HALF.low[column : column + 1], HALF.high[column : column + 1])
+    head, z = SquashedGaussian(space), torch.linspace(-7, 7, 20_001).unsqueeze(-1)
+    draw, log_prob = head.draw(torch.tensor([mean, log_std]).expand(len(z), 2).double(), z.double())
+    density, draw = log_prob.double().exp().numpy(), draw.double().numpy()[:, 0]
+    assert (np.diff(draw) * (density[1:] + density[:-1]) / 2).sum() == pytest.approx(1, abs=2e-4)
+
+
+def test_actions_keep_whatever_bounds_there_are_and_are_read_again() -> None:
+    head = SquashedGaussian(HALF)
+    draw, _ = head.draw(random(500, 8, scale=2.0), random(500, 4, seed=1))
+    action = head.action(draw.numpy())
+    assert all(HALF.contains(each) for each in action)
+    assert (np.ptp(action, axis=0) > 1).all()
+    torch.testing.assert_close(head.encode(torch.from_numpy(action)), draw, atol=1e-4, rtol=1e-5)
+
+
+COUNTED = {
+    "discrete": spaces.Discrete(4, start=2),
+    "multi": spaces.MultiDiscrete([2, 3], start=[1, 0]),
+    "table": spaces.MultiDiscrete([[2, 3], [4, 1]]),
+    "binary": spaces.MultiBinary(3),
+}
+
+
+@pytest.mark.parametrize("space", COUNTED.values(), ids=COUNTED)
+def test_what_critics_are_given_of_discrete_actions_is_an_expectation_over_all_of_them(space: gymnasium.Space) -> None:
+    """Every action one by one: its probability times its estimate, and times its log-probability."""
+    torch.manual_seed(0)
+    head = soft_head(space)
+    assert isinstance(head, SoftCategorical)
+    critic, x, parameters = Critic(head, 3, 8, 1), random(5, 3), random(5, head.size, seed=1)
+    soft, log_prob = head.soft(parameters, torch.zeros(5, head.noise_width))
+    estimate, expected_log_prob = torch.zeros(5), torch.zeros(5)
+    first, end = (np.broadcast_to(limit, space.shape or ()).reshape(-1) for limit in limits(space))  # pyright: ignore
+    every = np.stack(np.meshgrid(*map(np.arange, first, end), indexing="ij"), -1).reshape(-1, len(first))
+    for each in every:
+        action = torch.from_numpy(each.reshape(space.shape or ())).expand(5, *(space.shape or ()))
+        draw = torch.from_numpy(each - first) if space.shape else torch.tensor(each[0] - first[0])
+        one, _ = head.distribution.measure(parameters, draw.expand(5, *draw.shape))
+        estimate += one.exp() * critic(x, head.encode(action)).squeeze(-1)
+        expected_log_prob += one.exp() * one
+    torch.testing.assert_close(critic(x, soft).squeeze(-1), estimate)
+    torch.testing.assert_close(log_prob, expected_log_prob)
+    assert head.target_entropy == pytest.approx(0.98 * np.log(len(every)))
+
+
+@pytest.mark.parametrize("space", COUNTED.values(), ids=COUNTED)
+def test_discrete_draws_follow_their_probabilities(space: gymnasium.Space) -> None:
+    head, rows = soft_head(space), 20_000
+    parameters = random(1, head.size).expand(rows, -1)
+    draw, _ = head.draw(parameters, noise(np.random.default_rng(0), (rows, head.noise_width), torch.device("cpu")))
+    frequency = head.encode(torch.from_numpy(head.action(draw.numpy()))).mean(0)
+    soft, _ = head.soft(parameters[:1], torch.zeros(1, head.noise_width))
+    torch.testing.assert_close(frequency, soft[0], atol=0.015, rtol=0)
+    assert all(space.contains(each.astype(space.dtype)) for each in head.action(draw.numpy())[:50])
 
 
 def twins(inputs: int = 3) -> Twins:
@@ -282,7 +337,7 @@ class Bare(ActorCritic):
     """Critics, and nothing to act with."""
 
     def __init__(self, temperature: float) -> None:
-        super().__init__(Problem(spaces.Discrete(2), LOPSIDED, 2, 3), temperature)
+        super().__init__(Problem(spaces.Discrete(2), LOPSIDED, 2, 3), SoftActorCritic(temperature=temperature))
         self.critics = twins()
 
 

@@ -348,7 +348,7 @@ class Odd(Memoryless):
 def test_a_memory_says_whether_it_is_shown_the_observation_alone(make: MakeMemory, alone: bool) -> None:
     assert observation_only(make) == alone
     policy = RecurrentPolicy(Problem(spaces.Discrete(3), spaces.Discrete(2), 2, 5), make, HIDDEN, 0)
-    shown = policy.inputs(torch.zeros(1, 3), torch.zeros(1, 3), torch.tensor([1]), torch.ones(1), torch.ones(1))
+    shown = policy.inputs(torch.zeros(1, 3), torch.zeros(1, 3), torch.zeros(1, 2 + 2))
     assert shown.shape[-1] == (3 if alone else 3 + 2 + 2)
 
 
@@ -426,7 +426,7 @@ def test_pearls_encoder_can_be_any_memory(name: str) -> None:
     problem = Problem(family.observation_space, family.action_space, 3, family.horizon)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        algorithm = PEARL(encoder=name, encoder_hidden=8, hidden=8, layers=1, next_observation=True)
+        algorithm = PEARL(context_encoder=name, context_hidden=8, hidden=8, layers=1, next_observation=True)
         model = algorithm.build(problem).requires_grad_(False)
     assert isinstance(model, LatentPolicy)
     agent = algorithm.inner_loop(model, problem)

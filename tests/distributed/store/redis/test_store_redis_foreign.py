@@ -31,15 +31,15 @@ Change = Callable[[Assignment, Trajectory], Pair]
 
 GRADIENT = {"rollouts": 3, "hidden": 4, "episodes": 3, "trials": 4, "parts": 2, "horizon": 5}
 RUNS: dict[str, dict[str, Any]] = {
-    "bandit": {"arms": 3, "episodes": 4, "hidden": 8, "encoder": 0, "trials": 6, "parts": 2},
-    "regret": {"family": "tabular-mdp", "states": 4, "episodes": 3, "regret": True, "hidden": 8, "encoder": 0},
+    "bandit": {"arms": 3, "episodes": 4, "hidden": 8, "embedding": 0, "trials": 6, "parts": 2},
+    "regret": {"family": "tabular-mdp", "states": 4, "episodes": 3, "regret": True, "hidden": 8, "embedding": 0},
     "maml": GRADIENT | {"family": "point-navigation", "algorithm": "maml"},
     "promp": GRADIENT | {"family": f"{BreakingPoints.__module__}:BreakingPoints", "algorithm": "promp", "tasks": 7},
     "pearl": {"family": "sparse-point-navigation", "dense": True, "algorithm": "pearl", "hidden": 8, "layers": 1,
-              "encoder_hidden": 8, "episodes": 3, "trials": 4, "parts": 2, "tasks": 5, "horizon": 6},
+              "context_hidden": 8, "episodes": 3, "trials": 4, "parts": 2, "tasks": 5, "horizon": 6},
     "recurrent-sac": {"family": "point-navigation", "algorithm": "recurrent-sac", "memory": "gru", "hidden": 8,
                       "episodes": 2, "trials": 4, "parts": 2, "tasks": 5, "horizon": 6},
-    "walker": {"family": "walker2d-params", "episodes": 2, "hidden": 8, "encoder": 0, "trials": 2, "parts": 2},
+    "walker": {"family": "walker2d-params", "episodes": 2, "hidden": 8, "embedding": 0, "trials": 2, "parts": 2},
 }  # fmt: skip
 
 
