@@ -28,6 +28,9 @@ ROWS = {"cpu": 10_000, "cuda": 200_000}
 """Steps that are differentiated at once, by device: few enough for a processor's cache or a GPU's memory (7 kB a step
 with two layers of 64), many enough to be worth the calls."""
 
+IMAGE_ROWS = 500
+"""The same where an encoder is differentiated too, whose images leave some 100 kB each, several times over."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class MAML(GradientBased):
@@ -67,7 +70,8 @@ class MAML(GradientBased):
             model, batch, rollouts_per_task=self.rollouts, discount=self.discount, trace=self.trace
         )
         parameters, tasks = list(model.parameters()), len(data[0].x)
-        most = max(1, ROWS.get(data[0].x.device.type, ROWS["cpu"]) // data[0].x.shape[1])
+        rows = IMAGE_ROWS if model.learned_encoder else ROWS.get(data[0].x.device.type, ROWS["cpu"])
+        most = max(1, rows // data[0].x.shape[1])
         parts = [[each.of(part) for each in data] for part in optimise.parts(np.arange(tasks), most)]
         everyone = range(len(parts))
 

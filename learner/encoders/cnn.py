@@ -8,6 +8,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from ...envs.errors import BadInput, brief
 from ...envs.spaces import leaves
@@ -16,6 +17,8 @@ from .split import Split, has_image, is_image
 
 LARGE = 36
 """Pixels of the shorter side from which an image is read by the large kernels."""
+AT_ONCE = 2**22
+"""Numbers of images that are read at once."""
 KERNELS = {True: ((8, 4, 0), (4, 2, 0), (3, 1, 0)), False: ((3, 1, 1), (3, 2, 1), (3, 2, 1))}
 """Kernel, stride and padding of each convolution, for images that are large and those that are not."""
 
@@ -71,9 +74,16 @@ class Image(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         rows = image.shape[: image.ndim - len(self._shape)]
-        x = image.reshape(-1, *self._shape)
+        parts = image.reshape(-1, *self._shape).split(max(1, AT_ONCE // math.prod(self._shape)))
+        if len(parts) == 1 or not torch.is_grad_enabled():
+            encoded = [self._encoded(part) for part in parts]
+        else:  # of each part only its bytes wait for the gradient; the rest is computed again
+            encoded = [checkpoint(self._encoded, part, use_reentrant=False) for part in parts]
+        return torch.cat(encoded).reshape((*rows, self.width))
+
+    def _encoded(self, x: Tensor) -> Tensor:
         x = x.unsqueeze(1) if self._channels is None else x.movedim(self._channels, 1)
         x = (x.float() - self._low) / self._span
         for convolution in self.convolutions:
             x = functional.relu(convolution(x))
-        return torch.tanh(self.norm(self.output(x.flatten(1)))).reshape((*rows, self.width))
+        return torch.tanh(self.norm(self.output(x.flatten(1))))
