@@ -8,7 +8,7 @@ import stat
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -55,13 +55,21 @@ def play_tasks(agent: InnerLoop, family: TaskFamily, episodes: int, *, tasks: in
         BadInput: fewer than 2 tasks, or the environment returned something that its spaces do not have.
         EnvironmentRaised: its own code raised.
     """
-    return np.concatenate([returns for _, returns in _played(agent, family, episodes, tasks=tasks, seed=seed)])
+    return np.concatenate([each.returns for each in _played(agent, family, episodes, tasks=tasks, seed=seed)])
 
 
-def _played(
-    agent: InnerLoop, family: TaskFamily, episodes: int, *, tasks: int, seed: int
-) -> Iterator[tuple[Tasks, np.ndarray]]:
-    """What `play_tasks` plays, with the returns, part by part."""
+class Evaluated(NamedTuple):
+    """Some of the tasks, and how their trials went."""
+
+    tasks: Tasks
+    returns: np.ndarray
+    """[tasks, episodes]"""
+    measures: dict[str, np.ndarray]
+    """Name to [tasks, episodes]."""
+
+
+def _played(agent: InnerLoop, family: TaskFamily, episodes: int, *, tasks: int, seed: int) -> Iterator[Evaluated]:
+    """What `play_tasks` plays, part by part."""
     require(tasks >= 2, "tasks", tasks, "at least 2, for an interval")
     together = max(1, rows_of(family) // agent.rollouts_per_task)
     for rng, drawn in held_out(family, tasks=tasks, seed=seed):
@@ -70,7 +78,12 @@ def _played(
             if isinstance(agent, Informed):
                 agent.inform(some)
             trajectory = play(agent, Trials(family, some, episodes, rng.env, agent.rollouts_per_task), rng.agent)
-            yield some, trajectory.episode_returns(episodes).reshape(-1, agent.rollouts_per_task, episodes).mean(1)
+            rows = {name: array.astype(np.float64) for name, array in trajectory.measures.items()}
+            by_task = {
+                name: array.reshape(-1, agent.rollouts_per_task, episodes).mean(1)
+                for name, array in ({"": trajectory.episode_returns(episodes)} | rows).items()
+            }
+            yield Evaluated(some, by_task.pop(""), by_task)
 
 
 def rows_of(family: TaskFamily) -> int:
@@ -90,10 +103,11 @@ def held_out(family: TaskFamily, *, tasks: int, seed: int) -> Iterator[tuple[Str
 
 
 class ReturnsFile:
-    """Comma-separated values, a line for every task: its parameters, and the return of each episode.
+    """Comma-separated values, a line for every task: its parameters, the return of each episode, and the family's
+    measures of each.
 
-    Columns are such as goal.0, goal.1, episode.1, episode.2. The file is there when all has been written, and what was
-    there before is until then.
+    Columns are such as goal.0, goal.1, episode.1, episode.2, success.1. The file is there when all has been written,
+    and what was there before is until then.
     """
 
     def __init__(self, file: Path) -> None:
@@ -115,20 +129,16 @@ class ReturnsFile:
         self._writer = csv.writer(self._out)
         self._begun = False
 
-    def write(self, tasks: Tasks, returns: np.ndarray) -> None:
-        """Some more lines.
-
-        Args:
-            tasks: as the family drew them.
-            returns: [tasks, episodes].
-        """
+    def write(self, part: Evaluated) -> None:
+        """Some more lines."""
         names: list[str] = []
         columns: list[np.ndarray] = []
-        for name, array in (*tasks.items(), ("episode", returns)):
-            flat = array.reshape(len(array), -1)
-            start = 1 if name == "episode" else 0
-            names += [name] if array.ndim == 1 else [f"{name}.{index + start}" for index in range(flat.shape[1])]
-            columns += [*flat.T]
+        by_episode = {"episode": part.returns} | part.measures
+        for start, group in ((0, part.tasks), (1, by_episode)):
+            for name, array in group.items():
+                flat = array.reshape(len(array), -1)
+                names += [name] if array.ndim == 1 else [f"{name}.{index + start}" for index in range(flat.shape[1])]
+                columns += [*flat.T]
         with self._refusing():
             if not self._begun:
                 self._writer.writerow(names)
@@ -179,28 +189,32 @@ def evaluate(
     Returns:
         `return`, an interval as {mean, low, high}; `by_episode`, a list of the same, one per episode; `regret`, the
         same of what the trial's return falls short of that of the best policy for each task, where that is known, else
-        None; `tasks`.
+        None; `measures`, name to such a list; `tasks`.
     """
     try:  # the trial's return, each episode's, the regret
         samples = np.empty((max(tasks, 0), episodes + 2))
     except (MemoryError, ValueError) as error:
         raise BadInput(f"tasks is {tasks}; expected fewer, whose returns fit into memory.") from error
     done, known = 0, False
+    measures: dict[str, list[np.ndarray]] = {}
     with contextlib.nullcontext() if file is None else ReturnsFile(file) as out:
-        for some, returns in _played(agent, family, episodes, tasks=tasks, seed=seed):
-            part = samples[done : done + len(returns)]
-            part[:, 0], part[:, 1:-1] = returns.sum(1), returns
-            best = best_return(family, some)
+        for each in _played(agent, family, episodes, tasks=tasks, seed=seed):
+            part = samples[done : done + len(each.returns)]
+            part[:, 0], part[:, 1:-1] = each.returns.sum(1), each.returns
+            best = best_return(family, each.tasks)
             known = best is not None
             if best is not None:
                 part[:, -1] = episodes * best - part[:, 0]
+            for name, array in each.measures.items():
+                measures.setdefault(name, []).append(array)
             if out is not None:
-                out.write(some, returns)
-            done += len(returns)
+                out.write(each)
+            done += len(each.returns)
     whole, *each = (asdict(i) for i in intervals(samples if known else samples[:, :-1]))
     return {
         "return": whole,
         "by_episode": each[:episodes],
         "regret": each[episodes] if known else None,
+        "measures": {name: [asdict(i) for i in intervals(np.concatenate(parts))] for name, parts in measures.items()},
         "tasks": tasks,
     }

@@ -23,8 +23,8 @@ def evaluation(agent: Agent, *, tasks: int, seed: int, file: Path | None = None)
     Returns:
         `return` as {mean, low, high} (95 % bootstrap interval over tasks), `by_episode` as a list of the same, `regret`
         (see `evaluate`), `tasks`, `family`, `algorithm`, `episodes`, `rollouts` (episodes of one task side by side;
-        where there are several, by_episode[i] is the return after i inner steps), `seed`, `baselines` (name to
-        {mean, low, high, by_episode, regret}),
+        where there are several, by_episode[i] is the return after i inner steps), `measures` (name to a list as
+        `by_episode`), `seed`, `baselines` (name to {mean, low, high, by_episode, regret, measures}),
         and `optimum`: the exact value of the Bayes-optimal policy, where it can be computed, else null.
     """
     experiment = agent.experiment
@@ -40,7 +40,7 @@ def evaluation(agent: Agent, *, tasks: int, seed: int, file: Path | None = None)
         "rollouts": agent.rollouts_per_task,
         "seed": seed,
         "baselines": {
-            name: result["return"] | {each: result[each] for each in ("by_episode", "regret")}
+            name: result["return"] | {each: result[each] for each in ("by_episode", "regret", "measures")}
             for name, result in played.items()
         },
         "optimum": next((other.value for other in others.values() if isinstance(other, BayesOptimal)), None),
@@ -69,15 +69,20 @@ def table(result: dict[str, Any], name: str) -> Table:
         drawn.add_column("95 % interval", justify="right")
     if optimum is not None:
         drawn.add_column("share of Bayes optimum", justify="right")
+    for measure in result["measures"]:
+        drawn.add_column(f"{measure}, last episode" if episodes > 1 else measure, justify="right")
     rows = [
-        (f"{result['algorithm']} ({name})", result["return"], result["by_episode"], "bold"),
-        *((n, found, found["by_episode"], "") for n, found in result["baselines"].items()),
+        (f"{result['algorithm']} ({name})", result["return"], result, "bold"),
+        *((n, found, found, "") for n, found in result["baselines"].items()),
     ]
-    for label, whole, curve, style in sorted(rows, key=lambda row: row[1]["mean"]):
+    for label, whole, found, style in sorted(rows, key=lambda row: row[1]["mean"]):
+        curve = found["by_episode"]
         cells = [f"{e['mean']:.2f} ({e['low']:.2f} to {e['high']:.2f})" for e in (curve[index] for index in each)]
         if not each:
             cells = [f"{whole['mean']:.3f}", f"{whole['low']:.3f} to {whole['high']:.3f}"]
         if optimum is not None:
             cells.append(f"{whole['mean'] / optimum:.1%}")
+        for last in (by_episode[-1] for by_episode in found["measures"].values()):
+            cells.append(f"{last['mean']:.3f} ({last['low']:.3f} to {last['high']:.3f})")
         drawn.add_row(label, *cells, style=style)
     return drawn

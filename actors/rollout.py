@@ -1,5 +1,7 @@
 """The batched rollout: N trials played side by side, written down as one Trajectory."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from ..envs.trials import Trials
@@ -24,7 +26,7 @@ def play(agent: InnerLoop, trials: Trials, rng: np.random.Generator, version: in
     n = len(given.done)
     agent.begin_trial(n, rng)
     observations, actions, rewards, terminated, truncated, valid = [given.observation], [], [], [], [], []
-    dense: list[np.ndarray] = []
+    privileged: list[Mapping[str, np.ndarray]] = []
     notes: list[dict[str, np.ndarray]] = []
     for _ in range(trials.steps):
         valid.append(trials.playing)
@@ -34,8 +36,7 @@ def play(agent: InnerLoop, trials: Trials, rng: np.random.Generator, version: in
         observations.append(given.observation)
         actions.append(action)
         rewards.append(step.reward)
-        if step.dense is not None:
-            dense.append(step.dense)
+        privileged.append(step.privileged)
         terminated.append(step.terminated)
         truncated.append(step.truncated)
         if not trials.playing.any():
@@ -49,7 +50,8 @@ def play(agent: InnerLoop, trials: Trials, rng: np.random.Generator, version: in
         terminated=np.stack(terminated),
         truncated=np.stack(truncated),
         valid=np.stack(valid),
-        dense=np.stack(dense) if dense else None,
+        privileged={name: np.stack([each[name] for each in privileged]) for name in privileged[0]},
+        measures=trials.measures.by_episode(int(trials.episode.max())),
         note={name: np.stack([note[name] for note in notes]) for name in notes[0]},
         version=version,
         diverged=trials.diverged,

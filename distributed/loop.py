@@ -15,13 +15,13 @@ import torch
 from ..actors.actor import Assignment
 from ..learner.api import Metrics
 from ..learner.learner import Learner
-from ..learner.trajectory import Trajectory, concatenate
+from ..learner.trajectory import Trajectory, concatenate, rows_together
 from .config import Config
 from .rollouts.broadcast import Broadcast
 from .rollouts.tasks import TaskOrder
 from .store.api import Store, Summary, summarise
 from .store.schema import Schema
-from .watch.telemetry import episode_entries
+from .watch.telemetry import MEASURE, episode_entries
 
 
 class Actors(Protocol):
@@ -222,6 +222,7 @@ class Loop:
             "last_episode": float(np.concatenate([each[:, -1] for each in returns]).mean()),
             "episodes": max(each.shape[1] for each in returns),
             **episode_entries(mean_by_episode(returns)),
+            **measure_entries([each.measures for each in played]),
             **metrics,
             "staleness": float(np.mean(staleness)),
             "staleness_max": max(staleness),
@@ -256,6 +257,14 @@ def mean_by_episode(returns: Sequence[np.ndarray]) -> np.ndarray:
     Returns:
         [the most episodes].
     """
-    widest = max(each.shape[1] for each in returns)
-    padded = [np.pad(each, [(0, 0), (0, widest - each.shape[1])], constant_values=np.nan) for each in returns]
-    return np.nanmean(np.concatenate(padded), 0)
+    return np.nanmean(rows_together(returns), 0)
+
+
+def measure_entries(measures: Sequence[dict[str, np.ndarray]]) -> dict[str, float]:
+    """Entries of a metrics line for each measure: its mean over all episodes, and over each episode of a trial."""
+    found: dict[str, float] = {}
+    for name in measures[0]:
+        rows = [each[name] for each in measures]
+        found[MEASURE + name] = float(np.nanmean(np.concatenate([each.reshape(-1) for each in rows])))
+        found |= episode_entries(mean_by_episode(rows), f"{MEASURE}{name}")
+    return found

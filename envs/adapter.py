@@ -10,6 +10,7 @@ environment gave what. What its own code raises is `EnvironmentRaised`, with the
 import logging
 import weakref
 from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import gymnasium
@@ -20,6 +21,7 @@ from .api import Bools, Split, Step, Tasks
 from .boundary import parse_count, parse_flag, parse_number, parse_rows
 from .errors import BadInput, ask, require
 from .instances import Instances, running_statistics
+from .measures import Over, parse_measures
 from .spaces import layout_of
 from .task_source import Drawn, Listed, TaskSource
 
@@ -46,6 +48,7 @@ class GymnasiumFamily:
         test_share: float | None = None,
         seed_from: str | None = None,
         rows: int = 64,
+        measures: Mapping[str, Over] = MappingProxyType({}),
     ) -> None:
         """Args:
         make: makes the environment, a new one at every call.
@@ -60,6 +63,8 @@ class GymnasiumFamily:
             that every reset of a trial is given as its seed (of tasks that are numbers, any name: the number itself).
             By default every episode has another seed, from the run's own.
         rows: environments that evaluation has side by side, at most (more, where one task needs more).
+        measures: numbers of the steps' `info` that are reported beside the return, with how an episode's is made of
+            them: {"success": "ever"}. Where an info does not have one, `last` keeps the one before, and else it is 0.
 
         Raises:
             BadInput: no horizon is given and the environment has no time limit; a split would be empty, or train and
@@ -67,6 +72,7 @@ class GymnasiumFamily:
             EnvironmentRaised: `make` or `tasks` raised.
         """
         self.rows = parse_count("rows", rows)
+        self.measures = parse_measures("the family", measures)
         self.instances, self._set_task, self._seed_from = Instances(make), set_task, seed_from
         try:
             [env] = self.instances.take(1)
@@ -112,7 +118,7 @@ class GymnasiumFamily:
         except BaseException:
             instances.give_back(envs)
             raise
-        return GymnasiumEnvs(instances, envs, self.horizon, rng, seeds)
+        return GymnasiumEnvs(instances, envs, self.horizon, rng, seeds, self.measures)
 
     def _seed(self, task: Any) -> int:
         assert self._seed_from is not None
@@ -130,6 +136,7 @@ class GymnasiumEnvs:
         horizon: int,
         rng: np.random.Generator,
         seeds: list[int] | None,
+        measures: Mapping[str, Over],
     ) -> None:
         """Args:
         instances: where the environments go when this batch is gone: making one can take longer than a whole trial.
@@ -137,6 +144,7 @@ class GymnasiumEnvs:
         horizon: steps after which an episode is truncated.
         rng: gives a seed to every episode, unless it is given.
         seeds: of every episode of a row.
+        measures: of the steps' infos.
         """
         self.instances, self._envs, self._horizon, self._rng, self._seeds = instances, envs, horizon, rng, seeds
         self._name, self._space, self._actions = instances.name, instances.observation_space, instances.action_space
@@ -146,6 +154,8 @@ class GymnasiumEnvs:
         self._plain = isinstance(self._space, spaces.Box) and dtype.kind == "f"
         self._time = np.zeros(len(envs), np.int64)
         self._over = np.ones(len(envs), np.bool_)
+        self._how, self._unseen = measures, set(measures)
+        self._measures = {name: np.zeros(len(envs), np.float32) for name in measures}
         weakref.finalize(self, instances.give_back, envs)
 
     def reset(self, rows: Bools) -> np.ndarray:
@@ -156,6 +166,8 @@ class GymnasiumEnvs:
                 raise self._unexpected("reset", answer, "a tuple (observation, info), info a dict")
             self._see(row, answer[0])
         self._time[rows], self._over[rows] = 0, False
+        for array in self._measures.values():
+            array[rows] = 0
         return self._observation.copy()
 
     def step(self, action: np.ndarray) -> Step:
@@ -171,10 +183,22 @@ class GymnasiumEnvs:
             reward[row] = parse_number(f"{self._name}'s reward", answer[1])
             terminated[row] = parse_flag(f"{self._name}'s terminated", answer[2])
             truncated[row] = parse_flag(f"{self._name}'s truncated", answer[3])
+            self._measure(row, answer[4])
         self._time += 1
         truncated |= ~self._over & ~terminated & (self._time >= self._horizon)
         self._over |= terminated | truncated
-        return Step(self._observation.copy(), reward, terminated, truncated)
+        if self._unseen and self._over.any():
+            log.warning("No info of %s had %s in a whole episode.", self._name, ", ".join(sorted(self._unseen)))
+            self._unseen = set()
+        return Step(self._observation.copy(), reward, terminated, truncated, measures=self._measures)
+
+    def _measure(self, row: int, info: dict[str, Any]) -> None:
+        for name, array in self._measures.items():
+            if name in info:
+                array[row] = parse_number(f"{self._name}'s {name}", info[name])
+                self._unseen.discard(name)
+            elif self._how[name] != "last":
+                array[row] = 0
 
     def _ask(self, row: int, method: str, *args: Any, **options: Any) -> Any:
         env = self._envs[row]

@@ -4,6 +4,8 @@ A *task* is one MDP drawn from p(M). A family is a small frozen object, usually 
 options. The tasks it samples are plain arrays, which can be sent and stored unchanged.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Literal, NamedTuple, Protocol
 
 import gymnasium
@@ -16,6 +18,8 @@ Tasks = dict[str, np.ndarray]
 Split = Literal["train", "test"]
 
 Bools = NDArray[np.bool_]
+
+NOTHING: Mapping[str, np.ndarray] = MappingProxyType({})
 
 
 class Step(NamedTuple):
@@ -31,9 +35,11 @@ class Step(NamedTuple):
     """[N]: the episode was cut off, as by a time limit; the value of the next state is bootstrapped."""
     diverged: Bools | np.bool_ = np.False_
     """[N], or False for all rows: the simulation broke down and ended the episode, which counts as truncated."""
-    dense: np.ndarray | None = None
-    """float32 [N]: a privileged reward, available in training only, from which the outer loop learns instead of
-    `reward`. The agent never sees it."""
+    privileged: Mapping[str, np.ndarray] = NOTHING
+    """What is known in training alone, name to numbers [N, ...], the same names at every step. The agent never sees it.
+    `reward`, float32 [N]: what the outer loop learns from instead of the reward that the agent sees."""
+    measures: Mapping[str, np.ndarray] = NOTHING
+    """Numbers beside the reward, name to [N]: those that the family names."""
 
 
 class VectorEnv(Protocol):
@@ -64,16 +70,20 @@ class TaskFamily(Protocol):
 
     A family whose MDPs are large may have an attribute `rows: int`, the maximum number of MDPs that evaluation plays at
     once (at least one task's `rollouts_per_task`); the default is 2,000.
+
+    A family whose steps have `measures` names them in an attribute `measures`: name to how an episode's number is made
+    of its steps', "last", "sum" or "ever" (see `measures.Over`).
     """
 
     @property
     def observation_space(self) -> gymnasium.Space:
-        """Of one MDP: `Discrete` or `Box`."""
+        """Of one MDP: `Discrete`, `MultiDiscrete`, `MultiBinary`, `Box`, or `Dict` or `Tuple` of these. Of the latter,
+        observations are mappings or tuples of arrays [N, ...]."""
         ...
 
     @property
     def action_space(self) -> gymnasium.Space:
-        """Of one MDP: `Discrete` or `Box`."""
+        """Of one MDP: `Discrete`, `MultiDiscrete`, `MultiBinary` or a `Box` of floats."""
         ...
 
     @property

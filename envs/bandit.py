@@ -4,7 +4,7 @@ observation  nothing: Discrete(1), always 0
 action       the arm, Discrete(arms)
 reward       the pull's payoff
 terminated   after every pull
-dense        where the family is told to give it: minus the pull's regret, the arm's mean less the best arm's
+privileged   reward, where the family is told to give it: minus the pull's regret, the arm's mean less the best arm's
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 from gymnasium import spaces
 
-from .api import Bools, Split, Step, Tasks
+from .api import NOTHING, Bools, Split, Step, Tasks
 from .errors import require
 
 Pull = Callable[[np.random.Generator, np.ndarray], np.ndarray]
@@ -36,8 +36,8 @@ class Arms:
     def step(self, action: np.ndarray) -> Step:
         mean = self._mean[self._row, action]
         reward = self._pull(self._rng, mean).astype(np.float32)
-        dense = None if self._best is None else (mean - self._best).astype(np.float32)
-        return Step(self._nothing, reward, self._yes, self._no, dense=dense)
+        privileged = NOTHING if self._best is None else {"reward": (mean - self._best).astype(np.float32)}
+        return Step(self._nothing, reward, self._yes, self._no, privileged=privileged)
 
 
 def _bernoulli(rng: np.random.Generator, mean: np.ndarray) -> np.ndarray:

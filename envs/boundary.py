@@ -13,9 +13,10 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from .api import Bools, Step, Tasks
+from .api import NOTHING, Bools, Step, Tasks
 from .errors import BadInput, brief
-from .spaces import Composite, Whole, entries, layout_of, limits
+from .measures import NAME
+from .spaces import Composite, Whole, entries, layout_of, limits, unpack
 
 LARGEST = float(np.finfo(np.float32).max)
 FLAG = np.dtype(np.bool_)
@@ -76,7 +77,7 @@ def parse_rows(field: str, given: object, space: gymnasium.Space, n: int | None)
 
     Args:
         field: what they are.
-        given: [n, ...]; of a `Dict` a mapping, of a `Tuple` a sequence, of such arrays by entry.
+        given: [n, ...]; of a `Dict` a mapping, of a `Tuple` a sequence, of such arrays by entry, or as they are stored.
         space: of one.
         n: members.
 
@@ -102,6 +103,8 @@ def parse_rows(field: str, given: object, space: gymnasium.Space, n: int | None)
 
 def _parse_entries(field: str, given: Any, space: Composite, n: int | None) -> np.ndarray:
     """Packed."""
+    if isinstance(given, np.ndarray) and (given.dtype, given.shape[given.ndim - 1 :]) == layout_of(space)[::-1]:
+        given = unpack(space, given)
     expected = dict(entries(space))
     if isinstance(space, spaces.Dict):
         if not isinstance(given, Mapping) or given.keys() != expected.keys():
@@ -159,15 +162,41 @@ def parse_step(who: str, step: object, space: gymnasium.Space, n: int) -> Step:
     """
     if not isinstance(step, Step):
         raise BadInput(f"what step of {who} returned is {brief(step)}; expected a Step (innerloop.envs.api).")
-    dense = step.dense
     return Step(
         parse_rows(f"{who}'s observation", step.observation, space, n),
         _parse_rewards(f"{who}'s reward", step.reward, n),
         _parse_flags(f"{who}'s terminated", step.terminated, n),
         _parse_flags(f"{who}'s truncated", step.truncated, n),
         _parse_diverged(f"{who}'s diverged", step.diverged, n),
-        None if dense is None else _parse_rewards(f"{who}'s dense reward", dense, n),
+        step.privileged if step.privileged is NOTHING else _parse_privileged(f"{who}'s privileged", step.privileged, n),
+        step.measures if step.measures is NOTHING else _parse_named(f"{who}'s measures", step.measures, n),
     )
+
+
+def _parse_privileged(field: str, given: object, n: int) -> dict[str, np.ndarray]:
+    """Name to numbers [n, ...]."""
+    found = {}
+    for name, array in _mapping(field, given).items():
+        what = f"{name!r} of {field}"
+        if name == "reward":
+            found[name] = _parse_rewards(what, array, n)
+            continue
+        parsed = parse_array(what, array)
+        if parsed.shape[:1] != (n,):
+            raise BadInput(f"the shape of {what} is {parsed.shape}; expected {n} rows.")
+        found[name] = parse_numbers(what, parsed, parsed.dtype.newbyteorder("="))
+    return found
+
+
+def _parse_named(field: str, given: object, n: int) -> dict[str, np.ndarray]:
+    """Name to numbers float32 [n]."""
+    return {name: _parse_rewards(f"{name!r} of {field}", array, n) for name, array in _mapping(field, given).items()}
+
+
+def _mapping(field: str, given: object) -> dict[str, Any]:
+    if not isinstance(given, Mapping) or not all(isinstance(name, str) and NAME.fullmatch(name) for name in given):
+        raise BadInput(f"{field} is {brief(given)}; expected a mapping of names (lower-case letters, digits and _).")
+    return dict(given)
 
 
 def _parse_rewards(field: str, given: object, n: int) -> np.ndarray:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from gymnasium import spaces
 
-from .api import Bools, Split, Step, Tasks
+from .api import NOTHING, Bools, Split, Step, Tasks
 from .errors import require
 from .seeding import in_rounds
 
@@ -54,7 +54,7 @@ class SparsePointNavigation:
     truncated    after `horizon` steps
     task         the goal, float32 [N, 2], metres; 100 of them, evenly spaced: 80 for training, 20 for test; none twice
                  before all have been drawn
-    dense        minus the distance to the goal after the move, metres
+    privileged   reward, where `dense`: minus the distance to the goal after the move, metres
     """
 
     horizon: int = 20
@@ -118,5 +118,5 @@ class Points:
         reward = -distance if self._radius is None else np.where(distance <= self._radius, 1 - distance, 0)
         terminated = distance <= self._arrival
         truncated = ~terminated & (self._time >= self._horizon)
-        dense = -distance if self._dense else None
-        return Step(self._position.copy(), reward.astype(np.float32), terminated, truncated, dense=dense)
+        privileged = {"reward": -distance} if self._dense else NOTHING
+        return Step(self._position.copy(), reward.astype(np.float32), terminated, truncated, privileged=privileged)

@@ -6,9 +6,10 @@ reward       drawn from N(mean of the state and action, 1)
 terminated   after `horizon` steps: the horizon belongs to the MDP, so nothing is bootstrapped
 task         transition: float64 [N, S, A, S], each row drawn from Dirichlet(1, ..., 1)
              reward:     float64 [N, S, A], the means, drawn from N(1, 1)
-dense        where the family is told to give it: minus the action's regret, Q*(s, a) - max Q*(s, .) with the steps left
-             in the episode. Over an episode its expectation is the return's, less that of the best policy (Kakade &
-             Langford 2002, lemma 6.1), but the noise of rewards and transitions is not in it, nor how good the MDP is.
+privileged   reward, where the family is told to give it: minus the action's regret, Q*(s, a) - max Q*(s, .) with the
+             steps left in the episode. Over an episode its expectation is the return's, less that of the best policy
+             (Kakade & Langford 2002, lemma 6.1), but the noise of rewards and transitions is not in it, nor how good
+             the MDP is.
 """
 
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from gymnasium import spaces
 
-from .api import Bools, Split, Step, Tasks
+from .api import NOTHING, Bools, Split, Step, Tasks
 from .errors import require
 from .planning import action_values, known
 
@@ -45,10 +46,13 @@ class TabularEnv:
         at = (self._row, self._state, action)
         reward = self._mean[at] + self._rng.standard_normal(len(self._row))
         uniform = self._rng.random(len(self._row))
-        dense = None if self._gain is None else self._gain[np.minimum(self._time, self._horizon - 1), *at]
+        privileged = NOTHING
+        if self._gain is not None:
+            privileged = {"reward": self._gain[np.minimum(self._time, self._horizon - 1), *at]}
         self._state = (uniform[:, None] >= self._cumulative[at]).sum(axis=1)
         self._time = self._time + 1
-        return Step(self._state, reward.astype(np.float32), self._time >= self._horizon, self._no, dense=dense)
+        over = self._time >= self._horizon
+        return Step(self._state, reward.astype(np.float32), over, self._no, privileged=privileged)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ import numpy as np
 from .api import Bools, Split, Step, TaskFamily, Tasks
 from .boundary import name_of, parse_count, parse_rows, parse_step, parse_tasks
 from .errors import BadInput, ask, require
+from .measures import Measures, parse_measures
 
 
 class Input(NamedTuple):
@@ -77,6 +78,10 @@ class Trials:
         """[N]: the next step counts; False where the row waits or its trial is over."""
         self.diverged = 0
         """Episodes that were cut because their simulation broke down."""
+        self._over = parse_measures(self._name, getattr(family, "measures", {}))
+        self.measures = Measures(self._over, self._n)
+        """Of every episode so far."""
+        self._privileged: dict[str, tuple[np.dtype, tuple[int, ...]]] | None = None  # as the first step had it
 
     def begin(self) -> Input:
         """The first input of every trial."""
@@ -96,6 +101,8 @@ class Trials:
         # A copy: an environment that changes its action in place must not change what the agent did.
         step = ask(self._name, "step", self._env.step, action.copy())
         step = parse_step(self._who, step, self._space, self._n)
+        self._check_named(step)
+        self.measures.add(step.measures, self.episode, self.playing)
         done = (step.terminated | step.truncated) & self.playing
         going = self.playing & ~done
         self._clock += 1
@@ -115,6 +122,20 @@ class Trials:
             fresh = self._reset(again)
             observation = np.where(again.reshape(-1, *[1] * (observation.ndim - 1)), fresh, observation)
         return Input(observation, step.reward, done), step
+
+    def _check_named(self, step: Step) -> None:
+        if step.measures.keys() != self._over.keys():
+            raise BadInput(
+                f"the measures of a step of {self._name} are {', '.join(step.measures) or 'none'}; expected "
+                f"{', '.join(self._over) or 'none'}, as its family's `measures` says."
+            )
+        found = {name: (array.dtype, array.shape[1:]) for name, array in step.privileged.items()}
+        if self._privileged is None:
+            self._privileged = found
+        elif found != self._privileged:
+            raise BadInput(
+                f"what is privileged of a step of {self._name} is {found}; expected {self._privileged}, as before."
+            )
 
     def _check_horizon(self, began: np.ndarray) -> None:
         self._due = int(began.min()) + self._horizon

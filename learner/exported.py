@@ -6,7 +6,7 @@ import numpy as np
 from ..envs.errors import BadInput, require
 from ..envs.spaces import layout_of, not_members
 from .api import Problem
-from .sampling import POSTERIOR
+from .sampling import POSTERIOR, PRIVILEGED
 from .trajectory import Arrays
 
 FLAGS = "terminated", "truncated"
@@ -27,8 +27,10 @@ def check_exported(arrays: Arrays, version: int, *, problem: Problem, tasks: int
     Raises:
         BadInput: it is none of this run's; which array, and why.
     """
-    names = {"trials", *NEEDED} <= arrays.keys() <= {"trials", *NEEDED, "dense", *POSTERIOR}
-    require(names, "its arrays", sorted(arrays), f"trials, {', '.join(NEEDED)}; dense, mean and variance are optional")
+    privileged = {name for name in arrays if name.startswith(PRIVILEGED)}
+    names = {"trials", *NEEDED} <= arrays.keys() <= {"trials", *NEEDED, *privileged, *POSTERIOR}
+    optional = f"{PRIVILEGED}*, mean and variance are optional"
+    require(names, "its arrays", sorted(arrays), f"trials, {', '.join(NEEDED)}; {optional}")
     about = arrays["trials"]
     _like("trials", about, "i", (3,))
     for column, (name, least, most) in enumerate(
@@ -43,8 +45,12 @@ def check_exported(arrays: Arrays, version: int, *, problem: Problem, tasks: int
     _members("action", arrays["action"], problem.action_space)
     for name in FLAGS:
         _like(name, arrays[name], "b", ())
-    for name in {"reward", "dense"} & arrays.keys():
+    for name in {"reward", PRIVILEGED + "reward"} & arrays.keys():
         _like(name, arrays[name], "f", ())
+    for name in privileged:
+        kind = arrays[name].dtype.kind
+        require(kind in "fiub", f"its {name}", arrays[name].dtype, "numbers")
+        _like(name, arrays[name], kind, arrays[name].shape[1:])
     for name in {*POSTERIOR} & arrays.keys():
         _like(name, arrays[name], "f", arrays[name].shape[1:2])
     require(bool((arrays.get("variance", np.zeros(0)) >= 0).all()), "its variance", "negative", "at least 0")

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..envs.errors import BadInput, require
-from .sampling import POSTERIOR, Context, Request, Sample, Steps, choose
+from .sampling import POSTERIOR, PRIVILEGED, Context, Request, Sample, Steps, choose
 from .trajectory import Arrays, Trajectory
 
 
@@ -91,8 +91,7 @@ class Replay:
                 raise ValueError("a column waits between its episodes; replay takes one row per task")
             arrays = {name: getattr(trajectory, name) for name in ("action", "reward", "terminated", "truncated")}
             arrays |= {"episode": episode.astype(np.int32)}
-            if trajectory.dense is not None:
-                arrays["dense"] = trajectory.dense
+            arrays |= {PRIVILEGED + name: array for name, array in trajectory.privileged.items()}
             rows = {name: _one_more(array[:length, column]) for name, array in arrays.items()}
             seen = {"observation": trajectory.observation}
             seen |= {name: trajectory.note[name] for name in POSTERIOR if name in trajectory.note}
@@ -146,7 +145,11 @@ class Replay:
             terminated=of["terminated"][:-1] & valid,
             truncated=of["truncated"][:-1] & valid,
             valid=valid,
-            dense=of["dense"][:-1] * valid if "dense" in of else None,
+            privileged={
+                name.removeprefix(PRIVILEGED): np.where(valid.reshape(*valid.shape, *[1] * (a.ndim - 2)), a[:-1], 0)
+                for name, a in of.items()
+                if name.startswith(PRIVILEGED)
+            },
             version=min(trial.version for trial in drawn),
         )
 
@@ -243,7 +246,7 @@ class Replay:
             ring["observation"].take(slot, 0),  # several times as fast as an index
             ring["action"].take(slot, 0),
             ring["reward"].take(slot, 0),
-            ring.get("dense", ring["reward"]).take(slot, 0),
+            ring.get(PRIVILEGED + "reward", ring["reward"]).take(slot, 0),
             ring["observation"].take((slot + 1) % self._slots, 0),
             ring["terminated"].take(slot, 0),
         )

@@ -11,6 +11,9 @@ from .trajectory import Arrays, Trajectory
 POSTERIOR = ("mean", "variance")
 """The notes of an actor that are kept: its belief about the task before each step, and after the last one."""
 
+PRIVILEGED = "privileged."
+"""Before the names of what is known in training alone."""
+
 Array = TypeVar("Array")
 
 

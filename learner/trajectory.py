@@ -34,10 +34,12 @@ class Trajectory:
     """[T, B]: the episode was cut off at this step."""
     valid: Bools
     """[T, B]: the step belongs to an episode of the trial; the last True of a column is the trial's end."""
-    dense: np.ndarray | None = None
-    """float32 [T, B]: a privileged reward that the outer loop learns from instead of `reward`, if there is one."""
+    privileged: dict[str, np.ndarray] = field(default_factory=dict)
+    """What is known in training alone, name to [T, B, ...]; `reward`, float32: what the outer loop learns from."""
     note: dict[str, np.ndarray] = field(default_factory=dict)
     """What the inner loop recorded at each input, name to [T + 1, B, ...]."""
+    measures: dict[str, np.ndarray] = field(default_factory=dict)
+    """Numbers beside the reward, name to float32 [B, episodes]; NaN of an episode that was not played."""
     version: int = 0
     """Of the weights that played; the oldest, where several did."""
     diverged: int = 0
@@ -57,7 +59,7 @@ class Trajectory:
     @property
     def outer_reward(self) -> np.ndarray:
         """float32 [T, B]: what the outer loop learns from."""
-        return self.reward if self.dense is None else self.dense
+        return self.privileged.get("reward", self.reward)
 
     @property
     def steps(self) -> int:
@@ -68,8 +70,8 @@ class Trajectory:
     def nbytes(self) -> int:
         """Bytes of all arrays."""
         arrays = (self.observation, self.action, self.reward, self.terminated, self.truncated, self.valid)
-        dense = () if self.dense is None else (self.dense,)
-        return sum(array.nbytes for array in (*arrays, *dense, *self.note.values()))
+        named = self.privileged, self.note, self.measures
+        return sum(array.nbytes for array in (*arrays, *(each for group in named for each in group.values())))
 
     def inputs(self, none: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """The policy's input at each step and after the last one: the observation, and the previous action, reward and
@@ -88,9 +90,13 @@ class Trajectory:
     def columns(self, index: np.ndarray) -> "Trajectory":
         """Some of the columns."""
         arrays = ("observation", "action", "reward", "terminated", "truncated", "valid")
-        note = {name: array[:, index] for name, array in self.note.items()}
-        dense = None if self.dense is None else self.dense[:, index]
-        return replace(self, **{name: getattr(self, name)[:, index] for name in arrays}, dense=dense, note=note)
+        return replace(
+            self,
+            **{name: getattr(self, name)[:, index] for name in arrays},
+            privileged={name: array[:, index] for name, array in self.privileged.items()},
+            note={name: array[:, index] for name, array in self.note.items()},
+            measures={name: array[index] for name, array in self.measures.items()},
+        )
 
     def episode_returns(self, episodes: int) -> np.ndarray:
         """Undiscounted return of each episode of each trial, float64 [B, episodes]; an episode never reached is 0."""
@@ -100,6 +106,13 @@ class Trajectory:
         column = np.broadcast_to(np.arange(self.reward.shape[1]), index.shape)
         np.add.at(returns, (column[self.valid], index[self.valid]), self.reward[self.valid])
         return returns
+
+
+def rows_together(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """Rows by episode [B, episodes] of as many episodes as may be, one under the other; NaN where one has fewer."""
+    widest = max(array.shape[1] for array in arrays)
+    padded = [np.pad(each, [(0, 0), (0, widest - each.shape[1])], constant_values=np.nan) for each in arrays]
+    return np.concatenate(padded)
 
 
 def concatenate(trajectories: Sequence[Trajectory]) -> Trajectory:
@@ -132,7 +145,14 @@ def concatenate(trajectories: Sequence[Trajectory]) -> Trajectory:
         terminated=of("terminated", steps),
         truncated=of("truncated", steps),
         valid=of("valid", steps),
-        dense=None if trajectories[0].dense is None else of("dense", steps),
+        privileged={
+            name: side_by_side([trajectory.privileged[name] for trajectory in trajectories], steps, member=False)
+            for name in trajectories[0].privileged
+        },
+        measures={
+            name: rows_together([trajectory.measures[name] for trajectory in trajectories])
+            for name in trajectories[0].measures
+        },
         note={
             name: side_by_side([trajectory.note[name] for trajectory in trajectories], steps + 1, member=True)
             for name in trajectories[0].note

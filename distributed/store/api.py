@@ -24,13 +24,15 @@ class Summary(NamedTuple):
     """Episodes that were cut because their simulation broke down."""
     seconds: float
     """That the actor spent playing."""
+    measures: dict[str, np.ndarray]
+    """Numbers beside the reward, name to [B, episodes]; see `Trajectory`."""
 
 
 def summarise(trajectory: Trajectory, seconds: float = 0.0) -> Summary:
     """The summary of a trajectory of whole trials, which took an actor so many seconds."""
     episodes = int((trajectory.done & trajectory.valid).sum(0).max())
     returns = trajectory.episode_returns(episodes)
-    return Summary(trajectory.version, trajectory.steps, returns, trajectory.diverged, seconds)
+    return Summary(trajectory.version, trajectory.steps, returns, trajectory.diverged, seconds, trajectory.measures)
 
 
 class Taken(NamedTuple):

@@ -80,11 +80,15 @@ class Schema:
         _check_members("observation", trajectory.observation, example.observation, problem.observation_space)
         _check_members("action", trajectory.action, example.action, problem.action_space, bounded=True)
         _require(bool(np.isfinite(trajectory.reward).all()), "its reward is not finite")
-        _expect("dense reward", trajectory.dense is not None, example.dense is not None)
-        _require(trajectory.dense is None or bool(np.isfinite(trajectory.dense).all()), "its dense is not finite")
-        _expect("notes", sorted(trajectory.note), sorted(example.note))
-        for name, array in trajectory.note.items():
-            _check_like(f"note {name}", array, example.note[name])
+        for group in ("privileged", "note"):
+            found, expected = getattr(trajectory, group), getattr(example, group)
+            _expect(group, sorted(found), sorted(expected))
+            for name, array in found.items():
+                _check_like(f"{group} {name}", array, expected[name])
+        _expect("measures", sorted(trajectory.measures), sorted(example.measures))
+        for name, array in trajectory.measures.items():
+            _expect(f"measure {name}", array.shape, (columns, assignment.episodes))
+            _require(bool(np.isfinite(array).all()), f"its measure {name} is not finite")
         _check_episodes(trajectory, assignment.episodes, waits=width > 1)
 
     def _check_assignment(self, assignment: Assignment, trajectory: Trajectory) -> None:
@@ -117,7 +121,8 @@ def first_step(experiment: Experiment, model: nn.Module) -> Trajectory:
         terminated=step.terminated[None],
         truncated=step.truncated[None],
         valid=np.ones_like(step.terminated)[None],
-        dense=None if step.dense is None else step.dense[None],
+        privileged={name: array[None] for name, array in step.privileged.items()},
+        measures=trials.measures.by_episode(1),
         note={name: array[None] for name, array in note.items()},
     )
 

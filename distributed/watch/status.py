@@ -28,7 +28,7 @@ from ..launch.dashboard import FILES, NODES, ask_for, authentication
 from ..runs.journal import scan
 from ..runs.saved import read_config
 from .status_file import PREFIX, TOLD, Status
-from .telemetry import KNOWN, by_episode, statistics
+from .telemetry import KNOWN, MEASURE, by_episode, measures_of, statistics
 
 _log = logging.getLogger("innerloop")
 
@@ -186,6 +186,7 @@ def _rows(run: Status) -> list[tuple[str, str]]:
     rows += [
         ("iteration", f"{done} of {total}, {_clock(seconds)} so far{left}; {_heard(run)}"),
         ("return", f"{line['return']:.3f} a trial" + (f"; by episode {', '.join(episodes)}" if episodes else "")),
+        *((measure.removeprefix(MEASURE), _measure(run.line, measure)) for measure in measures_of(run.line)),
         ("played", f"{line['env_steps']:,} steps, {line['trials']:,} trials, {line['env_steps_per_s']:,.0f} steps/s"),
         ("actors", f"{line['actors_alive']} of {line['actors_wanted']}, {line['restarts']} replaced"),
         ("staleness", f"{line['staleness']:.2f} updates, at most {line['staleness_max']}"),
@@ -201,6 +202,11 @@ def _rows(run: Status) -> list[tuple[str, str]]:
     if line["gpu_bytes"] > 0:
         rows.append(("GPU", f"{line['gpu_bytes'] / 1e9:.2f} GB held by the learner"))
     return [*rows, ("metrics", run.warning)] if run.warning else rows
+
+
+def _measure(line: dict[str, Any], measure: str) -> str:
+    by = ", ".join(f"{number}: {value:.3f}" for number, value in by_episode(line, measure).items())
+    return f"{line.get(measure, math.nan):.3f} an episode; by episode {by}"
 
 
 def _store(line: dict[str, Any]) -> str:

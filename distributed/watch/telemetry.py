@@ -20,8 +20,10 @@ REFRESH_SECONDS = 1.0
 """Ray forgets a gauge that is not set again within two of its reports; an iteration may take longer."""
 EPISODES_SHOWN = 10
 """Episodes of a trial whose returns are shown, evenly spaced, the first and the last among them."""
-EPISODE = "return_episode_"
-"""Begins the names of the returns by episode in a metrics line; the number of the episode follows, from 1."""
+EPISODE = "_episode_"
+"""In the names of what a metrics line has by episode: `return_episode_1`, `measure_success_episode_1`."""
+MEASURE = "measure_"
+"""Begins the names of a family's measures in a metrics line."""
 
 
 class Metric(NamedTuple):
@@ -86,19 +88,27 @@ KNOWN = OTHERS | {metric.entry for metric in COUNTERS + GAUGES}
 
 def statistics(line: dict[str, Any]) -> dict[str, float]:
     """What of a metrics line the algorithm said of its update."""
-    return {name: value for name, value in line.items() if name not in KNOWN and not name.startswith(EPISODE)}
+    shown_elsewhere = f"return{EPISODE}", MEASURE
+    return {name: value for name, value in line.items() if name not in KNOWN and not name.startswith(shown_elsewhere)}
 
 
-def episode_entries(returns: np.ndarray) -> dict[str, float]:
-    """Entries of a metrics line for the mean return of each episode of a trial, [episodes]; `by_episode` reads them."""
+def episode_entries(returns: np.ndarray, of: str = "return") -> dict[str, float]:
+    """Entries of a metrics line for the mean return, or a measure, of each episode of a trial, [episodes]; `by_episode`
+    reads them."""
     shown = np.unique(np.linspace(1, len(returns), min(len(returns), EPISODES_SHOWN)).round().astype(int))
-    return {f"{EPISODE}{episode}": float(returns[episode - 1]) for episode in shown.tolist()}
+    return {f"{of}{EPISODE}{episode}": float(returns[episode - 1]) for episode in shown.tolist()}
 
 
-def by_episode(line: dict[str, Any]) -> dict[int, float]:
-    """The mean return of each episode of a trial, counted from 1, as far as the metrics line has it."""
-    found = ((re.fullmatch(rf"{EPISODE}([0-9]{{1,9}})", name), value) for name, value in line.items())
+def by_episode(line: dict[str, Any], of: str = "return") -> dict[int, float]:
+    """The mean return, or a measure, of each episode of a trial, counted from 1, as far as the metrics line has it."""
+    found = ((re.fullmatch(rf"{of}{EPISODE}([0-9]{{1,9}})", name), value) for name, value in line.items())
     return {int(name[1]): value for name, value in found if name}
+
+
+def measures_of(line: dict[str, Any]) -> list[str]:
+    """The names, with MEASURE before them, of the measures that a metrics line has."""
+    names = (re.fullmatch(rf"({MEASURE}[a-z0-9_]+?){EPISODE}1", name) for name in line)
+    return [name[1] for name in names if name]
 
 
 def increases(line: Mapping[str, Any], before: Mapping[str, float]) -> list[tuple[Metric, float]]:
@@ -134,6 +144,8 @@ class Telemetry:
             # Without it, the first increase would be of a counter that was not there; `inc` refuses 0.
             self._counters[metric.name]._record(0.0, self._labels(metric))
         self._episodes = Gauge("innerloop_episode_return", "Mean return by episode of a trial.", ("run", "episode"))
+        by = "run", "measure", "episode"
+        self._measures = Gauge("innerloop_measure", "Mean of a family's measure by episode of a trial.", by)
         self._statistics = Gauge("innerloop_learner_statistic", "What the algorithm says.", ("run", "statistic"))
         labels = {"family": experiment.family_name, "algorithm": experiment.algorithm_name, "mode": run.mode}
         about = Gauge("innerloop_run_info", "1, for the labels.", ("run", *labels))
@@ -151,6 +163,9 @@ class Telemetry:
         self._before |= line
         found = [(self._gauges[m.name], line.get(m.entry, 0), self._labels(m)) for m in GAUGES]
         found += [(self._episodes, v, self._run | {"episode": str(e)}) for e, v in by_episode(line).items()]
+        for measure in measures_of(line):
+            of = self._run | {"measure": measure.removeprefix(MEASURE)}
+            found += [(self._measures, v, of | {"episode": str(e)}) for e, v in by_episode(line, measure).items()]
         found += [(self._statistics, v, self._run | {"statistic": name}) for name, v in statistics(line).items()]
         self._last = self._constant + [each for each in found if math.isfinite(each[1])]
         self._set()

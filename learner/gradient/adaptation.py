@@ -104,8 +104,8 @@ def phases(
     draw, log_prob, reward = (
         split(a[:rows]) for a in (trajectory.note["draw"], trajectory.note["log_prob"], trajectory.reward)
     )
-    if trajectory.dense is not None:  # adaptation is left with what the agent saw
-        reward[-1] = split(trajectory.dense)[-1]
+    if "reward" in trajectory.privileged:  # adaptation is left with what the agent saw
+        reward[-1] = split(trajectory.privileged["reward"])[-1]
     found, explained = [], []
     for stored, *each in zip(observation, draw, log_prob, reward, torch.from_numpy(played).to(device), strict=True):
         with torch.no_grad():  # a step of all columns at a time: images are large

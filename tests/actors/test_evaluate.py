@@ -99,7 +99,8 @@ def test_the_result_is_the_document_that_it_says(agent_on: Callable[..., InnerLo
     family = GaussianBandit(arms=3)
     returns = play_tasks(agent_on(family), family, 4, tasks=30, seed=2)
     found = evaluate(agent_on(family), family, 4, tasks=30, seed=2)
-    assert found.keys() == {"return", "by_episode", "regret", "tasks"}
+    assert found.keys() == {"return", "by_episode", "regret", "measures", "tasks"}
+    assert found["measures"] == {}
     assert found["tasks"] == 30
     assert len(found["by_episode"]) == 4
     for each, column in zip([found["return"], *found["by_episode"]], [returns.sum(1), *returns.T], strict=True):

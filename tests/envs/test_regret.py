@@ -31,9 +31,9 @@ def test_the_agent_sees_the_same_with_and_without(kind: Any) -> None:
     actions = np.random.default_rng(2).integers(kind().action_space.n, size=(25, N))
     (_, without), (_, given) = drawn(kind(), actions), drawn(kind(regret=True), actions)
     for one, other in zip(without, given, strict=True):
-        assert one.dense is None
-        assert other.dense.dtype == np.float32
-        for ours, its in zip(one[:-1], other[:-1], strict=True):
+        assert not one.privileged
+        assert other.privileged["reward"].dtype == np.float32
+        for ours, its in zip(one[:5], other[:5], strict=True):
             np.testing.assert_array_equal(ours, its)
 
 
@@ -43,7 +43,7 @@ def test_a_pull_costs_what_its_arm_pays_less_than_the_best(kind: Any) -> None:
     tasks, steps = drawn(kind(regret=True), actions)
     for action, step in zip(actions, steps, strict=True):
         played = tasks["mean"][np.arange(N), action]
-        np.testing.assert_allclose(step.dense, played - tasks["mean"].max(1), atol=1e-6)
+        np.testing.assert_allclose(step.privileged["reward"], played - tasks["mean"].max(1), atol=1e-6)
 
 
 def test_the_best_actions_of_an_mdp_cost_nothing_and_no_other_is_free() -> None:
@@ -56,9 +56,8 @@ def test_the_best_actions_of_an_mdp_cost_nothing_and_no_other_is_free() -> None:
         best = values[t, row, state].argmax(1)
         action = np.where(np.arange(N) % 2, best, 0)
         step = env.step(action)
-        assert step.dense is not None
-        np.testing.assert_array_equal(step.dense == 0, action == best)
-        assert (step.dense <= 0).all()
+        np.testing.assert_array_equal(step.privileged["reward"] == 0, action == best)
+        assert (step.privileged["reward"] <= 0).all()
         free += int((action == best)[::2].sum())
         state = step.observation
     assert 0 < free < N // 2 * family.horizon  # action 0 is the best one at times
@@ -75,8 +74,7 @@ def test_over_an_episode_the_regret_is_what_the_return_falls_short_of_the_best()
     reward, gain = np.zeros(n), np.zeros(n)
     for _ in range(family.horizon):
         step = env.step(rng.integers(3, size=n))
-        assert step.dense is not None
-        reward, gain = reward + step.reward, gain + step.dense
+        reward, gain = reward + step.reward, gain + step.privileged["reward"]
     error = np.sqrt((reward.var() + gain.var()) / n)
     assert abs(reward.mean() - best - gain.mean()) < 4 * error
     assert gain.mean() < -10 * error  # a policy that has something to lose

@@ -324,8 +324,23 @@ def one_nan(*shape: int) -> np.ndarray:
         ),
         ({"diverged": "no"}, r"^the environment's diverged is 'no'; expected numbers\.$"),
         ({"diverged": np.full(N, 3)}, r"^the environment's diverged is 3; expected True or False\.$"),
-        ({"dense": np.float32(0)}, r"^the shape of the environment's dense reward is \(\); expected \(3,\).*\.$"),
-        ({"dense": one_nan(N)}, r"^the environment's dense reward is nan; expected a finite number\.$"),
+        (
+            {"privileged": {"reward": np.float32(0)}},
+            r"^the shape of 'reward' of the environment's privileged is \(\); expected \(3,\).*\.$",
+        ),
+        (
+            {"privileged": {"reward": one_nan(N)}},
+            r"^'reward' of the environment's privileged is nan; expected a finite number\.$",
+        ),
+        ({"privileged": {"answer": [0, 1]}}, r"^the shape of 'answer' of .* privileged is \(2,\); expected 3 rows\.$"),
+        ({"privileged": {"answer": one_nan(N, 2)}}, r"^'answer' of .* privileged is nan; expected finite numbers\.$"),
+        ({"privileged": {"answer": ["a"] * N}}, r"^'answer' of .* privileged is .*; expected numbers\.$"),
+        ({"privileged": np.ones(N)}, r"^the environment's privileged is .*; expected a mapping of names .*\.$"),
+        (
+            {"privileged": {"a.b": np.ones(N)}},
+            r"^the environment's privileged is .*; expected a mapping of names .*\.$",
+        ),
+        ({"measures": {"won": np.ones(N)}}, r"^the measures of a step of .* are won; expected none, as .*\.$"),
         ({"step": None}, r"^what step of the environment returned is None; expected a Step .*\.$"),
         (
             {"step": tuple(Step(*[np.zeros(N)] * 4))},
@@ -390,7 +405,6 @@ def test_a_bad_first_observation_of_a_later_episode_is_refused() -> None:
         ({"truncated": np.uint8([0, 1, 0])}, "truncated", np.array([False, True, False])),
         ({"observation": np.full((N, 2), 1 / 3)}, "observation", np.full((N, 2), 1 / 3, np.float32)),
         ({"observation": np.full((N, 2), 5)}, "observation", np.full((N, 2), 5, np.float32)),  # out of its bounds
-        ({"dense": np.arange(N)}, "dense", np.float32([0, 1, 2])),
         ({"diverged": np.int8([0, 1, 0])}, "diverged", np.array([False, True, False])),
         ({"diverged": True}, "diverged", np.True_),
         ({"diverged": False}, "diverged", np.False_),

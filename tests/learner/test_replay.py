@@ -83,7 +83,7 @@ class History:
             terminated=terminated,
             truncated=truncated,
             valid=np.ones((steps, 1), np.bool_),
-            dense=numbers + 0.5 if self.dense else None,
+            privileged={"reward": numbers + 0.5} if self.dense else {},
             note={"mean": observation, "variance": observation[..., :1] + 0.5} if self.posterior else {},
             version=trial,
         )
@@ -152,6 +152,9 @@ def same(one: object, other: object) -> None:
         one, other = vars(one), vars(other)
         assert one.keys() == other.keys()
         one, other = tuple(one.values()), tuple(other.values())
+    if isinstance(one, dict):
+        assert one.keys() == other.keys()  # pyright: ignore[reportAttributeAccessIssue]
+        one, other = tuple(one.values()), tuple(other.values())  # pyright: ignore[reportAttributeAccessIssue]
     if isinstance(one, tuple):
         for mine, yours in zip(one, other, strict=True):
             same(mine, yours)
@@ -521,8 +524,8 @@ def test_some_columns_of_a_trajectory_are_these_columns_of_all_its_arrays() -> N
             np.testing.assert_array_equal(array["value"], whole.note["value"][:, [3, 0, 3]])
         elif isinstance(array, np.ndarray):
             np.testing.assert_array_equal(array, getattr(whole, name)[:, [3, 0, 3]], err_msg=name)
-    assert whole.columns(index).dense is not None
-    assert replace(whole, dense=None).columns(index).dense is None
+    assert [*whole.columns(index).privileged] == ["reward"]
+    assert not replace(whole, privileged={}).columns(index).privileged
 
 
 def test_a_dense_reward_is_padded_counted_and_learned_from_in_place_of_the_other() -> None:
@@ -530,9 +533,9 @@ def test_a_dense_reward_is_padded_counted_and_learned_from_in_place_of_the_other
     for lengths in ([2], [1]):
         history.append(0, lengths)
     whole = concatenate(history.trajectories)
-    np.testing.assert_array_equal(whole.dense, [[0.5, 1000.5], [1.5, 0]])
-    assert whole.outer_reward is whole.dense
-    sparse = replace(whole, dense=None)
+    np.testing.assert_array_equal(whole.privileged["reward"], [[0.5, 1000.5], [1.5, 0]])
+    assert whole.outer_reward is whole.privileged["reward"]
+    sparse = replace(whole, privileged={})
     assert sparse.outer_reward is sparse.reward
     assert whole.nbytes == sparse.nbytes + 4 * 4
 
@@ -544,14 +547,13 @@ def test_sparse_navigation_gives_the_distance_to_learn_from_where_it_is_asked_to
     experiment = experiment_on(family, episodes=2)
     trajectory = played(experiment, shaken(experiment), n=6)
     goal = family.sample(streams(3, "train", 0).tasks, 6, "train")["goal"]
-    assert trajectory.dense is not None
-    assert trajectory.dense.dtype == np.float32
+    assert trajectory.privileged["reward"].dtype == np.float32
     position = np.zeros((6, 2))
     for t in range(8):
         position = np.where(t == 4, 0, position) + np.clip(trajectory.action[t], -0.1, 0.1)
         distance = np.hypot(*(position - goal).T)
-        np.testing.assert_allclose(trajectory.dense[t], -distance, atol=1e-5)
+        np.testing.assert_allclose(trajectory.privileged["reward"][t], -distance, atol=1e-5)
         np.testing.assert_allclose(trajectory.reward[t], np.where(distance <= 0.2, 1 - distance, 0), atol=1e-5)
     for other in (SparsePointNavigation(horizon=4), PointNavigation(horizon=4)):
         experiment = experiment_on(other, episodes=2)
-        assert played(experiment, shaken(experiment), n=6).dense is None
+        assert played(experiment, shaken(experiment), n=6).privileged == {}

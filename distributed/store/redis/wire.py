@@ -17,23 +17,22 @@ from ....actors.actor import Assignment
 from ....learner.trajectory import Trajectory
 from ..schema import Undecodable
 
-FORMAT = 2
+FORMAT = 3
 
 _MAGIC = b"innrloop"
 _HEADER = struct.Struct("<8sIIQ")
 _SUM = struct.Struct("<I")
 _FLAGS = ("terminated", "truncated", "valid")
 _ARRAYS = ("observation", "action", "reward", *_FLAGS)
-_DENSE = "dense"
-_NOTE = "note."
+_NAMED = "privileged", "note", "measures"
+"""What a trajectory has under names of its own; in the arrays as `group.name`."""
 
 
 def encode(assignment: Assignment, trajectory: Trajectory) -> bytes:
     """A trajectory with the assignment that it was played for."""
     arrays = {name: getattr(trajectory, name) for name in _ARRAYS}
-    arrays |= {_NOTE + name: array for name, array in trajectory.note.items()}
-    if trajectory.dense is not None:
-        arrays[_DENSE] = trajectory.dense
+    for group in _NAMED:
+        arrays |= {f"{group}.{name}": array for name, array in getattr(trajectory, group).items()}
     # The encoder writes raw memory: an array that is not in C order would come back scrambled.
     body = save({name: np.asarray(array, order="C") for name, array in arrays.items()})
     numbers = {"assignment": assignment, "version": trajectory.version, "diverged": trajectory.diverged}
@@ -67,8 +66,12 @@ def decode(data: bytes) -> tuple[Assignment, Trajectory]:
     except Undecodable as error:
         error.assignment = assignment
         raise
-    note = {name.removeprefix(_NOTE): arrays.pop(name) for name in [*arrays] if name.startswith(_NOTE)}
-    return assignment, Trajectory(**arrays, note=note, version=version, diverged=diverged)
+    named: dict[str, dict[str, np.ndarray]] = {group: {} for group in _NAMED}
+    for name in [*arrays]:
+        group, dot, own = name.partition(".")
+        if dot:
+            named[group][own] = arrays.pop(name)
+    return assignment, Trajectory(**arrays, **named, version=version, diverged=diverged)  # pyright: ignore
 
 
 def _checksum(header: bytes, about: bytes, body: bytes) -> int:
@@ -101,15 +104,20 @@ def _numbers(numbers: Any) -> tuple[Assignment, int, int]:
 
 def _check_arrays(arrays: dict[str, np.ndarray], assignment: Assignment) -> None:
     """That they are those of a trajectory: one T and one B, flags bool, the reward float32."""
-    named = {name for name in arrays if not name.startswith(_NOTE)}
-    _require(named - {_DENSE} == set(_ARRAYS), f"its arrays are {sorted(named)}; expected {sorted(_ARRAYS)}")
+    plain = {name for name in arrays if name.partition(".")[0] not in _NAMED}
+    _require(plain == set(_ARRAYS), f"its arrays are {sorted(plain)}; expected {sorted(_ARRAYS)}")
     shape = arrays["reward"].shape
     _require(len(shape) == 2 and min(shape) >= 1, f"its reward has shape {shape}; expected [T, B], 1 or more each")
     steps, columns = shape
     for name, array in arrays.items():
-        expected = (steps + (name == "observation" or name.startswith(_NOTE)), columns)
+        group = name.partition(".")[0]
+        if group == "measures":
+            shaped = array.dtype == np.float32 and array.ndim == 2 and len(array) == columns
+            _require(shaped, f"its {name} is {array.dtype} {array.shape}; expected float32 with {columns} rows")
+            continue
+        expected = (steps + (group in ("observation", "note")), columns)
         _require(array.shape[:2] == expected, f"its {name} has shape {array.shape}; expected {expected} to begin with")
-    for name in named - {"observation", "action"}:
+    for name in plain - {"observation", "action"}:
         kind = np.dtype(np.bool_ if name in _FLAGS else np.float32)
         found = arrays[name].dtype, arrays[name].ndim
         _require(found == (kind, 2), f"its {name} is {found[0]} with {found[1]} axes; expected {kind} with 2")

@@ -299,7 +299,7 @@ def test_the_critics_target_is_a_constant(recurrent_on: RecurrentOn, shaken: Mad
     experiment = recurrent_on(Drift())
     learner = shaken(experiment)
     (model, _), trials = parts_of(learner), trials_of(experiment, learner)
-    found, other = watched(learner, trials), watched(learner, replace(trials, dense=trials.reward + 2))
+    found, other = watched(learner, trials), watched(learner, replace(trials, privileged={"reward": trials.reward + 2}))
     difference = found.metrics["critic_loss"] - other.metrics["critic_loss"]
     own = model.critics.online
     for mine, expected in zip(gradient(difference, own), gradient(8 * found.metrics["q"], own), strict=True):

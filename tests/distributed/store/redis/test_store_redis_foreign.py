@@ -121,9 +121,9 @@ def cut(assignment: Assignment, trajectory: Trajectory) -> Pair:
     """Without its last step."""
     short = {name: getattr(trajectory, name)[:-1] for name in ("observation", "action", "reward")}
     short |= {name: getattr(trajectory, name)[:-1] for name in ("terminated", "truncated", "valid")}
-    dense = None if trajectory.dense is None else trajectory.dense[:-1]
+    privileged = {name: array[:-1] for name, array in trajectory.privileged.items()}
     note = {name: array[:-1] for name, array in trajectory.note.items()}
-    return assignment, replace(trajectory, **short, dense=dense, note=note)
+    return assignment, replace(trajectory, **short, privileged=privileged, note=note)
 
 
 def longer(assignment: Assignment, trajectory: Trajectory) -> Pair:
@@ -134,9 +134,11 @@ def longer(assignment: Assignment, trajectory: Trajectory) -> Pair:
 
     names = ("observation", "action", "reward", "terminated", "truncated")
     more = {name: one_more(getattr(trajectory, name)) for name in names}
-    dense = None if trajectory.dense is None else one_more(trajectory.dense)
+    privileged = {name: one_more(array) for name, array in trajectory.privileged.items()}
     note = {name: one_more(array) for name, array in trajectory.note.items()}
-    return assignment, replace(trajectory, **more, valid=one_more(trajectory.valid, False), dense=dense, note=note)
+    return assignment, replace(
+        trajectory, **more, valid=one_more(trajectory.valid, False), privileged=privileged, note=note
+    )
 
 
 def narrower(assignment: Assignment, trajectory: Trajectory) -> Pair:
@@ -170,7 +172,7 @@ WRONG: dict[str, Change] = {
     "action type": turn("action", as_(np.int8)),
     "reward NaN": put("reward", np.nan),
     "reward infinite": put("reward", -np.inf, (-1, -1)),
-    "dense or none": lambda a, t: (a, replace(t, dense=t.reward if t.dense is None else None)),
+    "dense or none": lambda a, t: (a, replace(t, privileged={} if t.privileged else {"reward": t.reward})),
     "nothing valid": turn("valid", np.zeros_like),
     "a gap": put("valid", False),
     "never done": lambda a, t: (a, replace(t, terminated=np.zeros_like(t.valid), truncated=np.zeros_like(t.valid))),
@@ -189,7 +191,7 @@ OF_BOXES = {
     "observation infinite": put("observation", np.inf, (-1, -1, -1)),
     "action NaN": put("action", np.nan, (0, 0, 0)),
     "action too high": put("action", 1e30, (-1, -1, -1)),
-    "dense NaN": lambda a, t: (a, replace(t, dense=np.full_like(t.reward, np.nan))),
+    "dense NaN": lambda a, t: (a, replace(t, privileged={"reward": np.full_like(t.reward, np.nan)})),
 }
 CASES = {
     "bandit": WRONG | OF_INTEGERS,
