@@ -67,5 +67,6 @@ class Actor:
         else:
             tasks = sample_tasks(family, rng.tasks, assignment.trials, "train")
         episodes = assignment.episodes or self._experiment.episodes
-        trials = Trials(family, tasks, episodes, rng.env, self._agent.rollouts_per_task)
+        trial_steps = self._experiment.trial_steps
+        trials = Trials(family, tasks, episodes, rng.env, self._agent.rollouts_per_task, trial_steps)
         return play(self._agent, trials, rng.agent, self.version)

@@ -54,7 +54,8 @@ class Agent:
         Args:
             run: the run's directory, or the place (path or fsspec URL) of its checkpoints.
             greedy: take the most probable action instead of drawing one.
-            episodes: of a trial, during which it adapts; 0 for as many as in training.
+            episodes: of a trial, during which it adapts; 0 for as many as in training. A trial that was counted in
+                steps stays so.
             trust_plugins: whether plug-ins that the run names may be imported, which runs their code; or the names of
                 those that may.
 
@@ -70,6 +71,8 @@ class Agent:
             weights = weights_of(checkpoint.arrays)
             # Built as it was trained: how far a memory reaches may depend on how long a trial was.
             model = build(experiment.algorithm, experiment.problem, weights).requires_grad_(False)
+        counted = "0: trials of this run are counted in steps"
+        require(not (episodes and experiment.trial_steps), "episodes", episodes, counted)
         experiment = dataclasses.replace(experiment, episodes=episodes or experiment.episodes)
         load_weights(model, weights)
         agent = cls(experiment, experiment.algorithm.inner_loop(model, experiment.problem, greedy))

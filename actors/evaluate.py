@@ -7,6 +7,7 @@ import secrets
 import stat
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -18,9 +19,12 @@ from ..envs.errors import BadInput, require
 from ..envs.seeding import Streams, streams
 from ..envs.trials import Trials, sample_tasks
 from ..learner.api import InnerLoop
+from ..learner.trajectory import rows_together
 from .baselines.regret import best_return
 from .rollout import play
 
+WINDOWS = 10
+"""Parts into which a trial that is counted in steps is divided."""
 CHUNK = 2_000
 """Tasks drawn at a time, and rows played side by side where a family does not say that it is good for fewer."""
 
@@ -55,7 +59,8 @@ def play_tasks(agent: InnerLoop, family: TaskFamily, episodes: int, *, tasks: in
         BadInput: fewer than 2 tasks, or the environment returned something that its spaces do not have.
         EnvironmentRaised: its own code raised.
     """
-    return np.concatenate([each.returns for each in _played(agent, family, episodes, tasks=tasks, seed=seed)])
+    played = _played(agent, family, episodes, tasks=tasks, seed=seed, trial_steps=0)
+    return np.concatenate([each.returns for each in played])
 
 
 class Evaluated(NamedTuple):
@@ -63,27 +68,40 @@ class Evaluated(NamedTuple):
 
     tasks: Tasks
     returns: np.ndarray
-    """[tasks, episodes]"""
+    """[tasks, episodes]; NaN of an episode that was not reached."""
+    windows: np.ndarray
+    """[tasks, windows]: the reward in each part of a trial that is counted in steps."""
     measures: dict[str, np.ndarray]
     """Name to [tasks, episodes]."""
 
 
-def _played(agent: InnerLoop, family: TaskFamily, episodes: int, *, tasks: int, seed: int) -> Iterator[Evaluated]:
-    """What `play_tasks` plays, part by part."""
+def _played(
+    agent: InnerLoop, family: TaskFamily, episodes: int, *, tasks: int, seed: int, trial_steps: int
+) -> Iterator[Evaluated]:
+    """What is played, part by part."""
     require(tasks >= 2, "tasks", tasks, "at least 2, for an interval")
-    together = max(1, rows_of(family) // agent.rollouts_per_task)
+    rollouts = agent.rollouts_per_task
+    together = max(1, rows_of(family) // rollouts)
     for rng, drawn in held_out(family, tasks=tasks, seed=seed):
         for start in range(0, len(next(iter(drawn.values()))), together):
             some = {name: array[start : start + together] for name, array in drawn.items()}
             if isinstance(agent, Informed):
                 agent.inform(some)
-            trajectory = play(agent, Trials(family, some, episodes, rng.env, agent.rollouts_per_task), rng.agent)
-            rows = {name: array.astype(np.float64) for name, array in trajectory.measures.items()}
+            found = play(agent, Trials(family, some, episodes, rng.env, rollouts, trial_steps), rng.agent)
+            reached = int((found.done & found.valid).sum(0).max()) if trial_steps else episodes
+            arrays = {"returns": found.episode_returns(reached)} | found.measures
             by_task = {
-                name: array.reshape(-1, agent.rollouts_per_task, episodes).mean(1)
-                for name, array in ({"": trajectory.episode_returns(episodes)} | rows).items()
+                name: array.astype(np.float64).reshape(-1, rollouts, reached).mean(1) for name, array in arrays.items()
             }
-            yield Evaluated(some, by_task.pop(""), by_task)
+            edges = window_edges(trial_steps)
+            rewards = [found.reward[first:end].sum(0, np.float64) for first, end in pairwise(edges)]
+            windows = np.stack(rewards, 1) if rewards else np.empty((len(by_task["returns"]), 0))
+            yield Evaluated(some, by_task.pop("returns"), windows, by_task)
+
+
+def window_edges(trial_steps: int) -> list[int]:
+    """The first steps of the windows into which a trial is divided, and the step after its last; none for 0."""
+    return np.linspace(0, trial_steps, min(trial_steps, WINDOWS) + 1).round().astype(int).tolist()
 
 
 def rows_of(family: TaskFamily) -> int:
@@ -106,8 +124,9 @@ class ReturnsFile:
     """Comma-separated values, a line for every task: its parameters, the return of each episode, and the family's
     measures of each.
 
-    Columns are such as goal.0, goal.1, episode.1, episode.2, success.1. The file is there when all has been written,
-    and what was there before is until then.
+    Columns are such as goal.0, goal.1, episode.1, episode.2, success.1; where trials are counted in steps, episodes
+    (how many), window.1, window.2 (the reward in each tenth), success (the mean over episodes). The file is there when
+    all has been written, and what was there before is until then.
     """
 
     def __init__(self, file: Path) -> None:
@@ -133,7 +152,12 @@ class ReturnsFile:
         """Some more lines."""
         names: list[str] = []
         columns: list[np.ndarray] = []
-        by_episode = {"episode": part.returns} | part.measures
+        if part.windows.size:  # how many episodes there are, differs
+            played = ~np.isnan(part.returns)
+            means = {name: np.nanmean(array, 1) for name, array in part.measures.items()}
+            by_episode = {"episodes": played.sum(1), "window": part.windows} | means
+        else:
+            by_episode = {"episode": part.returns} | part.measures
         for start, group in ((0, part.tasks), (1, by_episode)):
             for name, array in group.items():
                 flat = array.reshape(len(array), -1)
@@ -182,39 +206,61 @@ def intervals(samples: np.ndarray, resamples: int = 1_000) -> list[Interval]:
 
 
 def evaluate(
-    agent: InnerLoop, family: TaskFamily, episodes: int, *, tasks: int, seed: int, file: Path | None = None
+    agent: InnerLoop,
+    family: TaskFamily,
+    episodes: int,
+    *,
+    tasks: int,
+    seed: int,
+    file: Path | None = None,
+    trial_steps: int = 0,
 ) -> dict[str, Any]:
     """The return of a trial and of each of its episodes; into `file`, if given, those of every single task.
+
+    Args:
+        agent: who plays.
+        family: what is played.
+        episodes: of a trial.
+        tasks: held-out ones.
+        seed: of the tasks and their noise.
+        file: see `ReturnsFile`.
+        trial_steps: of a trial, instead of `episodes`.
 
     Returns:
         `return`, an interval as {mean, low, high}; `by_episode`, a list of the same, one per episode; `regret`, the
         same of what the trial's return falls short of that of the best policy for each task, where that is known, else
-        None; `measures`, name to such a list; `tasks`.
+        None; `measures`, name to such a list; `tasks`. Where trials are counted in steps, `by_episode` has the episodes
+        that half of the trials reached, each over those that did, and `by_window` the reward in each tenth of a trial.
     """
-    try:  # the trial's return, each episode's, the regret
-        samples = np.empty((max(tasks, 0), episodes + 2))
+    columns = len(window_edges(trial_steps)) - 1 if trial_steps else episodes
+    try:  # the trial's return, each episode's or window's, the regret
+        samples = np.empty((max(tasks, 0), columns + 2))
     except (MemoryError, ValueError) as error:
         raise BadInput(f"tasks is {tasks}; expected fewer, whose returns fit into memory.") from error
     done, known = 0, False
-    measures: dict[str, list[np.ndarray]] = {}
+    named: dict[str, list[np.ndarray]] = {}
     with contextlib.nullcontext() if file is None else ReturnsFile(file) as out:
-        for each in _played(agent, family, episodes, tasks=tasks, seed=seed):
+        for each in _played(agent, family, episodes, tasks=tasks, seed=seed, trial_steps=trial_steps):
             part = samples[done : done + len(each.returns)]
-            part[:, 0], part[:, 1:-1] = each.returns.sum(1), each.returns
-            best = best_return(family, each.tasks)
+            part[:, 0], part[:, 1:-1] = np.nansum(each.returns, 1), each.windows if trial_steps else each.returns
+            best = None if trial_steps else best_return(family, each.tasks)
             known = best is not None
             if best is not None:
                 part[:, -1] = episodes * best - part[:, 0]
-            for name, array in each.measures.items():
-                measures.setdefault(name, []).append(array)
+            for name, array in (each.measures | ({"": each.returns} if trial_steps else {})).items():
+                named.setdefault(name, []).append(array)
             if out is not None:
                 out.write(each)
             done += len(each.returns)
     whole, *each = (asdict(i) for i in intervals(samples if known else samples[:, :-1]))
-    return {
-        "return": whole,
-        "by_episode": each[:episodes],
-        "regret": each[episodes] if known else None,
-        "measures": {name: [asdict(i) for i in intervals(np.concatenate(parts))] for name, parts in measures.items()},
-        "tasks": tasks,
-    }
+    curves = {name: _curve(rows_together(parts)) for name, parts in named.items()}
+    by = {"by_episode": curves.pop(""), "by_window": each} if trial_steps else {"by_episode": each[:episodes]}
+    return {"return": whole, **by, "regret": each[episodes] if known else None, "measures": curves, "tasks": tasks}
+
+
+def _curve(samples: np.ndarray) -> list[dict[str, float]]:
+    """Intervals by episode of [tasks, episodes], up to the last one that half of the tasks reached."""
+    reached = ~np.isnan(samples)
+    shown = reached[:, 2 * reached.sum(0) >= len(samples)].shape[1]
+    found = (intervals(samples[reached[:, index], index, None]) for index in range(shown))
+    return [asdict(interval) for [interval] in found]

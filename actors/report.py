@@ -8,7 +8,7 @@ from rich.table import Table
 from .agent import Agent
 from .baselines import baselines
 from .baselines.bayes import BayesOptimal
-from .evaluate import evaluate
+from .evaluate import evaluate, window_edges
 
 
 def evaluation(agent: Agent, *, tasks: int, seed: int, file: Path | None = None) -> dict[str, Any]:
@@ -22,25 +22,32 @@ def evaluation(agent: Agent, *, tasks: int, seed: int, file: Path | None = None)
 
     Returns:
         `return` as {mean, low, high} (95 % bootstrap interval over tasks), `by_episode` as a list of the same, `regret`
-        (see `evaluate`), `tasks`, `family`, `algorithm`, `episodes`, `rollouts` (episodes of one task side by side;
+        (see `evaluate`), `tasks`, `family`, `algorithm`, `episodes`, `trial_steps` (0, or `by_window` is there too, and
+        the baselines' by_episode may be longer or shorter), `rollouts` (episodes of one task side by side;
         where there are several, by_episode[i] is the return after i inner steps), `measures` (name to a list as
         `by_episode`), `seed`, `baselines` (name to {mean, low, high, by_episode, regret, measures}),
         and `optimum`: the exact value of the Bayes-optimal policy, where it can be computed, else null.
     """
     experiment = agent.experiment
-    family, episodes = experiment.family, experiment.episodes
-    measured = evaluate(agent, family, episodes, tasks=tasks, seed=seed, file=file)
+    family, steps = experiment.family, experiment.trial_steps
+    episodes = max(1, steps // family.horizon) if steps else experiment.episodes
+    measured = evaluate(agent, family, episodes, tasks=tasks, seed=seed, file=file, trial_steps=steps)
     others = baselines(family, episodes)
-    played = {name: evaluate(other, family, episodes, tasks=tasks, seed=seed) for name, other in others.items()}
+    played = {
+        name: evaluate(other, family, episodes, tasks=tasks, seed=seed, trial_steps=steps)
+        for name, other in others.items()
+    }
+    curves = "by_episode", "by_window", "regret", "measures"
     return {
         **measured,
         "family": experiment.family_name,
         "algorithm": experiment.algorithm_name,
-        "episodes": episodes,
+        "episodes": len(measured["by_episode"]),
+        "trial_steps": steps,
         "rollouts": agent.rollouts_per_task,
         "seed": seed,
         "baselines": {
-            name: result["return"] | {each: result[each] for each in ("by_episode", "regret", "measures")}
+            name: result["return"] | {each: result[each] for each in curves if each in result}
             for name, result in played.items()
         },
         "optimum": next((other.value for other in others.values() if isinstance(other, BayesOptimal)), None),
@@ -58,15 +65,20 @@ def table(result: dict[str, Any], name: str) -> Table:
         result: what `evaluation` returned.
         name: of the run.
     """
-    optimum, episodes = result["optimum"], result["episodes"]
-    drawn = Table(title=f"{result['family']}, {episodes} episodes a trial, {result['tasks']:,} held-out tasks")
+    optimum, episodes, steps = result["optimum"], result["episodes"], result["trial_steps"]
+    length = f"{steps:,} steps" if steps else f"{episodes} episodes"
+    drawn = Table(title=f"{result['family']}, {length} a trial, {result['tasks']:,} held-out tasks")
     drawn.add_column("agent")
-    each = range(episodes) if 1 < episodes <= LONGEST else range(0)
+    each = range(episodes) if 1 < episodes <= LONGEST and not steps else range(0)
+    edges = window_edges(steps)
+    windows = [0, len(edges) - 2] if len(edges) > 2 else []
     for index in each:
         drawn.add_column(f"{index} inner steps" if result["rollouts"] > 1 else f"episode {index + 1}", justify="right")
     if not each:
         drawn.add_column("return", justify="right")
         drawn.add_column("95 % interval", justify="right")
+    for index in windows:
+        drawn.add_column(f"steps {edges[index] + 1:,} to {edges[index + 1]:,}", justify="right")
     if optimum is not None:
         drawn.add_column("share of Bayes optimum", justify="right")
     for measure in result["measures"]:
@@ -80,6 +92,7 @@ def table(result: dict[str, Any], name: str) -> Table:
         cells = [f"{e['mean']:.2f} ({e['low']:.2f} to {e['high']:.2f})" for e in (curve[index] for index in each)]
         if not each:
             cells = [f"{whole['mean']:.3f}", f"{whole['low']:.3f} to {whole['high']:.3f}"]
+        cells += [f"{found['by_window'][index]['mean']:.3f}" for index in windows]
         if optimum is not None:
             cells.append(f"{whole['mean'] / optimum:.1%}")
         for last in (by_episode[-1] for by_episode in found["measures"].values()):

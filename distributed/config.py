@@ -142,6 +142,10 @@ class Config:
     def __post_init__(self) -> None:
         start, end = self.run.episodes_start, self.experiment.episodes
         require(start <= end, "episodes_start", start, f"at most as many as episodes, {end}")
+        if self.experiment.trial_steps:
+            for field in ("episodes_start", "evaluation_episodes"):
+                given = getattr(self.run, field)
+                require(given == 0, field, given, "0 where trials are counted in steps (trial_steps)")
         steps = self.run.evaluation_episodes * self.experiment.family.horizon
         expected = f"trials of at most {LONGEST_TRIAL:,} steps"
         require(steps <= LONGEST_TRIAL, "evaluation_episodes", self.run.evaluation_episodes, expected)
@@ -172,6 +176,8 @@ class Config:
 
 
 MEGABYTE = 2**20
+OWN = frozenset({"family", "algorithm", "episodes", "trial_steps"})
+"""Options that are no field of the run, the family or the algorithm."""
 
 
 def configure(preset: str | None = None, **options: Any) -> Config:
@@ -182,21 +188,22 @@ def configure(preset: str | None = None, **options: Any) -> Config:
 
     Args:
         preset: a name in PRESETS to start from.
-        options: fields of `Run`, of the family, of the algorithm; `family`, `algorithm` and `episodes`.
+        options: fields of `Run`, of the family, of the algorithm; `family`, `algorithm`, `episodes`, `trial_steps`.
 
     Raises:
         BadInput: a name, an option or a value that cannot be used.
     """
     merged = merge(preset, options)
     names = merged.pop("family", "bernoulli-bandit"), merged.pop("algorithm", "rl2")
-    episodes = merged.pop("episodes", 10)
+    episodes, trial_steps = merged.pop("episodes", 10), merged.pop("trial_steps", 0)
     check_type("episodes", episodes, 10)
+    check_type("trial_steps", trial_steps, 0)
     kinds = option_fields(*names)
     shares: dict[str, dict[str, Any]] = {kind: {} for kind in kinds}
     for option, value in merged.items():
         owner = next((kind for kind, fields in kinds.items() if option in fields), None)
         if owner is None:
-            known = sorted({"family", "algorithm", "episodes"}.union(*kinds.values()))
+            known = sorted(OWN.union(*kinds.values()))
             raise unknown_option(option, known, f"family {names[0]!r} with algorithm {names[1]!r}")
         shares[owner][option] = value
     config = Config(
@@ -206,6 +213,7 @@ def configure(preset: str | None = None, **options: Any) -> Config:
             algorithm_name=names[1],
             algorithm=construct("algorithm", names[1], ALGORITHMS, shares["algorithm"]),
             episodes=episodes,
+            trial_steps=trial_steps,
         ),
         run=construct("run", "run", {"run": Run}, shares["run"]),
     )
@@ -224,7 +232,7 @@ def merge(preset: str | None, options: Mapping[str, Any]) -> dict[str, Any]:
     base = resolve_preset(preset).options
     merged = base | dict(options)
     names = merged.get("family", "bernoulli-bandit"), merged.get("algorithm", "rl2")
-    known = {"family", "algorithm", "episodes"}.union(*option_fields(*names).values())
+    known = OWN.union(*option_fields(*names).values())
     unfit = [option for option in base if option not in known]
     if unfit:
         raise BadInput(
@@ -254,10 +262,12 @@ def refuse_inapplicable(config: Config, given: Iterable[str]) -> None:
         "evaluation_episodes": (run.evaluation_tasks > 0, "with evaluation_tasks"),
         "learner_threads": (not run.device.startswith("cuda"), "on a CPU"),
     }
+    applies["episodes"] = not config.experiment.trial_steps, "without trial_steps"
     for option in given:
         fits, when = applies.get(option, (True, ""))
         if not fits:
-            raise BadInput(f"{option} is {getattr(run, option)!r}; expected it only {when}: it has no effect here.")
+            value = getattr(run, option, config.experiment.episodes)
+            raise BadInput(f"{option} is {value!r}; expected it only {when}: it has no effect here.")
 
 
 def option_fields(family: str, algorithm: str) -> dict[str, list[str]]:
@@ -277,7 +287,7 @@ def option_fields(family: str, algorithm: str) -> dict[str, list[str]]:
         else []
         for kind, owner in owners.items()
     }
-    seen: dict[str, str] = {option: "innerloop" for option in ("family", "algorithm", "episodes")}
+    seen: dict[str, str] = dict.fromkeys(OWN, "innerloop")
     for kind, fields in kinds.items():
         for option in fields:
             if option in seen:

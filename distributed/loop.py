@@ -217,9 +217,9 @@ class Loop:
         playing, device = sum(report.seconds for report in reports), self._learner.device
         return {
             "iteration": self._learner.version,
-            "return": float(np.concatenate([each.sum(1) for each in returns]).mean()),
+            "return": float(np.concatenate([np.nansum(each, 1) for each in returns]).mean()),
             "first_episode": float(np.concatenate([each[:, 0] for each in returns]).mean()),
-            "last_episode": float(np.concatenate([each[:, -1] for each in returns]).mean()),
+            "last_episode": float(np.concatenate([last_episode(each) for each in returns]).mean()),
             "episodes": max(each.shape[1] for each in returns),
             **episode_entries(mean_by_episode(returns)),
             **measure_entries([each.measures for each in played]),
@@ -246,6 +246,11 @@ def assignments(
     sizes = [trials // parts + (part < trials % parts) for part in range(parts)]
     starts = [0, *itertools.accumulate(sizes)]
     return [Assignment(iteration, p, size, tasks[starts[p] : starts[p + 1]], episodes) for p, size in enumerate(sizes)]
+
+
+def last_episode(returns: np.ndarray) -> np.ndarray:
+    """Of returns [B, episodes], those of the last episode that each trial reached, [B]."""
+    return np.take_along_axis(returns, (~np.isnan(returns)).sum(1, keepdims=True) - 1, 1)[:, 0]
 
 
 def mean_by_episode(returns: Sequence[np.ndarray]) -> np.ndarray:

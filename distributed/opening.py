@@ -233,6 +233,7 @@ def _refuse_changes(config: Config, saved_as: SavedConfig) -> None:
     fixed: list[tuple[str, object, object]] = [
         ("algorithm", new["algorithm"]["name"], saved_as["algorithm"]["name"]),
         ("episodes", new["episodes"], saved_as["episodes"]),
+        ("trial_steps", new["trial_steps"], saved_as.get("trial_steps", 0)),
     ]
     options = [name for name in new["family"] if name in saved_as["family"]]
     fixed += [("family" if name == "name" else name, new["family"][name], saved_as["family"][name]) for name in options]

@@ -50,6 +50,7 @@ def read_training(rest: list[str]) -> tuple[Any, Config]:
             family=getattr(options, "family_options", base.experiment.family),
             algorithm=getattr(options, "algorithm_options", base.experiment.algorithm),
             episodes=options.episodes,
+            trial_steps=options.trial_steps,
         ),
         run=options.run,
     )
@@ -97,6 +98,11 @@ def train_options(base: Config) -> type:
             experiment.algorithm_name,
         ),
         ("episodes", _described(int, "Episodes in a trial, each of the same task."), experiment.episodes),
+        (
+            "trial_steps",
+            _described(int, "Steps of a trial instead: episodes follow each other until they are used up. 0 for none."),
+            experiment.trial_steps,
+        ),
         ("out", _described(str, "Directory of the run; by default runs/PRESET or runs/FAMILY."), ""),
         ("overwrite", _described(bool, "Delete an earlier run in that directory."), False),
         ("resume", _described(str, "Go on with the run in this directory, with its own options."), ""),

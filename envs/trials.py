@@ -1,4 +1,5 @@
-"""A trial: k episodes of one MDP as one stream of policy inputs (Duan et al. 2016, section 2.2).
+"""A trial: k episodes of one MDP, or as many as fit into its steps, as one stream of policy inputs (Duan et al. 2016,
+section 2.2).
 
 The boundary step is data: when an episode ends, the next input carries its last reward and done = True *together with*
 the first observation of the next episode. An agent that never sees the reward that ended an episode cannot learn where
@@ -38,12 +39,21 @@ def sample_tasks(family: TaskFamily, rng: np.random.Generator, n: int, split: Sp
 class Trials:
     """N rows of `episodes` episodes each, stepped as one batch; each task is played in `rollouts_per_task` of them.
 
+    Where a trial has a number of steps instead, episodes follow each other until they are used up; the last one is then
+    truncated.
+
     If a task has several rows, the agent adapts to it from all of them: each row waits at the end of an episode until
     the others have finished theirs. A row that waits, or whose trial is over, is still stepped, but does not count.
     """
 
     def __init__(
-        self, family: TaskFamily, tasks: Tasks, episodes: int, rng: np.random.Generator, rollouts_per_task: int = 1
+        self,
+        family: TaskFamily,
+        tasks: Tasks,
+        episodes: int,
+        rng: np.random.Generator,
+        rollouts_per_task: int = 1,
+        trial_steps: int = 0,
     ) -> None:
         """Args:
         family: where the tasks come from.
@@ -51,9 +61,11 @@ class Trials:
         episodes: k, at least 1.
         rng: all randomness of the MDPs.
         rollouts_per_task: rows of one task, at least 1; they are adjacent.
+        trial_steps: of each trial, instead of `episodes`; 0 for those.
 
         Raises:
-            BadInput: `episodes` or `rollouts_per_task` is less than 1, or the horizon or the tasks are malformed.
+            BadInput: `episodes` or `rollouts_per_task` is less than 1, or the horizon or the tasks are malformed; or
+                rows that wait for each other are counted in steps.
             EnvironmentRaised: the family's own code raised.
         """
         require(episodes >= 1, "episodes", episodes, "at least 1")
@@ -66,14 +78,17 @@ class Trials:
         self._env = ask(self._name, "make", family.make, tasks, rng)
         self._space = family.observation_space
         self._n = len(next(iter(tasks.values())))
-        self._episodes, self._wait = episodes, rollouts_per_task > 1
+        require(trial_steps >= 0, "trial_steps", trial_steps, "at least 0")
+        require(not (trial_steps and rollouts_per_task > 1), "trial_steps", trial_steps, "0 where rows wait for others")
+        self._limit = trial_steps
+        self._episodes, self._wait = trial_steps or episodes, rollouts_per_task > 1
         self._horizon, self._clock = parse_count(f"the horizon of {self._name}", family.horizon), 0
         self._began = np.zeros(self._n, np.int64)  # by the clock: each row's episode
         self._due = self._horizon  # by the clock: no episode must have ended before
-        self.steps = episodes * self._horizon
+        self.steps = trial_steps or episodes * self._horizon
         """Steps after which every trial is over."""
         self.episode = np.zeros(self._n, np.int64)
-        """[N]: episodes ended, in [0, episodes]; the index of the one now running, unless the row waits."""
+        """[N]: episodes ended; the index of the one now running, unless the row waits."""
         self.playing = np.ones(self._n, np.bool_)
         """[N]: the next step counts; False where the row waits or its trial is over."""
         self.diverged = 0
@@ -101,11 +116,14 @@ class Trials:
         # A copy: an environment that changes its action in place must not change what the agent did.
         step = ask(self._name, "step", self._env.step, action.copy())
         step = parse_step(self._who, step, self._space, self._n)
+        self._clock += 1
+        cut = self._clock == self._limit
+        if cut:
+            step = step._replace(truncated=step.truncated | ~step.terminated)
         self._check_named(step)
         self.measures.add(step.measures, self.episode, self.playing)
         done = (step.terminated | step.truncated) & self.playing
         going = self.playing & ~done
-        self._clock += 1
         if self._clock >= self._due and going.any():
             self._check_horizon(self._began[going])
         if step.diverged is not np.False_:
@@ -113,7 +131,7 @@ class Trials:
         self.episode += done
         ended = done if not self._wait else ~self.playing | done
         again = ended & (self.episode < self._episodes)
-        if self._wait and not ended.all():
+        if cut or (self._wait and not ended.all()):
             again[:] = False
         self.playing = going | again
         observation = step.observation

@@ -49,11 +49,18 @@ class Problem(NamedTuple):
     """Episodes in a trial."""
     horizon: int
     """Steps after which every episode has ended."""
+    trial_steps: int = 0
+    """Steps of a trial, whatever number of episodes that is; 0 where it has `episodes`."""
 
     @property
     def steps(self) -> int:
         """Of the longest trial."""
-        return self.episodes * self.horizon
+        return self.trial_steps or self.episodes * self.horizon
+
+    @property
+    def most_episodes(self) -> int:
+        """That a trial can have."""
+        return self.trial_steps or self.episodes
 
 
 class InnerLoop(Protocol):

@@ -29,7 +29,9 @@ class Experiment:
     """A name in `learner.ALGORITHMS`, or package.module:attribute."""
     algorithm: Algorithm
     episodes: int
-    """Episodes in a trial."""
+    """Episodes in a trial, unless it is counted in steps."""
+    trial_steps: int = 0
+    """Steps of a trial: episodes follow each other until they are used up. 0 for `episodes`."""
 
     def __post_init__(self) -> None:
         require(self.episodes >= 1, "episodes", self.episodes, "at least 1")
@@ -46,14 +48,19 @@ class Experiment:
         except TypeError:
             horizon = 0
         require(horizon >= 1, "horizon of the family", self.family.horizon, "a whole number of at least 1")
-        steps = self.episodes * horizon
-        require(steps <= LONGEST_TRIAL, "episodes", self.episodes, f"trials of at most {LONGEST_TRIAL:,} steps")
+        require(self.trial_steps >= 0, "trial_steps", self.trial_steps, "at least 0")
+        counted = "trial_steps" if self.trial_steps else "episodes"
+        steps = self.trial_steps or self.episodes * horizon
+        require(steps <= LONGEST_TRIAL, counted, getattr(self, counted), f"trials of at most {LONGEST_TRIAL:,} steps")
+        by_gradient = getattr(self.algorithm, "rollouts", 1) > 1
+        expected = f"0 with {self.algorithm_name}, whose inner steps come between whole episodes"
+        require(not (self.trial_steps and by_gradient), "trial_steps", self.trial_steps, expected)
 
     @property
     def problem(self) -> Problem:
         """What the model is built from."""
         family = self.family
-        return Problem(family.observation_space, family.action_space, self.episodes, family.horizon)
+        return Problem(family.observation_space, family.action_space, self.episodes, family.horizon, self.trial_steps)
 
     def to_json(self) -> dict[str, Any]:
         """Names and options, as plain values."""
@@ -61,6 +68,7 @@ class Experiment:
             "family": {"name": self.family_name} | options_of(self.family),
             "algorithm": {"name": self.algorithm_name} | options_of(self.algorithm),
             "episodes": self.episodes,
+            "trial_steps": self.trial_steps,
         }
 
     @classmethod
@@ -77,7 +85,9 @@ class Experiment:
             raise BadInput(
                 f"the saved configuration lacks {error}; expected family, algorithm and episodes."
             ) from error
+        trial_steps = data.get("trial_steps", 0)
         check_type("episodes", episodes, 10)
+        check_type("trial_steps", trial_steps, 0)
         for kind, name in zip(("family", "algorithm"), names, strict=True):
             check_type(f"the name of the {kind}", name, "")
         return cls(
@@ -86,4 +96,5 @@ class Experiment:
             algorithm_name=names[1],
             algorithm=construct("algorithm", names[1], ALGORITHMS, algorithm),
             episodes=episodes,
+            trial_steps=trial_steps,
         )

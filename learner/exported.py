@@ -55,7 +55,7 @@ def check_exported(arrays: Arrays, version: int, *, problem: Problem, tasks: int
         _like(name, arrays[name], "f", arrays[name].shape[1:2])
     require(bool((arrays.get("variance", np.zeros(0)) >= 0).all()), "its variance", "negative", "at least 0")
     _like("episode", arrays["episode"], "i", ())
-    _within("episode", arrays["episode"], 0, problem.episodes - 1)
+    _within("episode", arrays["episode"], 0, problem.most_episodes - 1)
 
 
 def _members(name: str, array: np.ndarray, space: gymnasium.Space) -> None:

@@ -99,10 +99,11 @@ class Trajectory:
         )
 
     def episode_returns(self, episodes: int) -> np.ndarray:
-        """Undiscounted return of each episode of each trial, float64 [B, episodes]; an episode never reached is 0."""
+        """Undiscounted return of each episode of each trial, float64 [B, episodes]; NaN of one that was not reached."""
         done = self.done & self.valid
         index = np.cumsum(done, axis=0) - done
-        returns = np.zeros((self.reward.shape[1], episodes))
+        reached = np.where(self.valid, index + 1, 0).max(0)
+        returns = np.where(np.arange(episodes) < reached[:, None], 0.0, np.nan)
         column = np.broadcast_to(np.arange(self.reward.shape[1]), index.shape)
         np.add.at(returns, (column[self.valid], index[self.valid]), self.reward[self.valid])
         return returns

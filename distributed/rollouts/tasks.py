@@ -41,12 +41,17 @@ class TaskOrder:
         return tuple(rng.choice(self._tasks, trials, p=rank / rank.sum()).tolist())
 
     def played(self, tasks: tuple[int, ...], returns: np.ndarray) -> None:
-        """A trial of each of these tasks was played, with these returns of its episodes [B, episodes]; where a task is
-        played in several columns, which lie next to each other, their mean is its return."""
+        """A trial of each of these tasks was played.
+
+        Args:
+            tasks: their numbers.
+            returns: of its episodes, [B, episodes], NaN of those that were not reached. Where a task is played in
+                several columns, which lie next to each other, their mean is its return.
+        """
         index = np.array(tasks, np.int64)
         by_task = returns.reshape(len(index), -1, returns.shape[1])
-        np.add.at(self.episodes, index, by_task[0].size)
-        self.last_return[index] = by_task.sum(2).mean(1)
+        np.add.at(self.episodes, index, (~np.isnan(by_task)).sum((1, 2)))
+        self.last_return[index] = np.nansum(by_task, 2).mean(1)
 
     def over(self, iteration: int) -> None:
         """Iterations before this one are over: their tasks will not be asked for again."""

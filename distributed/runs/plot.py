@@ -53,8 +53,10 @@ def plot(runs: list[Path], out: Path) -> list[Path]:
     with canvas((7, 4), pictures, "learning.png") as figure:
         _learning(figure.subplots(), curves, configs, evaluations)
     if evaluations:
-        with canvas((7, 4), pictures, "adaptation.png") as figure:
-            _adaptation(figure.subplots(), evaluations)
+        by = ["by_episode", *(["by_window"] if all("by_window" in each for each in evaluations.values()) else [])]
+        with canvas((7 * len(by), 4), pictures, "adaptation.png") as figure:
+            for index, curve_by in enumerate(by):
+                _adaptation(figure.add_subplot(1, len(by), index + 1), evaluations, curve_by)
     try:
         out.mkdir(parents=True, exist_ok=True)
         for name, data in pictures.items():
@@ -96,7 +98,7 @@ def _learning(
     configs: dict[Path, SavedConfig | None],
     evaluations: dict[Path, Evaluation],
 ) -> None:
-    episodes = [config["episodes"] if config else 0 for config in configs.values()]
+    episodes = [config["episodes"] if config and not config.get("trial_steps") else 0 for config in configs.values()]
     by_episode = all(each in range(2, LONGEST + 1) for each in episodes)
     for index, (run, lines) in enumerate(curves.items()):
         for name, style in (("first_episode", ":"), ("last_episode", "-")) if by_episode else (("return", "-"),):
@@ -134,17 +136,21 @@ def drawable(value: float) -> float:
     return value if abs(value) < DRAWABLE else math.nan
 
 
-def _adaptation(axes: Axes, evaluations: dict[Path, Evaluation]) -> None:
+def _adaptation(axes: Axes, evaluations: dict[Path, Evaluation], by: str) -> None:
     by_gradient = all(result.get("rollouts", 1) > 1 for result in evaluations.values())
     for run, result in evaluations.items():
-        first = 0 if by_gradient else 1
-        episodes = range(first, first + len(result["by_episode"]))
-        axes.plot(episodes, [drawable(e["mean"]) for e in result["by_episode"]], marker=".", label=label(run.name))
-        low, high = ([drawable(e[bound]) for e in result["by_episode"]] for bound in ("low", "high"))
-        axes.fill_between(episodes, low, high, alpha=0.25)
+        curve, first = result[by], 0 if by_gradient else 1
+        numbers = range(first, first + len(curve))
+        axes.plot(numbers, [drawable(e["mean"]) for e in curve], marker=".", label=label(run.name))
+        low, high = ([drawable(e[bound]) for e in curve] for bound in ("low", "high"))
+        axes.fill_between(numbers, low, high, alpha=0.25)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlabel("inner steps" if by_gradient else "episode of the trial")
-    axes.set_ylabel("return of the episode (held-out tasks)")
+    if by == "by_window":
+        axes.set_xlabel("tenth of the trial's steps")
+        axes.set_ylabel("reward in it (held-out tasks)")
+    else:
+        axes.set_xlabel("inner steps" if by_gradient else "episode of the trial")
+        axes.set_ylabel("return of the episode (held-out tasks)")
     axes.legend(fontsize="small")
 
 

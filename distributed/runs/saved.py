@@ -46,6 +46,7 @@ class SavedConfig(TypedDict):
     family: Named
     algorithm: Named
     episodes: Positive
+    trial_steps: NotRequired[Count]
     run: SavedRun
 
 
@@ -72,7 +73,9 @@ class Evaluation(TypedDict):
     family: str
     algorithm: str
     episodes: Positive
+    trial_steps: NotRequired[Count]
     by_episode: list[SavedInterval]
+    by_window: NotRequired[list[SavedInterval]]
     rollouts: NotRequired[Positive]
     baselines: dict[str, Baseline]
 
@@ -110,6 +113,8 @@ def read_evaluation(run: Path, config: SavedConfig | None) -> Evaluation | None:
         return None
     curves = {"by_episode": found["by_episode"]}
     curves |= {name: each["by_episode"] for name, each in found["baselines"].items() if "by_episode" in each}
+    if found.get("trial_steps"):  # then each agent has as many episodes as it could play
+        curves = {"by_episode": found["by_episode"]}
     for name, curve in curves.items():
         field = f"the number of episodes of {name} in {str(file)!r}"
         require(len(curve) == found["episodes"], field, len(curve), f"{found['episodes']}, as it says itself")

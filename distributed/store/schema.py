@@ -76,7 +76,8 @@ class Schema:
         steps, columns = trajectory.reward.shape
         width = example.reward.shape[1]
         _expect("columns", columns, assignment.trials * width)
-        _require(steps <= assignment.episodes * problem.horizon, f"it has {steps} steps; its trials end before")
+        longest = problem.trial_steps or assignment.episodes * problem.horizon
+        _require(steps <= longest, f"it has {steps} steps; its trials end before")
         _check_members("observation", trajectory.observation, example.observation, problem.observation_space)
         _check_members("action", trajectory.action, example.action, problem.action_space, bounded=True)
         _require(bool(np.isfinite(trajectory.reward).all()), "its reward is not finite")
@@ -86,10 +87,16 @@ class Schema:
             for name, array in found.items():
                 _check_like(f"{group} {name}", array, expected[name])
         _expect("measures", sorted(trajectory.measures), sorted(example.measures))
+        if problem.trial_steps:
+            whole = bool(trajectory.valid.all() and steps == problem.trial_steps and trajectory.done[-1].all())
+            _require(whole, f"its steps are not those of trials of {problem.trial_steps} steps")
+        else:
+            _check_episodes(trajectory, assignment.episodes, waits=width > 1)
         for name, array in trajectory.measures.items():
-            _expect(f"measure {name}", array.shape, (columns, assignment.episodes))
-            _require(bool(np.isfinite(array).all()), f"its measure {name} is not finite")
-        _check_episodes(trajectory, assignment.episodes, waits=width > 1)
+            episodes = (trajectory.done & trajectory.valid).sum(0)
+            _expect(f"measure {name}", array.shape, (columns, int(episodes.max())))
+            played = np.arange(array.shape[1]) < episodes[:, None]
+            _require(bool((np.isfinite(array) == played).all()), f"its measure {name} is not finite")
 
     def _check_assignment(self, assignment: Assignment, trajectory: Trajectory) -> None:
         iteration, _, trials, tasks, episodes = assignment
@@ -100,7 +107,7 @@ class Schema:
             _within("task", task, 0, self.tasks - 1)
         _within("episodes", episodes, 1, self.experiment.episodes)
         _within("version", trajectory.version, 0, self.iterations)
-        _within("diverged", trajectory.diverged, 0, trajectory.reward.shape[1] * episodes)
+        _within("diverged", trajectory.diverged, 0, trajectory.reward.shape[1] * self.experiment.problem.most_episodes)
 
 
 def first_step(experiment: Experiment, model: nn.Module) -> Trajectory:
@@ -108,7 +115,8 @@ def first_step(experiment: Experiment, model: nn.Module) -> Trajectory:
     rng = streams(0, "train")
     family, algorithm = experiment.family, experiment.algorithm
     agent = algorithm.inner_loop(model, experiment.problem)
-    trials = Trials(family, family.sample(rng.tasks, 1, "train"), experiment.episodes, rng.env, agent.rollouts_per_task)
+    tasks, rollouts = family.sample(rng.tasks, 1, "train"), agent.rollouts_per_task
+    trials = Trials(family, tasks, experiment.episodes, rng.env, rollouts, experiment.trial_steps)
     given = trials.begin()
     agent.begin_trial(agent.rollouts_per_task, rng.agent)
     action, observation = agent.act(*given), given.observation
