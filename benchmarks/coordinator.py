@@ -71,7 +71,7 @@ class Coordinator:
     """The part of the trainer's loop that is not the learner's."""
 
     def __init__(self, actors: int, nodes: Nodes, cpus: float) -> None:
-        algorithm = SimpleNamespace(on_policy=True)
+        algorithm = SimpleNamespace(consumes="fresh")
         experiment: Any = SimpleNamespace(family_name="feather", algorithm=algorithm)
         options = {"most": actors, "max_restarts": 0, "patience": 3600.0, "cpus": cpus}
         self._actors, self._pool = actors, Pool(experiment, 0, nodes=nodes, remote=Feather, **options)

@@ -79,10 +79,10 @@ def main() -> None:
     start = time.perf_counter()
     played = actor.collect(Assignment(iteration=0, part=0, trials=trials))
     playing, data = time.perf_counter() - start, played.observation.nbytes
-    if not algorithm.on_policy:
+    if experiment.replays:
         replay.append([*range(trials)], played)
     before, start = peak(), time.perf_counter()
-    metrics = learner.update(played if algorithm.on_policy else replay, 0.0)
+    metrics = learner.update(played if experiment.learns_fresh else replay, 0.0)
     line = {
         "algorithm": given.algorithm,
         "update_seconds": time.perf_counter() - start,

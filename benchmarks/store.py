@@ -135,7 +135,7 @@ def ray_contenders() -> Iterator[Contender]:
 
 
 def redis_contenders(server: RedisServer) -> Iterator[Contender]:
-    store = RedisStore(server.url, "benchmark", capacity=CAPACITY, on_policy=True)
+    store = RedisStore(server.url, "benchmark", capacity=CAPACITY, consumes="fresh")
     store.begin(0)
     rng, writer = np.random.default_rng(0), store.writer
     sent, number = trajectory(rng), 0
@@ -158,7 +158,7 @@ def redis_contenders(server: RedisServer) -> Iterator[Contender]:
     store.close()  # nobody reads meanwhile: two cores are enough for a writer and a server
     yield Contender("Redis append", "trajectories", append, pipeline, len(data), 20)
     client.close()
-    with_replay = RedisStore(server.url, "replay", capacity=CAPACITY, on_policy=False)
+    with_replay = RedisStore(server.url, "replay", capacity=CAPACITY, consumes="replay")
     for each in range(40):
         with_replay.replay.append(list(assignment(each).tasks), sent)
     yield sampling("Redis", with_replay.replay)

@@ -252,7 +252,7 @@ def refuse_inapplicable(config: Config, given: Iterable[str]) -> None:
     Raises:
         BadInput: naming the option, and when it applies.
     """
-    run, replays = config.run, not config.experiment.algorithm.on_policy
+    run, replays = config.run, config.experiment.replays
     applies = {
         "replay_mb": (replays, "with an algorithm that learns from replay"),
         "replay_shards": (replays and run.store == "ray", "with replay in Ray's store"),

@@ -15,6 +15,7 @@ import torch
 from ..actors.actor import Assignment
 from ..learner.api import Metrics
 from ..learner.learner import Learner
+from ..learner.sampling import Both, Sampler
 from ..learner.trajectory import Trajectory, concatenate, rows_together
 from .config import Config
 from .rollouts.broadcast import Broadcast
@@ -54,7 +55,7 @@ class Played(NamedTuple):
 
     summary: Summary
     trajectory: Trajectory | None
-    """None where it went into replay."""
+    """None where it went into replay alone."""
 
 
 class Loop:
@@ -79,7 +80,7 @@ class Loop:
         """
         self._config, self._run = config, config.run
         self._learner, self._actors, self._store, self._order = learner, actors, store, order
-        self._on_policy = config.experiment.algorithm.on_policy
+        self._experiment = config.experiment
         self._ahead = self._run.max_staleness if self._run.mode == "overlapped" else 0
         """Iterations that are played ahead of the learner."""
         self._broadcast = Broadcast()
@@ -105,8 +106,7 @@ class Loop:
                 return
             # In the order of their assignments, whoever finished first, so that a synchronous run repeats.
             taken = [played[assignment] for assignment in sorted(played)]
-            fresh = [each.trajectory for each in taken if each.trajectory]
-            batch = concatenate(fresh) if self._on_policy else self._store.replay
+            batch = self._batch([each.trajectory for each in taken if each.trajectory])
             staleness = [learner.version - each.summary.version for each in taken]
             waited = time.perf_counter()
             update = self._thread.submit(learner.update, batch, progress)
@@ -129,7 +129,7 @@ class Loop:
 
     def _schema(self) -> Schema:
         """What comes back from a store that others can write to is compared with it."""
-        run, experiment, learner = self._run, self._config.experiment, self._learner
+        run, experiment, learner = self._run, self._experiment, self._learner
         iterations = max(run.iterations, learner.version + 1)
         return Schema.of(experiment, learner.model, iterations=iterations, parts=run.parts, tasks=run.tasks)
 
@@ -140,7 +140,7 @@ class Loop:
             requested = self._requested
             begun = [episodes for (iteration, _), episodes in self._waiting.items() if iteration == requested]
             episodes = begun[0] if begun else self._config.episodes(requested, self.counts["seconds"])
-            trials = run.trials * self._config.experiment.episodes // episodes
+            trials = run.trials * self._experiment.episodes // episodes
             wanted = assignments(requested, trials, run.parts, self._order.choose(requested, trials), episodes)
             self._actors.submit([each for each in wanted if (requested, each.part) not in self._waiting])
             self._requested += 1
@@ -154,8 +154,15 @@ class Loop:
             if len(self._store) < missing:
                 self._pump(timeout=0.2)
             else:
-                played |= self._take(missing) if self._on_policy else self._keep(missing)
+                played |= self._take(missing) if self._experiment.learns_fresh else self._keep(missing)
         return played
+
+    def _batch(self, fresh: list[Trajectory]) -> Trajectory | Sampler | Both:
+        """What the algorithm consumes."""
+        if not self._experiment.learns_fresh:
+            return self._store.replay
+        trials = concatenate(fresh)
+        return Both(trials, self._store.replay) if self._experiment.replays else trials
 
     def _pump(self, timeout: float) -> None:
         for assignment, summary, reference in self._actors.pump(self._broadcast, timeout, self._store.clock):
@@ -176,7 +183,7 @@ class Loop:
         return self._record_returns({a: Played(summarise(t), t) for a, t in taken.trajectories.items()})
 
     def _keep(self, count: int) -> dict[Assignment, Played]:
-        """Put trajectories into replay."""
+        """Put trajectories into replay alone."""
         kept = self._store.keep(count)
         self._resubmit(kept.lost, [])
         return self._record_returns({assignment: Played(summary, None) for assignment, summary in kept.kept.items()})

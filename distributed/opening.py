@@ -150,8 +150,8 @@ def open_new(config: Config, out: str | Path, *, overwrite: bool) -> Iterator[tu
             require(not held, "checkpoints", place.shown, "a place without another run's, or --overwrite")
         opened = Opened(config, directory, str(out), secrets.token_hex(8), place)
         if start := config.run.start_from:
-            on_policy = config.experiment.algorithm.on_policy
-            require(on_policy, "start_from", start, "none with an algorithm that learns from replay")
+            fresh = not config.experiment.replays
+            require(fresh, "start_from", start, "none with an algorithm that learns from replay")
             load_weights(opened.learner.model, weights_of(find_checkpoint(start).arrays))
         yield opened, locks
 
@@ -198,14 +198,14 @@ def open_saved(
 def _resolved(config: Config, out: Path) -> Config:
     """With everything that depends on machine, directory and algorithm. Saved so: a run that is resumed on another
     machine shares its work among as many threads, and finds its checkpoints from another directory."""
-    run, algorithm = config.run, config.experiment.algorithm
+    run = config.run
     threads = run.learner_threads or max(1, usable_cpus() // (2 if run.mode == "overlapped" else 1))
     return dataclasses.replace(
         config,
         run=dataclasses.replace(
             run,
             learner_threads=threads,
-            tasks=run.tasks or (0 if algorithm.on_policy else FIXED_TASKS),
+            tasks=run.tasks or (FIXED_TASKS if config.experiment.replays else 0),
             name=run.name or name_of(out),
             checkpoints=resolve_place("checkpoints", run.checkpoints).url if run.checkpoints else "",
             start_from=resolve_place("start_from", run.start_from).url if run.start_from else "",
@@ -241,7 +241,7 @@ def _refuse_changes(config: Config, saved_as: SavedConfig) -> None:
     fixed += [(name, run[name], saved_run[name]) for name in names if name in saved_run]
     for field, given, before in fixed:
         require(given == before, field, given, f"{before!r}, as the run has it: a resumed run cannot change it")
-    if not config.experiment.algorithm.on_policy:
+    if config.experiment.replays:
         before = str(saved_run.get("store", "ray"))
         same = (before == "ray") == (run["store"] == "ray")
         require(same, "store", run["store"], f"{before!r}, which holds the run's replay")

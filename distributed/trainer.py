@@ -37,11 +37,11 @@ def make_store(config: Config) -> Store:
     Raises:
         BadInput: it cannot be used.
     """
-    run, on_policy = config.run, config.experiment.algorithm.on_policy
+    run, consumes = config.run, config.experiment.algorithm.consumes
     capacity = run.replay_mb * MEGABYTE
     if run.store == "ray":
-        return RayStore(0 if on_policy else run.replay_shards, capacity, run.patience)
-    return RedisStore(run.store, run.name, capacity=capacity, on_policy=on_policy)
+        return RayStore(0 if consumes == "fresh" else run.replay_shards, capacity, run.patience)
+    return RedisStore(run.store, run.name, capacity=capacity, consumes=consumes)
 
 
 def make_pool(config: Config, learner: Learner, store: Store) -> Pool:

@@ -10,12 +10,12 @@ How the three kinds of meta-RL fit, so that none of them needs a trainer of its 
   adapts and plays again inside one `collect`, and the adaptation curve is the return by episode. The outer update
   differentiates through the inner steps, and may be a trust-region step instead of an optimiser's.
 * **by posterior** (PEARL). `InnerLoop.act` adds the step to the task's context and, where an episode begins, samples
-  the latent again, z ~ q(z | context); `note["latent"]` holds it. The algorithm says `on_policy = False`: the store
-  then serves batches from replay, sampled by task, instead of each trajectory once.
+  the latent again, z ~ q(z | context); `note["latent"]` holds it. The algorithm says that it `consumes` replay: the
+  store then serves batches of what it keeps, sampled by task, instead of each trajectory once.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 import gymnasium
 import numpy as np
@@ -141,12 +141,16 @@ class Optimise(Protocol):
         ...
 
 
+Consumes = Literal["fresh", "replay", "both"]
+
+
 class Algorithm(Protocol):
     """One way to learn to learn: a frozen dataclass whose fields are its hyperparameters."""
 
     @property
-    def on_policy(self) -> bool:
-        """True: each trajectory is learned from once, in the order of the run. False: batches come from replay."""
+    def consumes(self) -> Consumes:
+        """What an update learns from. `fresh`: trajectories of the newest weights, each once, in the order of the run.
+        `replay`: batches of all that is kept. `both`."""
         ...
 
     def build(self, problem: Problem) -> nn.Module:
@@ -179,7 +183,8 @@ class Algorithm(Protocol):
 
         Args:
             model: what `build` returned.
-            batch: a `Trajectory`, whole trials; where `on_policy` is False, a `Sampler` of all that is in replay.
+            batch: what the algorithm consumes: a `Trajectory` of whole trials; a `Sampler` of all that is kept; or
+                `sampling.Both`.
             optimise: makes the gradient steps.
             progress: share of the run that is done.
             rng: all randomness of the update.

@@ -3,7 +3,7 @@
 import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import gymnasium
 
@@ -11,7 +11,7 @@ from ..envs.api import TaskFamily
 from ..envs.errors import BadInput, require
 from ..envs.families import FAMILIES
 from .algorithms import ALGORITHMS
-from .api import Algorithm, Problem
+from .api import Algorithm, Consumes, Problem
 from .options import check_parts, check_type, construct, options_of
 
 LONGEST_TRIAL = 10**8
@@ -40,6 +40,8 @@ class Experiment:
             ("algorithm", self.algorithm_name, self.algorithm),
         ):
             check_parts(kind, name, thing)
+        consumes = self.algorithm.consumes
+        require(consumes in get_args(Consumes), "what the algorithm consumes", consumes, "fresh, replay or both")
         for field in ("observation_space", "action_space"):
             space = getattr(self.family, field)
             require(isinstance(space, gymnasium.Space), f"{field} of the family", space, "a gymnasium.Space")
@@ -61,6 +63,16 @@ class Experiment:
         """What the model is built from."""
         family = self.family
         return Problem(family.observation_space, family.action_space, self.episodes, family.horizon, self.trial_steps)
+
+    @property
+    def learns_fresh(self) -> bool:
+        """The algorithm consumes fresh trajectories."""
+        return self.algorithm.consumes != "replay"
+
+    @property
+    def replays(self) -> bool:
+        """The algorithm consumes replay."""
+        return self.algorithm.consumes != "fresh"
 
     def to_json(self) -> dict[str, Any]:
         """Names and options, as plain values."""

@@ -13,7 +13,7 @@ from .api import Algorithm, Diverged, Metrics, Problem
 from .cpus import usable_cpus
 from .model import build, check_array, compare_shapes
 from .optimisers import GuardedSteps, after_a_step, named, parse_state
-from .sampling import Sampler
+from .sampling import Both, Sampler
 from .trajectory import Arrays, Trajectory
 
 MODEL = "model/"
@@ -84,11 +84,11 @@ class Learner:
         self.version = 0
         """Updates made."""
 
-    def update(self, batch: Trajectory | Sampler, progress: float) -> Metrics:
+    def update(self, batch: Trajectory | Sampler | Both, progress: float) -> Metrics:
         """One meta-update.
 
         Args:
-            batch: whole trials, or for an off-policy algorithm what it samples from.
+            batch: what the algorithm consumes.
             progress: share of the run that is done, in [0, 1]; schedules depend on it.
 
         Returns:

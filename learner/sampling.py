@@ -103,6 +103,14 @@ class Sampler(Protocol):
         ...
 
 
+class Both(NamedTuple):
+    """What an algorithm learns from that consumes fresh trajectories and replay."""
+
+    fresh: Trajectory
+    """Whole trials, which are in replay too."""
+    replay: Sampler
+
+
 def choose(tasks: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
     """`count` of the tasks, drawn uniformly and independently.
 

@@ -69,7 +69,7 @@ class Pool:
         """
         self._arguments = ray.put((experiment, seed, tasks, writer))
         self._family, self._remote = experiment.family_name, ray.remote(remote)
-        self._on_policy = experiment.algorithm.on_policy
+        self._fresh = experiment.learns_fresh
         self._nodes, self._most, self._cpus = nodes, most, cpus
         self._failures, self._patience = Failures(max_restarts), patience
         self._serial = itertools.count()
@@ -277,7 +277,7 @@ class Pool:
         options = {
             "num_cpus": self._cpus,
             "label_selector": self._nodes.selector,
-            "runtime_env": {"env_vars": environment(self._on_policy)},
+            "runtime_env": {"env_vars": environment(self._fresh)},
         }
         actor: Any = self._remote.options(name=name, **options).remote(deployed(), [self._arguments])
         play = actor.collect.options(name=f"play · {self._family}")

@@ -95,18 +95,18 @@ class Remote:
         return summary, None
 
 
-def environment(on_policy: bool) -> dict[str, str]:
+def environment(fresh: bool) -> dict[str, str]:
     """Variables of an actor's process.
 
     No GPU for rollouts: num_gpus=0 alone would not hide it. Plug-ins are found where the driver finds them.
 
     Args:
-        on_policy: whether the driver reads what is played, once. Then up to a megabyte comes with the answer itself;
+        fresh: whether the driver reads what is played. Then up to a megabyte comes with the answer itself;
             through the object store it would cost the driver half as much again. Replay reads beside the data.
     """
     found_by_driver = [os.path.abspath(path) for path in sys.path if path and not _installed(Path(path))]
     variables = {"CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": os.pathsep.join(found_by_driver)}
-    return variables | ({"RAY_max_direct_call_object_size": f"{ANSWER}"} if on_policy else {})
+    return variables | ({"RAY_max_direct_call_object_size": f"{ANSWER}"} if fresh else {})
 
 
 def _installed(path: Path) -> bool:

@@ -66,8 +66,9 @@ class Writer(Protocol):
 class Store(Protocol):
     """Trajectories with the version of the weights that made them.
 
-    On-policy algorithms `take` each trajectory once. Off-policy ones have them put into `replay` with `keep`, bounded
-    by bytes, oldest trials first out, and sample from there by task. Whoever opens a store has the run's name to itself
+    Algorithms that consume fresh trajectories `take` each of them once. Those that consume replay have them put into
+    `replay` with `keep`, bounded by bytes, oldest trials first out, and sample from there by task; where both are
+    consumed, `take` puts into replay what it delivers. Whoever opens a store has the run's name to itself
     until it is closed.
     """
 

@@ -52,7 +52,8 @@ class RayStore:
         return len(self._waiting)
 
     def take(self, count: int, oldest_version: int) -> Taken:
-        taken, fetched = Taken({}, [], []), {}
+        taken = Taken({}, [], [])
+        fetched: dict[Assignment, ray.ObjectRef] = {}
         for assignment in sorted(self._waiting):
             if len(fetched) == count:
                 break
@@ -61,8 +62,9 @@ class RayStore:
                 taken.stale.append(assignment)
             else:
                 fetched[assignment] = reference
+        gone = self.replay.append([*fetched.items()]) if self.replay.shards else []
         for assignment, trajectory in zip(fetched, _fetch([*fetched.values()]), strict=True):
-            if trajectory is None:
+            if trajectory is None or assignment in gone:
                 taken.lost.append(assignment)
             else:
                 taken.trajectories[assignment] = trajectory

@@ -120,7 +120,7 @@ def first_step(experiment: Experiment, model: nn.Module) -> Trajectory:
     given = trials.begin()
     agent.begin_trial(agent.rollouts_per_task, rng.agent)
     action, observation = agent.act(*given), given.observation
-    note = {name: array for name, array in agent.note.items() if algorithm.on_policy or name in POSTERIOR}
+    note = {name: array for name, array in agent.note.items() if experiment.learns_fresh or name in POSTERIOR}
     given, step = trials.step(action)
     return Trajectory(
         observation=np.stack([observation, given.observation]),

@@ -8,14 +8,14 @@ Arrays are [T, B, ...], time first.
 """
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ...envs.errors import require
-from ..api import Metrics, Optimise, Problem, linear
+from ..api import Consumes, Metrics, Optimise, Problem, linear
 from ..encoders import parse_encoder
 from ..heads import outcome
 from ..memory import constructor
@@ -72,7 +72,7 @@ class RL2:
     compile: bool = False
     """Compile the loss with torch.compile: slower to start, and no faster where it was measured (an H100)."""
 
-    on_policy = True
+    consumes: ClassVar[Consumes] = "fresh"
 
     def __post_init__(self) -> None:
         constructor("memory", self.memory)

@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import ClassVar
 
 import gymnasium
 import numpy as np
@@ -23,7 +24,7 @@ from torch.nn import functional
 
 from ...envs.errors import require
 from ...envs.spaces import bounded, check_action_space, half_bounded
-from ..api import Metrics, Problem, linear
+from ..api import Consumes, Metrics, Problem, linear
 from ..encoders import build_encoder, parse_encoder
 from ..heads import Categorical, Gaussian, MultiCategorical, head
 
@@ -209,7 +210,7 @@ class SoftActorCritic:
     """Encoder of the observation: auto (cnn for images, else flat), cnn, flat, mlp, or package.module:attribute; with
     its options as in mlp,width=64,layers=2."""
 
-    on_policy = False
+    consumes: ClassVar[Consumes] = "replay"
 
     def __post_init__(self) -> None:
         parse_encoder(self.encoder)

@@ -1,7 +1,7 @@
 """What algorithms that adapt by gradient share: their inner loop, and its hyperparameters."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ...envs.api import Bools
 from ...envs.errors import require
-from ..api import MOST_LAYERS, Problem
+from ..api import MOST_LAYERS, Consumes, Problem
 from ..encoders import parse_encoder
 from .adaptation import inner_steps, phase
 from .feedforward import GradientPolicy, Weights
@@ -43,7 +43,7 @@ class GradientBased:
     trace: float = 1.0
     """Lambda of the generalised advantage estimates; 1 is return minus baseline."""
 
-    on_policy = True
+    consumes: ClassVar[Consumes] = "fresh"
 
     def __post_init__(self) -> None:
         parse_encoder(self.encoder)

@@ -18,7 +18,7 @@ from innerloop.learner.replay import Replay
 def test_one_iteration(family: str, algorithm: str) -> None:
     options = {} if family.endswith("bandit") else {"horizon": 4}
     config = configure(family=family, algorithm=algorithm, episodes=2, hidden=8, **SMALL[algorithm], **options)
-    on_policy = config.experiment.algorithm.on_policy
+    on_policy = config.experiment.learns_fresh
     learner = Learner(config.experiment.algorithm, config.experiment.problem, seed=0, device="cpu", threads=1)
     actor = Actor(config.experiment, seed=0)
     before = learner.weights()
@@ -49,7 +49,7 @@ def test_the_shorter_trials_of_a_curriculum(algorithm: str) -> None:
         actor.load(learner.weights(), iteration)
         trajectory = actor.collect(Assignment(iteration, part=0, trials=3, episodes=episodes))
         replay.append([0, 1, 2], trajectory)
-        metrics = learner.update(trajectory if config.experiment.algorithm.on_policy else replay, 0.0)
+        metrics = learner.update(trajectory if config.experiment.learns_fresh else replay, 0.0)
         assert all(np.isfinite(value) for value in metrics.values()), metrics
     assert learner.version == 3
 
@@ -72,4 +72,4 @@ def test_an_actor_plays_the_same_with_the_weights_that_it_is_sent_as_with_all(al
         np.testing.assert_array_equal(*(getattr(each, name) for each in played))
     for name, array in played[0].note.items():
         np.testing.assert_array_equal(array, played[1].note[name])
-    assert (len(learner.acting_weights()) < len(learner.weights())) == (not config.experiment.algorithm.on_policy)
+    assert (len(learner.acting_weights()) < len(learner.weights())) == (not config.experiment.learns_fresh)

@@ -134,7 +134,7 @@ def experiment_in(observation: gymnasium.Space, action: gymnasium.Space, algorit
 )
 def test_one_iteration(observation: str | None, action: str | None, algorithm: str) -> None:
     experiment = experiment_in(OBSERVATIONS.get(observation or "", USUAL), ACTIONS.get(action or "", USUAL), algorithm)
-    family, on_policy = experiment.family, experiment.algorithm.on_policy
+    family, on_policy = experiment.family, experiment.learns_fresh
     assert isinstance(family, Spaces)
     learner = Learner(experiment.algorithm, experiment.problem, seed=0, device="cpu", threads=1)
     actor, assignment = Actor(experiment, seed=0), Assignment(iteration=0, part=0, trials=3, episodes=2)
@@ -190,9 +190,9 @@ def test_every_encoder_reads_several_entries(encoder: str, algorithm: str) -> No
     actor = Actor(experiment, seed=0)
     actor.load(learner.acting_weights(), 0)
     trajectory, replay = actor.collect(Assignment(iteration=0, part=0, trials=3)), Replay(2**22)
-    if not experiment.algorithm.on_policy:
+    if not experiment.learns_fresh:
         replay.append([0, 1, 2], trajectory)
-    metrics = learner.update(trajectory if experiment.algorithm.on_policy else replay, 0.0)
+    metrics = learner.update(trajectory if experiment.learns_fresh else replay, 0.0)
     assert all(np.isfinite(value) for value in metrics.values()), metrics
 
 

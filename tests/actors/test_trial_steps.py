@@ -96,7 +96,7 @@ def test_an_algorithm_learns_from_them(algorithm: str) -> None:
     trajectory, replay, again = actor.collect(assignment), Replay(2**20), Replay(2**20)
     assert trajectory.reward.shape == (7, 6)
     schema = Schema.of(some, learner.model, iterations=1, parts=1, tasks=0)
-    if some.algorithm.on_policy:
+    if some.learns_fresh:
         schema.check(assignment, decode(encode(assignment, trajectory))[1])
         endless = np.zeros_like(trajectory.truncated)
         with pytest.raises(Undecodable, match="trials of 7 steps"):
@@ -106,7 +106,7 @@ def test_an_algorithm_learns_from_them(algorithm: str) -> None:
         exported = replay.export()
         check_exported(exported, 1, problem=some.problem, tasks=6)
         again.restore(exported)
-    metrics = learner.update(trajectory if some.algorithm.on_policy else again, 0.0)
+    metrics = learner.update(trajectory if some.learns_fresh else again, 0.0)
     assert all(np.isfinite(value) for value in metrics.values()), metrics
     summary = summarise(trajectory)
     assert summary.steps == 42

@@ -10,6 +10,7 @@ from redis_server import RedisServer
 from redis_stores import Open
 
 from innerloop.distributed.store.redis.store import RedisStore
+from innerloop.learner.api import Consumes
 
 NAMES = (f"run{number}" for number in count())
 
@@ -34,10 +35,10 @@ def open_store() -> Iterator[Open]:
     with ExitStack() as stack:
 
         def make(
-            server: RedisServer, run: str = "", *, url: str = "", on_policy: bool = True, **options: float
+            server: RedisServer, run: str = "", *, url: str = "", consumes: Consumes = "fresh", **options: float
         ) -> RedisStore:
             given = {"capacity": 10**7} | options
-            store = RedisStore(url or server.url, run or next(NAMES), on_policy=on_policy, **given)
+            store = RedisStore(url or server.url, run or next(NAMES), consumes=consumes, **given)
             stack.callback(store.close)
             return store
 

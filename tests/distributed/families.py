@@ -10,6 +10,9 @@ from torch import Tensor, nn
 from innerloop.envs.api import Split, Step, Tasks
 from innerloop.envs.bandit import Arms, BernoulliBandit
 from innerloop.envs.navigation import PointNavigation, Points
+from innerloop.learner.algorithms.rl2 import RL2
+from innerloop.learner.api import Metrics, Optimise
+from innerloop.learner.sampling import Both
 
 
 class NaNArms(Arms):
@@ -31,6 +34,23 @@ class SuicidalBandit(BernoulliBandit):
 
     def sample(self, rng: np.random.Generator, n: int, split: Split) -> Tasks:
         os._exit(1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mixing(RL2):
+    """RL² that looks at replay, too."""
+
+    consumes = "both"
+
+    def update(
+        self, model: nn.Module, batch: Both, optimise: Optimise, progress: float, rng: np.random.Generator
+    ) -> Metrics:
+        [kept] = batch.replay.trials(8, 1, rng)
+        return super().update(model, batch.fresh, optimise, progress, rng) | {
+            "replayed": float(kept.reward.sum()),
+            "fresh": float(batch.fresh.steps),
+            "behind": float(batch.fresh.version - kept.version),
+        }
 
 
 POISON = "INNERLOOP_TEST_POISON"

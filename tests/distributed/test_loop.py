@@ -50,7 +50,7 @@ def run(config: Config) -> tuple[list[dict[str, Any]], list[tuple[Assignment, Su
     learner = Learner(algorithm, experiment.problem, seed=0, device="cpu", threads=1)
     names = ["env_steps", "trials", "seconds", "dropped_stale", "dropped_lost", "restarts", "lost_trials", "diverged"]
     order = TaskOrder(config.run.tasks, config.run.task_order, 0)
-    store = RayStore(0 if algorithm.on_policy else 1, config.run.replay_mb * MEGABYTE)
+    store = RayStore(0 if algorithm.consumes == "fresh" else 1, config.run.replay_mb * MEGABYTE)
     pool = InTurns(config)
     loop = Loop(config, learner, pool, store, order, dict.fromkeys(names, 0))  # pyright: ignore[reportArgumentType]
     try:

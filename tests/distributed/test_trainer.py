@@ -223,7 +223,23 @@ def test_a_run_through_redis_changes_no_bit_and_leaves_no_password(
     assert CANARY not in caplog.text
 
 
-@pytest.mark.parametrize("make", [small, replaying], ids=["rl2", "pearl"])
+def mixing(**options: Any) -> Config:
+    """An algorithm that consumes fresh trajectories and replay."""
+    return small(algorithm="families:Mixing", tasks=10, **options)
+
+
+def test_fresh_trajectories_and_replay_are_consumed_together(tmp_path: Path) -> None:
+    train(mixing(), tmp_path / "both")
+    lines = read_lines(tmp_path / "both" / "metrics.jsonl")
+    assert [line["fresh"] for line in lines] == [64 * 5] * 4
+    assert [line["replay_trials"] for line in lines] == [64, 128, 192, 256]
+    assert lines[-1]["behind"] > 0
+    train(small(tasks=10), tmp_path / "fresh")
+    learned, plain = (final(tmp_path / name) for name in ("both", "fresh"))
+    assert learned.keys() == plain.keys()
+
+
+@pytest.mark.parametrize("make", [small, replaying, mixing], ids=["rl2", "pearl", "both"])
 def test_a_run_through_redis_goes_on_after_a_crash(
     make: Callable[..., Config], server: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -239,7 +255,7 @@ def test_a_run_through_redis_goes_on_after_a_crash(
     server.kill()
     server.start()
     monkeypatch.setenv("INNERLOOP_REDIS_PASSWORD", CANARY)  # the saved configuration does not have it
-    resume(tmp_path / "dead")
+    resume(tmp_path / "dead", trust_plugins=True)
     assert same_bits(final(tmp_path / "whole"), final(tmp_path / "dead"))
 
 

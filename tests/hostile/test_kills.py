@@ -33,7 +33,7 @@ class Exports:
 
     def export(self) -> Arrays:
         problem, rows = self._experiment.problem, self._version + 1
-        if self._experiment.algorithm.on_policy:
+        if self._experiment.learns_fresh:
             return {}
         spaces = {"observation": problem.observation_space, "action": problem.action_space}
         kinds = {"reward": np.float32, "terminated": np.bool_, "truncated": np.bool_, "episode": np.int32}
@@ -50,7 +50,7 @@ def pieces(opened: Opened, version: int) -> list[int]:
 
 
 def expected_pieces(opened: Opened, version: int) -> list[int]:
-    return [] if opened.config.experiment.algorithm.on_policy else [*range(1, version + 1)]
+    return [] if opened.config.experiment.learns_fresh else [*range(1, version + 1)]
 
 
 def killed_before_write(number: int, directory: Path, action: Callable[[], Any]) -> bool:

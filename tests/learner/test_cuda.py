@@ -84,7 +84,7 @@ def batch_for(experiment: Experiment, seed: int = 3, trials: int = 16) -> Trajec
     actor = Actor(experiment, seed)
     actor.load(learner_on("cpu", experiment).weights(), 0)
     trajectory = actor.collect(Assignment(iteration=0, part=0, trials=trials))
-    if experiment.algorithm.on_policy:
+    if experiment.learns_fresh:
         return trajectory
     replay = Replay(2**20)
     replay.append(list(range(trials)), trajectory)

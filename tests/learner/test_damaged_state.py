@@ -54,7 +54,7 @@ def trained(request: pytest.FixtureRequest) -> Learner:
     actor.load(learner.weights(), 0)
     trajectory = actor.collect(Assignment(iteration=0, part=0, trials=3))
     replay.append([0, 1, 2], trajectory)
-    learner.update(trajectory if experiment.algorithm.on_policy else replay, 0.0)
+    learner.update(trajectory if experiment.learns_fresh else replay, 0.0)
     return learner
 
 
@@ -232,6 +232,6 @@ def test_a_step_so_large_that_weights_overflow_is_caught(algorithm: str, monkeyp
         monkeypatch.setattr(type(learner.optimisers["adam"]), "step", lambda self: step(self) or leap())
     before = learner.weights()
     with pytest.raises(Diverged, match="The weights are still those of version 0"):
-        learner.update(trajectory if experiment.algorithm.on_policy else replay, 0.0)
+        learner.update(trajectory if experiment.learns_fresh else replay, 0.0)
     for name, array in learner.weights().items():
         np.testing.assert_array_equal(array, before[name])

@@ -14,6 +14,7 @@ import numpy as np
 
 from ....actors.actor import Assignment
 from ....envs.errors import BadInput
+from ....learner.api import Consumes
 from ....learner.replay import Replay
 from ....learner.sampling import POSTERIOR
 from ....learner.trajectory import Arrays
@@ -55,23 +56,23 @@ class _Held(NamedTuple):
 class RedisStore:
     """The learner's end."""
 
-    def __init__(self, url: str, run: str, *, capacity: int, on_policy: bool, lost_after: float = 30.0) -> None:
+    def __init__(self, url: str, run: str, *, capacity: int, consumes: Consumes, lost_after: float = 30.0) -> None:
         """Args:
         url: see `Address.parse`.
         run: its name; runs with different names can share a server.
         capacity: bytes of replay, in memory and, at most, on the server.
-        on_policy: trajectories are taken, and learned from once; otherwise they are kept.
+        consumes: whether trajectories are taken, kept, or both.
         lost_after: seconds in contact with the server after which what an actor has announced counts as lost.
 
         Raises:
             BadInput: the server cannot be used, or the run's name, or a living run uses it.
         """
         keys, link = keys_of(run), Link(Address.parse(url))
-        examine(link, 0 if on_policy else capacity)
-        self._on_policy, self._capacity, self._lost_after = on_policy, capacity, lost_after
+        self._replays, self._capacity, self._lost_after = consumes != "fresh", capacity, lost_after
+        examine(link, capacity if self._replays else 0)
         self._session = secrets.token_hex(8).encode()
         self.writer = RedisWriter(
-            Link(link.address, "the actor"), keys, self._session, None if on_policy else POSTERIOR
+            Link(link.address, "the actor"), keys, self._session, POSTERIOR if consumes == "replay" else None
         )
         self.replay = Replay(capacity)
         self.link, self.run_lock = link, RunLock(link, f"innerloop:{run}:lock", run)
@@ -100,7 +101,7 @@ class RedisStore:
     def counts(self) -> dict[str, int]:
         """As documented, and `discarded`: played before a crash, with weights that the learner no longer has."""
         counts = {"quarantined": self.stream.quarantined, "discarded": self._discarded}
-        if self._on_policy:
+        if not self._replays:
             return counts
         replay = self.replay
         trials = {"replay_trials": len(replay), "replay_bytes": replay.nbytes, "replay_evicted": replay.evicted}
@@ -121,7 +122,7 @@ class RedisStore:
             over = entry.assignment.iteration < version
             if self._settled.get(place) == entry.id:
                 continue
-            if place in self._waiting or place in self._settled or (over and self._on_policy):
+            if place in self._waiting or place in self._settled or (over and not self._replays):
                 self.stream.drop(entry.id)
             elif over:
                 self._keep(entry)
@@ -155,7 +156,10 @@ class RedisStore:
                     self.stream.drop(entry.id)
                     taken.stale.append(entry.assignment)
                 else:
-                    self._settle(entry)
+                    if self._replays:
+                        self._keep(entry)
+                    else:
+                        self._settle(entry)
                     taken.trajectories[entry.assignment] = entry.trajectory
         return taken
 
@@ -174,7 +178,7 @@ class RedisStore:
         return kept
 
     def learned(self, assignments: list[Assignment]) -> None:
-        if not self._on_policy:  # the server holds what is in replay
+        if self._replays:  # the server holds what is in replay
             return
         with self._lock:
             for place in map(_key, assignments):

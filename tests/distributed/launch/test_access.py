@@ -291,7 +291,7 @@ def test_redis_on_another_machine_is_never_used_without_a_password(url: str, mon
     """It is refused before anything is sent: nothing answers at these addresses."""
     monkeypatch.delenv("INNERLOOP_REDIS_PASSWORD", raising=False)
     with pytest.raises(BadInput) as refused:
-        RedisStore(url, "run", capacity=1000, on_policy=True)
+        RedisStore(url, "run", capacity=1000, consumes="fresh")
     assert "on another machine and without a password; expected one in the URL, or in INNERLOOP_REDIS_PASSWORD." in str(
         refused.value
     )

@@ -75,9 +75,9 @@ def test_an_actor_finds_what_the_driver_finds_and_its_own_installation(
     monkeypatch.setattr(sys, "prefix", "/x/v")
     monkeypatch.setattr(sys, "base_prefix", "/base")
     monkeypatch.setattr(sys, "path", [path])
-    assert environment(on_policy=True)["PYTHONPATH"] == found
+    assert environment(fresh=True)["PYTHONPATH"] == found
     monkeypatch.setattr(sys, "path", ["/first", path, "/last"])
-    assert environment(on_policy=True)["PYTHONPATH"] == ":".join(filter(None, ["/first", found, "/last"]))
+    assert environment(fresh=True)["PYTHONPATH"] == ":".join(filter(None, ["/first", found, "/last"]))
 
 
 def test_a_plug_in_beside_the_virtual_environment_is_found_by_actors() -> None:

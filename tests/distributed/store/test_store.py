@@ -18,6 +18,7 @@ from innerloop.distributed.store.api import Store, summarise
 from innerloop.distributed.store.ray import RayStore
 from innerloop.distributed.store.redis.store import RedisStore
 from innerloop.envs.errors import BadInput
+from innerloop.learner.api import Consumes
 from innerloop.learner.sampling import Request, Sample
 from innerloop.learner.trajectory import Trajectory
 
@@ -34,11 +35,11 @@ def opened(request: pytest.FixtureRequest) -> Iterator[Open]:
     place = request.getfixturevalue("server").url if request.param == "redis" else "ray"
     with ExitStack() as stack:
 
-        def make(on_policy: bool = True, capacity: int = 2**20) -> Store:
+        def make(consumes: Consumes = "fresh", capacity: int = 2**20) -> Store:
             store = (
-                in_ray(on_policy, capacity)
+                in_ray(consumes, capacity)
                 if place == "ray"
-                else RedisStore(place, next(NAMES), capacity=capacity, on_policy=on_policy)
+                else RedisStore(place, next(NAMES), capacity=capacity, consumes=consumes)
             )
             stack.callback(store.close)
             assert store.begin(0) == []
@@ -47,8 +48,8 @@ def opened(request: pytest.FixtureRequest) -> Iterator[Open]:
         yield make
 
 
-def in_ray(on_policy: bool, capacity: int = 2**20) -> RayStore:
-    return RayStore(0 if on_policy else 2, capacity)
+def in_ray(consumes: Consumes, capacity: int = 2**20) -> RayStore:
+    return RayStore(0 if consumes == "fresh" else 2, capacity)
 
 
 def trajectory(number: float, version: int = 0, columns: int = 1, steps: int = 6) -> Trajectory:
@@ -128,7 +129,7 @@ def test_what_is_too_old_is_dropped_and_named(opened: Open) -> None:
 
 
 def test_what_was_kept_is_sampled_by_task(opened: Open) -> None:
-    store = opened(on_policy=False)
+    store = opened(consumes="replay")
     keep(store, trials=12, tasks=4)
     assert len(store) == 0
     assert store.replay.played == 12 * 6
@@ -144,15 +145,30 @@ def test_what_was_kept_is_sampled_by_task(opened: Open) -> None:
         np.testing.assert_allclose(sample.steps.next_observation, sample.steps.observation + 0.01, atol=1e-5)
 
 
+def test_what_is_taken_is_in_replay_too_where_both_are_consumed(opened: Open) -> None:
+    store = opened(consumes="both")
+    for task in range(4):
+        deliver(store, Assignment(0, task, 1, (task,)), trajectory(10 * task, version=5 - task))
+    wait_for(store, 4)
+    taken = store.take(9, oldest_version=4)
+    assert sorted(each.part for each in taken.trajectories) == [0, 1]
+    assert sorted(each.part for each in taken.stale) == [2, 3]  # in neither
+    assert store.counts["replay_trials"] == 2
+    store.learned([*taken.trajectories])
+    assert store.counts["replay_trials"] == 2
+    drawn = np.concatenate([sample.tasks for sample in draw(store, Request(tasks=50, steps=1), 2)])
+    assert {*drawn.tolist()} == {0, 1}
+
+
 def test_batches_are_uniform_over_tasks_however_much_is_kept_of_each(opened: Open) -> None:
-    store = opened(on_policy=False)
+    store = opened(consumes="replay")
     keep(store, trials=9, tasks=6)  # two trials of three tasks, one of the others
     drawn = np.concatenate([sample.tasks for sample in draw(store, Request(tasks=200, steps=1), 10)])
     assert chisquare(np.bincount(drawn, minlength=6)).pvalue > 0.01
 
 
 def test_the_same_draws_come_again(opened: Open) -> None:
-    store = opened(on_policy=False)
+    store = opened(consumes="replay")
     keep(store, trials=6, tasks=3)
     request = Request(tasks=4, steps=3, context=(2,))
     first, again, other = (draw(store, request, 6, seed) for seed in (1, 1, 2))
@@ -162,7 +178,7 @@ def test_the_same_draws_come_again(opened: Open) -> None:
 
 
 def test_whole_trials_are_what_was_played(opened: Open) -> None:
-    store = opened(on_policy=False)
+    store = opened(consumes="replay")
     keep(store, trials=6, tasks=3)
     [trials] = store.replay.trials(5, 1, np.random.default_rng(0))
     for column in range(5):
@@ -173,7 +189,7 @@ def test_whole_trials_are_what_was_played(opened: Open) -> None:
 
 
 def test_the_context_of_a_task_is_what_was_last_played_of_it_and_believed(opened: Open) -> None:
-    store = opened(on_policy=False)
+    store = opened(consumes="replay")
     for iteration in range(3):
         for task in (0, 1):
             believed = trajectory(10 * task + 100 * iteration, iteration)
@@ -196,7 +212,7 @@ def test_the_context_of_a_task_is_what_was_last_played_of_it_and_believed(opened
 
 
 def test_a_context_is_never_older_than_its_window(opened: Open) -> None:
-    store = opened(on_policy=False)
+    store = opened(consumes="replay")
     for iteration in range(3):
         deliver(store, Assignment(iteration, 0, 1, (0,)), trajectory(100 * iteration))
         wait_for(store, 1)
@@ -210,7 +226,7 @@ def test_a_context_is_never_older_than_its_window(opened: Open) -> None:
 
 def test_replay_is_bounded_by_bytes_and_the_oldest_trials_make_room(opened: Open) -> None:
     capacity = 20_000
-    store = opened(on_policy=False, capacity=capacity)
+    store = opened(consumes="replay", capacity=capacity)
     for iteration in range(4):
         keep(store, trials=60, tasks=6, iteration=iteration)
         assert store.counts["replay_bytes"] <= capacity
@@ -221,12 +237,12 @@ def test_replay_is_bounded_by_bytes_and_the_oldest_trials_make_room(opened: Open
 
 
 def test_what_is_exported_fills_another(opened: Open) -> None:
-    store = opened(on_policy=False)
+    store = opened(consumes="replay")
     keep(store, trials=6, tasks=3)
     saved = [store.export()]
     keep(store, trials=6, tasks=3, iteration=1)
     saved.append(store.export())
-    other = opened(on_policy=False)
+    other = opened(consumes="replay")
     other.restore([arrays for arrays in saved if arrays], played=72)
     assert other.replay.played == 72
     if saved[0]:  # a store that outlives the run has nothing to export
@@ -237,7 +253,7 @@ def test_what_is_exported_fills_another(opened: Open) -> None:
 
 
 def test_a_run_that_was_deleted_is_not_there(opened: Open) -> None:
-    store = opened(on_policy=False)
+    store = opened(consumes="replay")
     keep(store, trials=2, tasks=2)
     store.delete()
     assert not store.exists()
@@ -269,21 +285,21 @@ def lost_reference() -> ray.ObjectRef:
     return reference
 
 
-@pytest.mark.parametrize("on_policy", [True, False])
-def test_what_is_lost_with_its_machine_is_named_and_the_rest_is_delivered(on_policy: bool) -> None:
+@pytest.mark.parametrize("consumes", ["fresh", "replay", "both"])
+def test_what_is_lost_with_its_machine_is_named_and_the_rest_is_delivered(consumes: Consumes) -> None:
     """In Ray; what is lost on the way to Redis is in test_store_redis.py."""
-    store = in_ray(on_policy)
+    store = in_ray(consumes)
     summary = summarise(trajectory(7, 1))
     store.append(Assignment(0, 1, 1, (1,)), summary, lost_reference())
     deliver(store, Assignment(0, 0, 1, (0,)), trajectory(0, 1))
-    done = store.take(2, oldest_version=1) if on_policy else store.keep(2)
+    done = store.take(2, oldest_version=1) if consumes != "replay" else store.keep(2)
     assert done.lost == [Assignment(0, 1, 1, (1,))]
     assert [*done[0]] == [Assignment(0, 0, 1, (0,))]
     store.close()
 
 
 def test_a_shard_that_dies_is_replaced_while_batches_are_asked_for(caplog: pytest.LogCaptureFixture) -> None:
-    store = in_ray(on_policy=False)
+    store = in_ray(consumes="replay")
     keep(store, trials=8, tasks=4)
     batches = store.replay.batches(Request(tasks=4, steps=2), 20, np.random.default_rng(0))
     next(batches)

@@ -183,7 +183,7 @@ def test_a_learner_that_goes_on_from_a_checkpoint_gets_what_it_can_use(server: R
 
 
 def test_replay_after_a_crash_is_the_replay_before(server: RedisServer, open_store: Open) -> None:
-    store = begun(open_store(server, "replay", on_policy=False))
+    store = begun(open_store(server, "replay", consumes="replay"))
     rng = np.random.default_rng(1)
     for iteration in range(4):
         for part in (1, 0):
@@ -199,7 +199,7 @@ def test_replay_after_a_crash_is_the_replay_before(server: RedisServer, open_sto
     before = store
     store.close()
 
-    store = open_store(server, "replay", on_policy=False)
+    store = open_store(server, "replay", consumes="replay")
     assert store.begin(4) == [Assignment(4, 0, 3, (0, 1, 2))]
     assert store.replay.played == before.replay.played
     assert store.counts == before.counts
@@ -214,7 +214,7 @@ def test_replay_after_a_crash_is_the_replay_before(server: RedisServer, open_sto
     wait_for(store, 1)
     assert store.keep(1).kept[Assignment(4, 0, 3, (0, 1, 2))].returns.shape == (3, 1)  # nobody announced it
     store.close()
-    store = open_store(server, "replay", on_policy=False)  # from a checkpoint before two of the iterations
+    store = open_store(server, "replay", consumes="replay")  # from a checkpoint before two of the iterations
     assert [a.iteration for a in store.begin(3)] == [3, 3]
     assert store.counts["discarded"] == 1
     assert len(store.replay) == 3 * 2 * 3
@@ -224,7 +224,7 @@ def test_replay_after_a_crash_is_the_replay_before(server: RedisServer, open_sto
 
 
 def test_an_entry_in_replay_that_is_not_acknowledged_stays_there(server: RedisServer, open_store: Open) -> None:
-    store = begun(open_store(server, "between", on_policy=False))
+    store = begun(open_store(server, "between", consumes="replay"))
     play(store, Assignment(0, 0, 1, (0,)))
     wait_for(store, 1)
     store.keep(1)
@@ -233,7 +233,7 @@ def test_an_entry_in_replay_that_is_not_acknowledged_stays_there(server: RedisSe
         [[entry, _]] = client.xrange("innerloop:between:trajectories")
         client.xclaim("innerloop:between:trajectories", "learner", "learner", 0, [entry], force=True, justid=True)
     for _ in range(2):
-        store = open_store(server, "between", on_policy=False)
+        store = open_store(server, "between", consumes="replay")
         assert store.begin(1) == []
         assert len(store.replay) == 1
         store.close()
@@ -244,7 +244,7 @@ def test_the_server_holds_what_replay_holds_and_never_more_than_its_capacity(
     steps: int, capacity: int, server: RedisServer, open_store: Open
 ) -> None:
     run = f"bounded{steps}"
-    store = begun(open_store(server, run, on_policy=False, capacity=capacity))
+    store = begun(open_store(server, run, consumes="replay", capacity=capacity))
     for iteration in range(40):
         play(store, Assignment(iteration, 0, 2, (0, 1)), trajectory(iteration, steps=steps, columns=2))
         wait_for(store, 1)
@@ -263,7 +263,7 @@ def test_the_server_holds_what_replay_holds_and_never_more_than_its_capacity(
     if steps == 400:
         assert len(iterations) == -(-len(replay) // 2)  # of the oldest, one trial may be gone
 
-    store = open_store(server, run, on_policy=False, capacity=capacity)
+    store = open_store(server, run, consumes="replay", capacity=capacity)
     store.restore([], played=replay.played)
     assert store.begin(40) == []
     assert store.replay.played == 40 * 2 * steps
@@ -308,7 +308,7 @@ def test_what_did_not_decode_is_put_aside_after_a_crash_too(server: RedisServer,
     begun(open_store(server, "aside")).close()
     with server.client() as client:
         client.xadd("innerloop:aside:trajectories", {"any": "thing"})
-    store = open_store(server, "aside", on_policy=False)
+    store = open_store(server, "aside", consumes="replay")
     assert store.begin(0) == []
     assert store.counts["quarantined"] == 1
     assert entries(server, store) == 0

@@ -125,10 +125,10 @@ def test_a_run_that_goes_on_waits_for_the_server_and_one_that_ends_does_not(
     monkeypatch.setattr(address, "TIMEOUT", 0.3)
     before, after = TROUBLES[trouble]
     with RedisServer(durable=True) as server:
-        store = begun(open_store(server, "waits", on_policy=on_policy))
+        store = begun(open_store(server, "waits", consumes="fresh" if on_policy else "replay"))
         store.writer.write(Assignment(0, 0, 1, (0,)), trajectory(0))
         store.close()
-        store = open_store(server, "waits", on_policy=on_policy)
+        store = open_store(server, "waits", consumes="fresh" if on_policy else "replay")
         before(server)
         back: list[list[Assignment]] = []
         thread = threading.Thread(target=lambda: back.append(store.begin(0)))

@@ -104,7 +104,7 @@ def test_no_entry_is_missed_when_replies_are_lost(
 def test_what_the_server_sends_again_is_neither_delivered_again_nor_deleted(
     on_policy: bool, server: RedisServer, open_store: Open
 ) -> None:
-    store = begun(open_store(server, on_policy=on_policy))
+    store = begun(open_store(server, consumes="fresh" if on_policy else "replay"))
     for part in range(4):
         play(store, Assignment(0, part, 1, (0,)))
     wait_for(store, 4)
@@ -123,7 +123,7 @@ def test_what_the_server_sends_again_is_neither_delivered_again_nor_deleted(
 
 def test_a_full_server_still_learns_what_may_be_deleted(open_store: Open) -> None:
     with RedisServer(maxmemory_policy="noeviction") as small:
-        store = begun(open_store(small, on_policy=False, capacity=100_000))
+        store = begun(open_store(small, consumes="replay", capacity=100_000))
         for iteration in range(8):
             play(store, Assignment(iteration, 0, 1, (0,)), trajectory(iteration, steps=2000))
         wait_for(store, 8)
@@ -194,7 +194,7 @@ def test_a_full_server_is_waited_for(
     monkeypatch.setattr(stream, "LOOK", 0.1)
     monkeypatch.setattr(connection, "CALM", 0.5)
     with RedisServer(maxmemory="6mb", maxmemory_policy="noeviction") as small:
-        store = begun(open_store(small, on_policy=on_policy, capacity=2_000_000))
+        store = begun(open_store(small, consumes="fresh" if on_policy else "replay", capacity=2_000_000))
         large = trajectory(0, steps=20_000, columns=2)
         assert 800_000 < large.nbytes < 1_000_000
         done = threading.Event()

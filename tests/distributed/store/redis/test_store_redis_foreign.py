@@ -53,7 +53,7 @@ def genuine(config: Config, iteration: int = 3, part: int = 1) -> Pair:
     tasks = tuple(i % run.tasks for i in range(trials)) if run.tasks else ()
     assignment = Assignment(iteration, part, trials, tasks, experiment.episodes)
     trajectory = actor.collect(assignment)
-    if experiment.algorithm.on_policy:
+    if experiment.learns_fresh:
         return assignment, trajectory
     return assignment, replace(trajectory, note={n: a for n, a in trajectory.note.items() if n in POSTERIOR})
 
@@ -75,7 +75,7 @@ def test_what_actors_play_is_what_is_expected(name: str) -> None:
         learner = Learner(config.experiment.algorithm, config.experiment.problem, seed=0, device="cpu", threads=1)
         actor.load(learner.weights(), 2)
         trajectory = actor.collect(assignment)
-        if not config.experiment.algorithm.on_policy:
+        if not config.experiment.learns_fresh:
             trajectory = replace(trajectory, note={n: a for n, a in trajectory.note.items() if n in POSTERIOR})
         schema.check(*wire.decode(wire.encode(assignment, trajectory)))
 
@@ -224,7 +224,7 @@ def test_what_is_none_of_the_runs_is_put_aside_counted_and_named(
     bad_older = {wrong: wire.encode(*change(older, pair[1])) for wrong, change in CASES[name].items()}
     for wrong in () if on_policy else NOT_OF_REPLAY:
         del bad_older[wrong]
-    store = open_store(server, f"foreign-{name}", on_policy=on_policy)
+    store = open_store(server, f"foreign-{name}", consumes="fresh" if on_policy else "replay")
     store.begin(3, schema)
     store.close()
     trajectories, kept = store.writer.keys.trajectories, store.writer.keys.kept
@@ -246,7 +246,7 @@ def test_what_is_none_of_the_runs_is_put_aside_counted_and_named(
             twice = f"{records[-2].split()[0]} 0"
             client.rpush(kept, *odd, *records, twice)
             expected = len(bad_older) + len(odd) + 1
-        store = open_store(server, f"foreign-{name}", on_policy=on_policy)
+        store = open_store(server, f"foreign-{name}", consumes="fresh" if on_policy else "replay")
         assert store.begin(3, schema) == [pair[0]]
         expected += len(bad)
         assert store.counts["quarantined"] == expected

@@ -34,7 +34,7 @@ from innerloop.envs.errors import BadInput
 print("ready", flush=True)
 sys.stdin.readline()
 try:
-    store = RedisStore(sys.argv[1], sys.argv[2], capacity=1000, on_policy=True)
+    store = RedisStore(sys.argv[1], sys.argv[2], capacity=1000, consumes="fresh")
     print("taken", flush=True)
 except BadInput as error:
     print(error, flush=True)
@@ -174,7 +174,7 @@ def test_a_run_that_has_lost_its_name_ends_in_a_sentence_and_writes_nothing_furt
     on_policy: bool, server: RedisServer, open_store: Open
 ) -> None:
     run = f"lost{on_policy}"
-    store = begun(open_store(server, run, on_policy=on_policy))
+    store = begun(open_store(server, run, consumes="fresh" if on_policy else "replay"))
     play(store, Assignment(0, 0, 1, (0,)))
     wait_for(store, 1)
     with server.client() as client:

@@ -22,7 +22,7 @@ CANARY = "c4n/ary:p@ss#w?rd"
 def refusal(url: str, **options: object) -> str:
     """What is said to a user who gives this address."""
     with pytest.raises(BadInput) as caught:
-        RedisStore(url, **({"run": "any", "capacity": 1000, "on_policy": False} | options))  # pyright: ignore[reportArgumentType]
+        RedisStore(url, **({"run": "any", "capacity": 1000, "consumes": "replay"} | options))  # pyright: ignore[reportArgumentType]
     return str(caught.value)
 
 
@@ -166,7 +166,7 @@ def test_the_password_is_in_no_message_log_or_repr(
         said.append(str(caught.value))
 
         monkeypatch.setenv("INNERLOOP_REDIS_PASSWORD", CANARY)
-        store = RedisStore(locked.bare_url, "secret", capacity=1000, on_policy=True)
+        store = RedisStore(locked.bare_url, "secret", capacity=1000, consumes="fresh")
         begun(store)
         play(store, Assignment(0, 0, 1))
         wait_for(store, 1)
@@ -202,7 +202,7 @@ def test_with_tls_the_certificate_is_checked(server: RedisServer, tmp_path: Path
         assert "certificate verify failed" in said
         assert "expected a file" in refusal(f"rediss://127.0.0.1:{port}?ssl_ca_certs=/nowhere.pem")
         refusal(f"redis://127.0.0.1:{port}")  # in the clear
-        store = RedisStore(f"rediss://127.0.0.1:{port}?ssl_ca_certs={files[0]}", "tls", capacity=1000, on_policy=True)
+        store = RedisStore(f"rediss://127.0.0.1:{port}?ssl_ca_certs={files[0]}", "tls", capacity=1000, consumes="fresh")
         begun(store)
         play(store, Assignment(0, 0, 1), trajectory(6, steps=100_000))
         wait_for(store, 1)
