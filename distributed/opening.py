@@ -25,8 +25,9 @@ from ..learner.files import reason, write_whole
 from ..learner.learner import Learner, load_weights, weights_of
 from ..learner.pieces import Pieces
 from ..learner.places import Place, resolve_path, resolve_place
-from .config import MEGABYTE, Config, Run
+from .config import MEGABYTE, Config
 from .rollouts.tasks import TaskOrder
+from .run import Run
 from .runs.directory import (
     CONFIG,
     name_of,

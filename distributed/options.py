@@ -15,10 +15,17 @@ from ..envs.errors import BadInput, require, without_passwords
 from ..envs.families import FAMILIES
 from ..learner.algorithms import ALGORITHMS
 from ..learner.options import check_range, options_of
-from .config import Config, Run, configure, merge, option_fields, refuse_inapplicable
+from .config import Config, configure, merge, refuse_inapplicable
+from .names import option_fields, prefixed, split_option
 from .presets import PRESETS
+from .run import Run
 from .runs.directory import saved_config, saved_json
 from .words import options_in
+
+COMMAND = frozenset(
+    {"preset", "family", "algorithm", "episodes", "trial_steps", "out", "overwrite", "resume", "trust_plugins"}
+)
+"""Options of `innerloop train` that belong to nobody else."""
 
 
 def read_training(rest: list[str]) -> tuple[Any, Config]:
@@ -43,6 +50,7 @@ def read_training(rest: list[str]) -> tuple[Any, Config]:
         require(not names.trust_plugins, "trust_plugins", True, "it beside --resume: plug-ins named here are imported")
         chosen = {key: value for key in ("family", "algorithm") if (value := getattr(names, key))}
         base = configure(**merge(names.preset, chosen))
+    rest = _as_shown(rest, base)
     options = parse(train_options(base), rest, "innerloop train")
     config = Config(
         experiment=dataclasses.replace(
@@ -80,11 +88,10 @@ def _resumed(names: argparse.Namespace, rest: list[str]) -> Config:
 def train_options(base: Config) -> type:
     """The dataclass whose fields are the options of `train` for this family and algorithm, with their defaults.
 
-    Run, family and algorithm each bring their own fields; the flags carry no prefix, because `option_fields` has
-    made sure that no two are the same.
+    Run, family and algorithm each bring their own fields; the flags carry no prefix, but for a family or an algorithm
+    that shares a name with another.
     """
     experiment = base.experiment
-    option_fields(experiment.family_name, experiment.algorithm_name)
     fields: list[tuple[str, Any, Any]] = [
         ("preset", _described(str, f"Start from a named set of options: {', '.join(PRESETS)}."), ""),
         (
@@ -109,12 +116,36 @@ def train_options(base: Config) -> type:
         ("trust_plugins", _described(bool, "Import the plug-ins that a resumed run names: it runs their code."), False),
         ("run", Annotated[Run, tyro.conf.arg(name="")], base.run),
     ]
+    prefixes = prefixed(option_fields(experiment.family_name, experiment.algorithm_name), COMMAND)
     for name, thing in (("family_options", experiment.family), ("algorithm_options", experiment.algorithm)):
         if options_of(thing):
-            fields.append((name, Annotated[type(thing), tyro.conf.arg(name="")], thing))
+            kind = name.removesuffix("_options")
+            shown = kind if kind in prefixes else ""
+            fields.append((name, Annotated[type(thing), tyro.conf.arg(name=shown)], thing))
     return dataclasses.make_dataclass(
         "Train", [(n, kind, field(default=default)) for n, kind, default in fields], frozen=True, kw_only=True
     )
+
+
+def _as_shown(rest: list[str], base: Config) -> list[str]:
+    """The words of a command line with the names of options as `train_options` has them, whether they came flat or with
+    their owner's name.
+
+    Raises:
+        BadInput: one that several have is not said whose it is.
+    """
+    kinds = option_fields(base.experiment.family_name, base.experiment.algorithm_name)
+    shown, known = prefixed(kinds, COMMAND), {name for fields in kinds.values() for name in fields}
+    words = []
+    for word in rest:
+        flag, equals, value = word.partition("=")
+        option = flag[2:].replace("-", "_")
+        whose = option.partition(".")[0] in kinds and "." in option
+        if flag.startswith("--") and option not in COMMAND and (whose or option in known):
+            kind, name = split_option(option, kinds, "innerloop train")
+            flag = f"--{f'{kind}.' if kind in shown else ''}{name.replace('_', '-')}"
+        words.append(f"{flag}{equals}{value}")
+    return words
 
 
 def _described(kind: type, text: str) -> Any:

@@ -13,8 +13,8 @@ from ...actors.report import evaluation, table
 from ...envs.errors import require
 from ...learner.options import check_range
 from ...learner.places import resolve_path
-from ..config import MOST
 from ..options import parse
+from ..run import MOST
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,8 +21,9 @@ from ...envs.registry import resolve
 from ...learner.cpus import usable_cpus
 from ...learner.files import reason, to_json, write_whole
 from ...learner.places import resolve_path
-from ..config import Config, Run, configure
+from ..config import Config, configure
 from ..launch.session import ray_session
+from ..run import Run
 from ..runs.display import Display
 from ..trainer import resume, train
 from .cells import check_run, check_table, chosen, in_order, resolve_cell

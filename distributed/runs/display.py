@@ -17,7 +17,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from ..config import Run
+from ..run import Run
 
 PLAIN_SECONDS = 5.0
 """Between two lines of a log that is not a terminal."""

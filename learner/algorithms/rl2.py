@@ -8,7 +8,7 @@ Arrays are [T, B, ...], time first.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -72,7 +72,9 @@ class RL2:
     compile: bool = False
     """Compile the loss with torch.compile: slower to start, and no faster where it was measured (an H100)."""
 
-    consumes: ClassVar[Consumes] = "fresh"
+    @property
+    def consumes(self) -> Consumes:
+        return "fresh"
 
     def __post_init__(self) -> None:
         constructor("memory", self.memory)

@@ -13,7 +13,6 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import ClassVar
 
 import gymnasium
 import numpy as np
@@ -210,7 +209,9 @@ class SoftActorCritic:
     """Encoder of the observation: auto (cnn for images, else flat), cnn, flat, mlp, or package.module:attribute; with
     its options as in mlp,width=64,layers=2."""
 
-    consumes: ClassVar[Consumes] = "replay"
+    @property
+    def consumes(self) -> Consumes:
+        return "replay"
 
     def __post_init__(self) -> None:
         parse_encoder(self.encoder)

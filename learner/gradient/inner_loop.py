@@ -1,7 +1,7 @@
 """What algorithms that adapt by gradient share: their inner loop, and its hyperparameters."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -43,7 +43,9 @@ class GradientBased:
     trace: float = 1.0
     """Lambda of the generalised advantage estimates; 1 is return minus baseline."""
 
-    consumes: ClassVar[Consumes] = "fresh"
+    @property
+    def consumes(self) -> Consumes:
+        return "fresh"
 
     def __post_init__(self) -> None:
         parse_encoder(self.encoder)

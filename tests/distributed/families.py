@@ -11,7 +11,7 @@ from innerloop.envs.api import Split, Step, Tasks
 from innerloop.envs.bandit import Arms, BernoulliBandit
 from innerloop.envs.navigation import PointNavigation, Points
 from innerloop.learner.algorithms.rl2 import RL2
-from innerloop.learner.api import Metrics, Optimise
+from innerloop.learner.api import Consumes, Metrics, Optimise
 from innerloop.learner.sampling import Both
 
 
@@ -40,7 +40,9 @@ class SuicidalBandit(BernoulliBandit):
 class Mixing(RL2):
     """RL² that looks at replay, too."""
 
-    consumes = "both"
+    @property
+    def consumes(self) -> Consumes:
+        return "both"
 
     def update(
         self, model: nn.Module, batch: Both, optimise: Optimise, progress: float, rng: np.random.Generator

@@ -4,9 +4,14 @@ import json
 
 import pytest
 
-from innerloop.distributed.config import Config, configure, option_fields
+from innerloop.distributed.config import Config, configure
+from innerloop.distributed.names import option_fields, prefixed
+from innerloop.distributed.options import COMMAND, read_training
 from innerloop.distributed.presets import PRESETS
 from innerloop.envs.errors import BadInput
+from innerloop.envs.families import FAMILIES
+from innerloop.learner.algorithms import ALGORITHMS
+from innerloop.learner.options import options_of
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -79,9 +84,41 @@ def test_a_curriculum_multiplies_by_the_same_factor_in_equal_times_until_the_mid
     assert configure(episodes=40, iterations=80).episodes(0, 0.0) == 40
 
 
-def test_two_options_of_one_name_are_refused() -> None:
-    with pytest.raises(BadInput, match="'seed', which the run has too"):
-        option_fields("families:ClashingBandit", "rl2")
+def test_an_option_that_several_have_is_named_with_its_owner() -> None:
+    config = configure(family="families:ClashingBandit", arms=3, **{"family.seed": 5, "run.seed": 7, "run.trials": 9})
+    assert (config.run.seed, config.run.trials) == (7, 9)
+    assert options_of(config.experiment.family) == {"arms": 3, "regret": False, "seed": 5}
+    assert Config.from_json(config.to_json()) == config
+    for options, message in (
+        ({"seed": 1}, "'seed' is an option of the run and of the family; expected run.seed or family.seed."),
+        ({"family.trials": 1}, "'family.trials' is not an option of .*; expected one of family.arms, "),
+        ({"run.arms": 1}, "'run.arms' is not an option of .*; expected one of run.iterations, "),
+    ):
+        with pytest.raises(BadInput, match=f"^{message}"):
+            configure(family="families:ClashingBandit", **options)
+
+
+@pytest.mark.parametrize(
+    "words", ["--family.seed 5 --run.seed 7 --arms 3", "--family.seed=5 --run.seed=7 --family.arms=3"]
+)
+def test_on_the_command_line_too(words: str) -> None:
+    _, config = read_training(["--family", "families:ClashingBandit", *words.split()])
+    assert config.run.seed == 7
+    assert options_of(config.experiment.family) == {"arms": 3, "regret": False, "seed": 5}
+    with pytest.raises(BadInput, match=r"^'seed' is an option of the run and of the family; expected run.seed or "):
+        read_training(["--family", "families:ClashingBandit", "--seed", "3"])
+
+
+def test_a_prefix_is_allowed_where_it_is_not_needed() -> None:
+    _, config = read_training(["--family.arms", "3", "--algorithm.hidden", "8", "--run.trials", "12"])
+    assert (config.run.trials, options_of(config.experiment.family)["arms"]) == (12, 3)
+    assert options_of(config.experiment.algorithm)["hidden"] == 8
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_no_two_of_ours_have_an_option_of_one_name(family: str, algorithm: str) -> None:
+    assert not prefixed(option_fields(family, algorithm), COMMAND)
 
 
 def test_a_saved_file_with_an_unknown_option_is_refused() -> None:

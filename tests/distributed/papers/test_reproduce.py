@@ -14,10 +14,11 @@ from processes import until
 
 from innerloop.actors.baselines import BASELINES
 from innerloop.distributed.cli import main
-from innerloop.distributed.config import Run, configure
+from innerloop.distributed.config import configure
 from innerloop.distributed.papers import reproduce as module
 from innerloop.distributed.papers.comparison import rows
 from innerloop.distributed.papers.tables import TABLES, Cell, Table
+from innerloop.distributed.run import Run
 from innerloop.distributed.runs.directory import saved_config
 from innerloop.distributed.runs.journal import read_lines
 from innerloop.distributed.trainer import train

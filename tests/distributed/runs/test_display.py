@@ -21,7 +21,7 @@ LINE = {
     "dropped_lost": 1, "restarts": 2, "diverged": 3, "iteration": 3, "seconds": 2.0,
 }  # fmt: skip
 DISPLAY = MAIN + (
-    "from innerloop.distributed.runs.display import Display; from innerloop.distributed.config import Run\n"
+    "from innerloop.distributed.runs.display import Display; from innerloop.distributed.run import Run\n"
     f"with Display(Run(iterations=3)) as display:\n    for _ in range(50): display({LINE!r})\n"
     "open('done', 'w')"
 )
