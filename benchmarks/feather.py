@@ -40,7 +40,7 @@ class Feather:
             ray.get(weights[0])
             self._version = version
         time.sleep(assignment[0] / 1000)
-        return Sent(summary, version, 1600, self._returns, 0, 0.0), Sent(trajectory, version, self._arrays)
+        return Sent(summary, version, 1600, self._returns, 0, 0.0, {}), Sent(trajectory, version, self._arrays)
 
 
 class Sent:

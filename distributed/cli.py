@@ -1,4 +1,4 @@
-"""The command `innerloop`: train, submit, status, evaluate, plot, reproduce, list."""
+"""The command `innerloop`: train, submit, status, evaluate, plot, reproduce, list, check."""
 
 import importlib
 import os
@@ -24,7 +24,8 @@ commands
   evaluate   evaluate a trained agent on fresh held-out tasks
   plot       draw the curves of one or several runs
   reproduce  train and evaluate a paper's table, published and measured side by side
-  list       families, algorithms, memories, presets and tables that can be named
+  list       families, algorithms, memories, encoders, presets and tables that can be named
+  check      whether a family, memory, encoder or algorithm of yours keeps the contract of ours
 
 innerloop COMMAND --help explains a command's options.
 To begin:  innerloop train --preset first
@@ -38,6 +39,7 @@ COMMANDS = {
     "plot": "plot",
     "reproduce": "reproduce",
     "list": "listing",
+    "check": "check",
 }
 """Name to module."""
 

@@ -71,6 +71,8 @@ class TaskFamily(Protocol):
     A family whose MDPs are large may have an attribute `rows: int`, the maximum number of MDPs that evaluation plays at
     once (at least one task's `rollouts_per_task`); the default is 2,000.
 
+    A family whose train and test tasks are the same ones, as it was published, says so: `same_tasks = True`.
+
     A family whose steps have `measures` names them in an attribute `measures`: name to how an episode's number is made
     of its steps', "last", "sum" or "ever" (see `measures.Over`).
     """

@@ -98,6 +98,11 @@ class CorrelatedBandit:
     def __post_init__(self) -> None:
         require(self.level in ("uniform", *LEVELS), "level", self.level, "uniform, easy, medium or hard")
 
+    @property
+    def same_tasks(self) -> bool:
+        """See `TaskFamily`."""
+        return self.level != "uniform"
+
     def sample(self, rng: np.random.Generator, n: int, split: Split) -> Tasks:
         if self.level == "uniform":
             p = rng.random(n)

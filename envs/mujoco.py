@@ -106,6 +106,7 @@ class HalfCheetahDir(_Family):
 
     observation_space = spaces.Box(-np.inf, np.inf, (17,), np.float32)
     action_space = spaces.Box(-1, 1, (6,), np.float32)
+    same_tasks = True
 
     def sample(self, rng: np.random.Generator, n: int, split: Split) -> Tasks:
         return {"direction": rng.choice([-1.0, 1.0], n)}

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from ...envs.families import FAMILIES
 from ...learner.algorithms import ALGORITHMS
+from ...learner.encoders import ENCODERS
 from ...learner.memory import MEMORIES
 from ..options import parse
 from ..papers.tables import TABLES
@@ -12,12 +13,15 @@ from ..presets import PRESETS
 
 @dataclass(frozen=True)
 class List:
-    """List what can be named: families, algorithms, memories, presets and tables, each with what it is."""
+    """List what can be named: families, algorithms, memories, encoders, presets and tables, each with what it is."""
+
+
+KINDS = ("families", FAMILIES), ("algorithms", ALGORITHMS), ("memories", MEMORIES), ("encoders", ENCODERS)
 
 
 def run(rest: list[str]) -> None:
     parse(List, rest, "innerloop list")
-    for title, known in (("families", FAMILIES), ("algorithms", ALGORITHMS), ("memories", MEMORIES)):
+    for title, known in KINDS:
         print(title)
         for name, found in known.items():
             print(f"  {name:<20} {(found.__doc__ or '').splitlines()[0]}")
@@ -27,4 +31,4 @@ def run(rest: list[str]) -> None:
     print("tables of papers, for innerloop reproduce")
     for name, paper in TABLES.items():
         print(f"  {name:<20} {paper.about}")
-    print("Wherever a family, an algorithm or a memory is named, package.module:attribute works too.")
+    print("Wherever one of them is named, package.module:attribute works too.")

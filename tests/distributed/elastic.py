@@ -198,7 +198,7 @@ def copies(cluster: Cluster, node: Any) -> Line:
     time.sleep(4 * REPORT)  # what would come after
     found = {"right": sums == [3_000_000] * READERS, "received": (received(name) - before) / weights.nbytes}
     # What lies on a node that dies before it was fetched is lost, and nothing else; nobody waits for it.
-    store, summary = RayStore(), Summary(1, 0, np.zeros((1, 1)), 0, 0.0)
+    store, summary = RayStore(), Summary(1, 0, np.zeros((1, 1)), 0, 0.0, {})
     there = actors[0].make.remote()
     ray.wait([there], fetch_local=False)
     cluster.remove_node(node, allow_graceful=False)

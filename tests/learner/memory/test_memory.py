@@ -1,4 +1,4 @@
-"""The contract that every memory keeps. A new memory is in `MEMORIES`, so it is tested here too."""
+"""What every memory does beyond the contract (`actors.contract`), and what each of them is."""
 
 import functools
 import math
@@ -73,16 +73,6 @@ def where(rows: Tensor, one: State, other: State) -> State:
     return tuple(torch.where(rows[:, None], a, b) for a, b in zip(one, other, strict=True))
 
 
-@lengths
-@every_kind
-def test_step_by_step_equals_unroll(name: str, steps: int) -> None:
-    """For trials shorter than, as long as, and longer than what the memory was made for."""
-    memory, x = made(name, steps), inputs(20)
-    unrolled = memory.unroll(x)
-    assert unrolled.shape == (20, B, HIDDEN)
-    torch.testing.assert_close(stepped(memory, x), unrolled, atol=1e-5, rtol=0)
-
-
 @every_memory
 def test_step_by_step_equals_unroll_over_hundreds_of_steps(name: str) -> None:
     memory, x = made(name, 300), inputs(300)[:, :2]
@@ -133,31 +123,6 @@ def test_rows_that_leave_steps_out_are_as_if_those_had_not_been(name: str) -> No
         torch.testing.assert_close(torch.stack(outputs)[counted, row], alone, atol=1e-5, rtol=0)
 
 
-@every_memory
-def test_the_state_before_a_trial_is_the_same_for_every_row(name: str) -> None:
-    memory = made(name)
-    for tensor in memory.initial(B):
-        assert tensor.ndim == 2
-        assert tensor.shape[0] == B
-        torch.testing.assert_close(tensor, tensor[:1].expand_as(tensor), rtol=0, atol=0)
-    same = inputs()[:, :1].expand(T, B, INPUT).contiguous()
-    unrolled = memory.unroll(same)
-    torch.testing.assert_close(unrolled, unrolled[:, :1].expand_as(unrolled), atol=1e-6, rtol=1e-6)
-
-
-@every_kind
-def test_rows_do_not_see_each_other(name: str) -> None:
-    memory, x = made(name), inputs()
-    changed = x.clone()
-    changed[:, 1] += 10
-    others = [0, 2, 3, 4]
-    for compute in (memory.unroll, lambda x: stepped(memory, x)):
-        one, other = compute(x), compute(changed)
-        torch.testing.assert_close(one[:, others], other[:, others], atol=1e-5, rtol=0)
-        assert (one[:, 1] - other[:, 1]).abs().max() > 0.1
-        torch.testing.assert_close(compute(x[:, 2:3]), one[:, 2:3], atol=1e-5, rtol=0)
-
-
 @remembering
 def test_an_output_depends_on_the_past_and_not_on_the_future(name: str) -> None:
     memory, x = made(name, dtype=torch.float64), inputs(dtype=torch.float64)
@@ -166,17 +131,6 @@ def test_an_output_depends_on_the_past_and_not_on_the_future(name: str) -> None:
     one, other = memory.unroll(x), memory.unroll(changed)
     torch.testing.assert_close(one[:3], other[:3], rtol=0, atol=1e-12)
     assert ((one[3:] - other[3:]).abs().amax(-1) > 1e-6).all()
-
-
-@remembering
-def test_gradients_reach_the_first_input_and_every_parameter(name: str) -> None:
-    memory, x = made(name).requires_grad_(), inputs().requires_grad_()
-    memory.unroll(x)[-1].square().sum().backward()
-    assert x.grad is not None
-    assert (x.grad[0].abs().amax(-1) > 0).all()
-    for key, parameter in memory.named_parameters():
-        assert parameter.grad is not None, key
-        assert parameter.grad.abs().max() > 1e-6, key
 
 
 @every_kind

@@ -1,0 +1,171 @@
+"""The laws of an algorithm (`learner.api`), on two small families of ours: of discrete and of continuous actions."""
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+
+from ...envs.api import TaskFamily
+from ...envs.bandit import BernoulliBandit
+from ...envs.errors import BadInput
+from ...envs.navigation import SparsePointNavigation
+from ...envs.spaces import not_members
+from ...learner.api import Algorithm
+from ...learner.experiment import Experiment
+from ...learner.learner import Learner
+from ...learner.options import check_parts, construct, options_of
+from ...learner.replay import Replay
+from ...learner.sampling import Both
+from ...learner.trajectory import Trajectory
+from ..actor import Actor, Assignment
+from .fault import demand, other_global_randomness, same
+
+FAMILIES: tuple[TaskFamily, ...] = (BernoulliBandit(arms=3), SparsePointNavigation(horizon=4, radius=2.0))
+TRIALS, EPISODES = 4, 3
+UPDATES = 3
+PLAYED = 700
+"""Environment steps that an algorithm with replay is told of beside those that it sees, so that steps are due."""
+
+
+def it_has_its_parts(algorithm: Algorithm) -> None:
+    check_parts("algorithm", type(algorithm).__name__, algorithm)
+
+
+def its_options_survive_their_file(algorithm: Algorithm) -> None:
+    if options := options_of(algorithm):
+        again = options_of(construct("algorithm", "it", {"it": type(algorithm)}, options))
+        demand(again == options, f"its options are {options}, and {again} when they are read again.")
+
+
+def it_learns_on_some_family(algorithm: Algorithm) -> None:
+    demand([*_experiments(algorithm)], f"it refuses all of {', '.join(type(each).__name__ for each in FAMILIES)}.")
+
+
+def its_agent_gives_members_of_the_action_space(algorithm: Algorithm) -> None:
+    for experiment in _experiments(algorithm):
+        found = _played(experiment, _learner(experiment))
+        fault = not_members(experiment.family.action_space, found.action, boxes=True)
+        demand(not fault, f"its actions on {experiment.family_name} are none of the action space: {fault}.")
+        for name, array in found.note.items():
+            shape = array.shape[:2]
+            expected = (len(found.reward) + 1, found.reward.shape[1])
+            demand(
+                shape == expected, f"note {name!r} on {experiment.family_name} has {shape}; expected {expected} first."
+            )
+
+
+def an_agent_repeats_with_its_generator_alone(algorithm: Algorithm) -> None:
+    for experiment in _experiments(algorithm):
+        played = []
+        for number in (1, 2):
+            with other_global_randomness(number):
+                played.append(_played(experiment, _learner(experiment)))
+        sentence = f"two agents of one seed act differently on {experiment.family_name}"
+        same(played[0].action, played[1].action, sentence)
+
+
+def an_actor_plays_the_same_with_the_weights_that_it_is_sent(algorithm: Algorithm) -> None:
+    for experiment in _experiments(algorithm):
+        learner, played = _learner(experiment), []
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            for parameter in learner.model.parameters():
+                parameter.add_(torch.randn_like(parameter), alpha=0.1)  # unlike those that an actor builds
+        for weights in (learner.weights(), learner.acting_weights()):
+            actor = Actor(experiment, seed=0)
+            actor.load(weights, 1)
+            played.append(actor.collect(Assignment(0, 0, TRIALS)))
+        sentence = f"with the weights that acts_with names, an actor acts differently on {experiment.family_name}"
+        same(played[0].action, played[1].action, sentence)
+
+
+def an_update_gives_finite_numbers(algorithm: Algorithm) -> None:
+    for experiment in _experiments(algorithm):
+        for metrics in _trained(experiment, _learner(experiment)):
+            for name, value in metrics.items():
+                number = isinstance(value, int | float) and np.isfinite(value)
+                demand(
+                    number, f"the metric {name!r} on {experiment.family_name} is {value!r}; expected a finite number."
+                )
+
+
+def an_update_changes_parameters(algorithm: Algorithm) -> None:
+    for experiment in islice(_experiments(algorithm), 1):
+        learner = _learner(experiment)
+        before = {name: each.detach().clone() for name, each in learner.model.named_parameters()}
+        for _ in _trained(experiment, learner):
+            pass
+        changed = any(not torch.equal(before[name], each) for name, each in learner.model.named_parameters())
+        demand(changed, f"{UPDATES} updates on {experiment.family_name} changed no parameter.")
+
+
+def updates_repeat_and_go_on_from_a_saved_state_bit_for_bit(algorithm: Algorithm) -> None:
+    for experiment in islice(_experiments(algorithm), 1):
+        whole, half, resumed = (_learner(experiment) for _ in range(3))
+        with other_global_randomness(1):
+            for _ in _trained(experiment, whole):
+                pass
+        with other_global_randomness(2):
+            next(_trained(experiment, half))
+            resumed.load(*half.state())
+            for _ in _trained(experiment, resumed, first=1):
+                pass
+        found, expected = resumed.state()[0], whole.state()[0]
+        demand(found.keys() == expected.keys(), f"a resumed learner on {experiment.family_name} has other arrays.")
+        for name, array in expected.items():
+            sentence = f"{name} of a learner that was saved and loaded differs on {experiment.family_name}"
+            same(array, found[name], sentence)
+
+
+ALGORITHM = (
+    it_has_its_parts,
+    its_options_survive_their_file,
+    it_learns_on_some_family,
+    its_agent_gives_members_of_the_action_space,
+    an_agent_repeats_with_its_generator_alone,
+    an_actor_plays_the_same_with_the_weights_that_it_is_sent,
+    an_update_gives_finite_numbers,
+    an_update_changes_parameters,
+    updates_repeat_and_go_on_from_a_saved_state_bit_for_bit,
+)
+
+
+def _experiments(algorithm: Algorithm) -> Iterator[Experiment]:
+    """On the families that it does not refuse."""
+    for family in FAMILIES:
+        try:
+            found = Experiment(
+                family_name=type(family).__name__,
+                family=family,
+                algorithm_name="it",
+                algorithm=algorithm,
+                episodes=EPISODES,
+            )
+            algorithm.build(found.problem)
+        except BadInput:
+            continue
+        yield found
+
+
+def _learner(experiment: Experiment) -> Learner:
+    return Learner(experiment.algorithm, experiment.problem, seed=0, device="cpu", threads=1)
+
+
+def _played(experiment: Experiment, learner: Learner, iteration: int = 0) -> Trajectory:
+    actor = Actor(experiment, seed=0)
+    actor.load(learner.acting_weights(), learner.version)
+    return actor.collect(Assignment(iteration, 0, TRIALS))
+
+
+def _trained(experiment: Experiment, learner: Learner, first: int = 0) -> Iterator[dict[str, Any]]:
+    """Updates on trials of weights that never change, so that a learner that goes on is given what the other was."""
+    replay = Replay(2**24)
+    for iteration in range(UPDATES):
+        fresh = _played(experiment, _learner(experiment), iteration)
+        if experiment.replays:
+            replay.append([*range(TRIALS)], fresh)
+            replay.played += PLAYED
+        if iteration >= first:
+            batch = Both(fresh, replay) if experiment.replays else fresh
+            yield learner.update(batch if experiment.learns_fresh else replay, iteration / UPDATES)
