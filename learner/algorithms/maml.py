@@ -77,7 +77,7 @@ class MAML(GradientBased):
 
         def outputs(index: int) -> Tensor:
             *before, post = (each.encoded(model) for each in parts[index])
-            weights = adapted(model, before, first_order=self.first_order)[-1]
+            weights = adapted(model, before, loss=self.inner_loss, first_order=self.first_order)[-1]
             return model.distribution(weights, post.x)
 
         def linearised(index: int) -> Linearised:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ...envs.errors import require
 from ..api import Metrics, Optimise
-from ..gradient.adaptation import adapted, phases
+from ..gradient.adaptation import InnerLoss, adapted, phases, ratio_loss
 from ..gradient.feedforward import GradientPolicy
 from ..gradient.inner_loop import GradientBased
 from ..trajectory import Trajectory
@@ -43,6 +43,10 @@ class ProMP(GradientBased):
             require(0 < given < float("inf"), field, given, "a finite number above 0")
         require(0 <= self.kl_penalty < float("inf"), "kl_penalty", self.kl_penalty, "a finite number of at least 0")
 
+    @property
+    def inner_loss(self) -> InnerLoss:
+        return ratio_loss
+
     def optimisers(self, model: nn.Module) -> dict[str, torch.optim.Optimizer]:
         return {"adam": torch.optim.Adam(model.parameters(), lr=self.learning_rate, eps=1e-8)}
 
@@ -63,12 +67,12 @@ class ProMP(GradientBased):
         tasks = len(data[0].x)
         with torch.no_grad():
             seen = [each.encoded(model) for each in data[:-1]]
-            played = adapted(model, seen, ratio=True)
+            played = adapted(model, seen, loss=self.inner_loss)
             old = [model.distribution(weights, each.x) for weights, each in zip(played, seen, strict=False)]
 
         def loss(part: np.ndarray) -> tuple[Tensor, dict[str, Tensor]]:
             own = [each.of(part).encoded(model) for each in data]
-            weights = adapted(model, own[:-1], ratio=True, first_order=self.first_order)
+            weights = adapted(model, own[:-1], loss=self.inner_loss, first_order=self.first_order)
             post = own[-1]
             log_prob, entropy = model.head.measure(model.distribution(weights[-1], post.x), post.draw)
             ratio = (log_prob - post.log_prob).exp()

@@ -6,7 +6,7 @@ The columns of a task are adjacent. A `Phase` has all their steps in one axis, N
 several tasks have the tasks as their first axis, and functions of a single task are batched with `torch.func.vmap`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -116,24 +116,32 @@ def phases(
     return found, torch.stack(explained)
 
 
-def inner_loss(policy: GradientPolicy, weights: Weights, data: Phase, ratio: bool) -> Tensor:
-    """What one task's inner step descends: minus the policy-gradient surrogate of its phase.
+InnerLoss = Callable[[GradientPolicy, Weights, Phase], Tensor]
+"""What one task's inner step descends: of the network, this task's weights, and its phase, which they played."""
 
-    Args:
-        policy: the network.
-        weights: of this task.
-        data: of this task.
-        ratio: weigh advantages by the probability ratio to the policy that played, whose second derivative is the
-            low-variance curvature estimate (Rothfuss et al. 2018, arXiv:1810.06784, eq. 6); else by log-probability,
-            as in MAML. The first derivative is the same.
-    """
+
+def log_probability_loss(policy: GradientPolicy, weights: Weights, data: Phase) -> Tensor:
+    """Minus the mean of log-probabilities weighed by advantages, as in MAML. With answers as draws and advantages of 1
+    that is the cross-entropy."""
     log_prob, _ = policy.head.measure(policy.distribution(weights, data.x), data.draw)
-    factor = (log_prob - data.log_prob).exp() if ratio else log_prob
-    return -(factor * data.advantage * data.weight).sum()
+    return -(log_prob * data.advantage * data.weight).sum()
+
+
+def ratio_loss(policy: GradientPolicy, weights: Weights, data: Phase) -> Tensor:
+    """The same with probability ratios to the policy that played, whose second derivative is the low-variance curvature
+    estimate (Rothfuss et al. 2018, arXiv:1810.06784, eq. 6). The first derivative is the same."""
+    log_prob, _ = policy.head.measure(policy.distribution(weights, data.x), data.draw)
+    return -((log_prob - data.log_prob).exp() * data.advantage * data.weight).sum()
 
 
 def inner_step(
-    policy: GradientPolicy, weights: Weights, data: Phase, step: int, *, ratio: bool = False, first_order: bool = False
+    policy: GradientPolicy,
+    weights: Weights,
+    data: Phase,
+    step: int,
+    *,
+    loss: InnerLoss = log_probability_loss,
+    first_order: bool = False,
 ) -> dict[str, Tensor]:
     """One task's weights after an inner step.
 
@@ -142,25 +150,34 @@ def inner_step(
         weights: of this task.
         data: of this task, played with these weights.
         step: which one, from 0.
-        ratio: see `inner_loss`.
+        loss: that the step descends.
         first_order: treat the step's gradient as a constant when the result is differentiated.
     """
-    gradient = torch.func.grad(lambda weights: inner_loss(policy, weights, data, ratio))(dict(weights))
+    gradient = torch.func.grad(lambda weights: loss(policy, weights, data))(dict(weights))
     if first_order:
         gradient = {name: share.detach() for name, share in gradient.items()}
     return {name: weight - policy.rate(name, step) * gradient[name] for name, weight in weights.items()}
 
 
-def inner_steps(policy: GradientPolicy, weights: Weights, data: Phase, step: int, **options: bool) -> dict[str, Tensor]:
+def inner_steps(
+    policy: GradientPolicy,
+    weights: Weights,
+    data: Phase,
+    step: int,
+    *,
+    loss: InnerLoss = log_probability_loss,
+    first_order: bool = False,
+) -> dict[str, Tensor]:
     """`inner_step` of every task at once; before the first, all tasks share their weights, which have no task axis."""
     one = torch.func.vmap(
-        lambda weights, data: inner_step(policy, weights, data, step, **options), in_dims=(0 if step else None, 0)
+        lambda weights, data: inner_step(policy, weights, data, step, loss=loss, first_order=first_order),
+        in_dims=(0 if step else None, 0),
     )
     return one(dict(weights), data)
 
 
 def adapted(
-    policy: GradientPolicy, data: Sequence[Phase], *, ratio: bool = False, first_order: bool = False
+    policy: GradientPolicy, data: Sequence[Phase], *, loss: InnerLoss = log_probability_loss, first_order: bool = False
 ) -> list[dict[str, Tensor]]:
     """The weights of every task before and after each inner step: one more than there are phases.
 
@@ -168,5 +185,5 @@ def adapted(
     """
     found = [dict(policy.weights.items())]
     for step, each in enumerate(data):
-        found.append(inner_steps(policy, found[-1], each, step, ratio=ratio, first_order=first_order))
+        found.append(inner_steps(policy, found[-1], each, step, loss=loss, first_order=first_order))
     return found

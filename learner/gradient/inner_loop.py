@@ -11,7 +11,7 @@ from ...envs.api import Bools
 from ...envs.errors import require
 from ..api import MOST_LAYERS, Consumes, Problem
 from ..encoders import parse_encoder
-from .adaptation import inner_steps, phase
+from .adaptation import InnerLoss, inner_steps, log_probability_loss, phase
 from .feedforward import GradientPolicy, Weights
 
 
@@ -46,6 +46,11 @@ class GradientBased:
     @property
     def consumes(self) -> Consumes:
         return "fresh"
+
+    @property
+    def inner_loss(self) -> InnerLoss:
+        """What an inner step descends."""
+        return log_probability_loss
 
     def __post_init__(self) -> None:
         parse_encoder(self.encoder)
@@ -82,6 +87,7 @@ class GradientBased:
             rollouts_per_task=self.rollouts,
             discount=self.discount,
             trace=self.trace,
+            loss=self.inner_loss,
             greedy=greedy,
         )
 
@@ -98,11 +104,12 @@ class GradientAgent:
         rollouts_per_task: int,
         discount: float,
         trace: float,
+        loss: InnerLoss,
         greedy: bool,
     ) -> None:
         self.rollouts_per_task = rollouts_per_task
         self._policy, self._episodes, self._greedy = policy, episodes, greedy
-        self._discount, self._trace = discount, trace
+        self._discount, self._trace, self._loss = discount, trace, loss
         self._rng = np.random.default_rng(0)
         self._device = policy.weights["w0"].device
         self.note: dict[str, np.ndarray] = {}
@@ -152,5 +159,5 @@ class GradientAgent:
                 x, draw, log_prob, torch.stack(self._rewards), valid,
                 rollouts_per_task=self.rollouts_per_task, discount=self._discount, trace=self._trace,
             )  # fmt: skip
-            self._weights = inner_steps(self._policy, self._weights, data, self._episode - 1)
+            self._weights = inner_steps(self._policy, self._weights, data, self._episode - 1, loss=self._loss)
         self._begin_episode()

@@ -6,15 +6,26 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from gymnasium import spaces
 from torch import Tensor
 
 from innerloop.envs.api import TaskFamily
 from innerloop.envs.navigation import PointNavigation
 from innerloop.envs.tabular import TabularMDP
-from innerloop.learner.algorithms.maml import surrogate
+from innerloop.learner.algorithms.maml import MAML, surrogate
+from innerloop.learner.api import Problem
 from innerloop.learner.experiment import Experiment
-from innerloop.learner.gradient.adaptation import Phase, adapted, inner_loss, inner_step, phase, phases
-from innerloop.learner.gradient.feedforward import GradientPolicy
+from innerloop.learner.gradient.adaptation import (
+    InnerLoss,
+    Phase,
+    adapted,
+    inner_step,
+    log_probability_loss,
+    phase,
+    phases,
+    ratio_loss,
+)
+from innerloop.learner.gradient.feedforward import GradientPolicy, Weights
 from innerloop.learner.gradient.inner_loop import GradientBased
 from innerloop.learner.learner import Learner
 from innerloop.learner.trajectory import Trajectory, concatenate
@@ -30,6 +41,7 @@ families = pytest.mark.parametrize(
     indirect=True,
     ids=["navigation", "tabular", "cartpole"],
 )
+LOSSES = log_probability_loss, ratio_loss
 by_ratio = pytest.mark.parametrize("ratio", [False, True], ids=["log-probability", "ratio"])
 with_learned_rates = pytest.mark.parametrize("learned_rates", [False, True], ids=["fixed-rate", "learned-rates"])
 
@@ -56,7 +68,7 @@ def model_and_phases(shaken: Made, played: Played, in_double: InDouble) -> Calla
     return make
 
 
-def outer_gradient(model: GradientPolicy, data: Sequence[Phase], **options: bool) -> dict[str, Tensor]:
+def outer_gradient(model: GradientPolicy, data: Sequence[Phase], **options: Any) -> dict[str, Tensor]:
     """Of MAML's outer surrogate, mean over tasks."""
     weights = adapted(model, data[:-1], **options)[-1]
     loss = surrogate(model, model.distribution(weights, data[-1].x), data[-1]) / TASKS
@@ -146,7 +158,7 @@ def test_tasks_adapt_together_as_they_do_one_by_one(
     experiment = adapting_on(family, learned_rates=learned_rates)
     model, data = model_and_phases(experiment)
     parameters = dict(model.named_parameters())
-    found = adapted(model, data[:-1], ratio=ratio)
+    found = adapted(model, data[:-1], loss=LOSSES[ratio])
     assert len(found) == 3
     slow = slowly(experiment.algorithm, ratio)
     for task in range(TASKS):
@@ -173,7 +185,7 @@ def test_the_outer_gradient_is_the_mean_over_tasks_one_by_one(
     parameters = dict(model.named_parameters())
     loss = slowly(experiment.algorithm, ratio).surrogate(parameters, data)
     expected = torch.autograd.grad(loss, list(parameters.values()))
-    found = outer_gradient(model, data, ratio=ratio)
+    found = outer_gradient(model, data, loss=LOSSES[ratio])
     assert_same(found, dict(zip(parameters, expected, strict=True)), 1e-11)
 
 
@@ -200,11 +212,11 @@ def test_trials_of_fewer_episodes_beside_others_adapt_and_count_as_they_do_alone
 
     data, ratio = read(concatenate(alone)), algorithm == "promp"
     assert len(data) == 4
-    together = adapted(model, data[:-1], ratio=ratio)[-1]
+    together = adapted(model, data[:-1], loss=LOSSES[ratio])[-1]
     outer = 0.0
     for group, trajectory in enumerate(alone):
         own = read(trajectory)
-        expected = adapted(model, own[:-1], ratio=ratio)[-1]
+        expected = adapted(model, own[:-1], loss=LOSSES[ratio])[-1]
         first = group * TASKS
         for task in range(TASKS):
             one = {name: each[task] if len(own) > 1 else each for name, each in expected.items()}
@@ -237,7 +249,7 @@ def test_the_outer_gradient_through_two_inner_steps_is_that_of_finite_difference
     slow = slowly(experiment.algorithm, ratio)
     expected = numerical_gradient(lambda given: slow.surrogate(given, data), dict(model.named_parameters()))
     assert all(float(each.abs().max()) > 1e-5 for each in expected.values())
-    assert_same(outer_gradient(model, data, ratio=ratio), expected, 1e-6)
+    assert_same(outer_gradient(model, data, loss=LOSSES[ratio]), expected, 1e-6)
 
 
 def test_the_first_order_gradient_is_that_of_the_adapted_weights_and_not_the_whole_one(
@@ -280,12 +292,12 @@ def test_both_surrogates_descend_the_same_way_from_the_policy_that_played(
     one = Phase(*(array[0] for array in data[0]))
     log_prob, _ = model.head.measure(model.distribution(weights, one.x), one.draw)
     one = one._replace(log_prob=log_prob)
-    steps = [inner_step(model, weights, one, 0, ratio=ratio) for ratio in (False, True)]
+    steps = [inner_step(model, weights, one, 0, loss=LOSSES[ratio]) for ratio in (False, True)]
     assert_same(steps[0], steps[1], 1e-12)
 
     def curvature(ratio: bool) -> Tensor:
         def loss(constants: Tensor) -> Tensor:
-            return inner_loss(model, weights | {"state_independent": constants}, one, ratio)
+            return LOSSES[ratio](model, weights | {"state_independent": constants}, one)
 
         return torch.autograd.functional.hessian(loss, weights["state_independent"])
 
@@ -300,9 +312,7 @@ def test_an_inner_step_makes_what_paid_more_probable(
     for task in range(TASKS):
         one = Phase(*(array[task] for array in data[0]))
         own = {name: each[task] for name, each in after.items()}
-        assert float(inner_loss(model, own, one, False).detach()) < float(
-            inner_loss(model, before, one, False).detach()
-        )
+        assert float(LOSSES[False](model, own, one).detach()) < float(LOSSES[False](model, before, one).detach())
 
 
 def test_tasks_in_parts_adapt_as_they_do_together(
@@ -313,3 +323,47 @@ def test_tasks_in_parts_adapt_as_they_do_together(
     for part in (np.array([1]), np.array([2, 0])):
         for name, each in adapted(model, [one.of(part) for one in data[:-1]])[-1].items():
             torch.testing.assert_close(each, whole[name][part.tolist()], rtol=1e-12, atol=1e-12)
+
+
+def test_with_answers_as_draws_and_an_advantage_of_one_a_step_descends_the_cross_entropy() -> None:
+    """So that one adaptation serves policy gradients and supervised losses."""
+    problem = Problem(spaces.Box(-1, 1, (3,), np.float32), spaces.Discrete(4), 2, 5)
+    torch.manual_seed(0)
+    model = GradientPolicy(
+        problem, hidden=8, layers=1, activation="tanh", rate=0.1, decay=1.0, learned_rates=False
+    ).double()
+    x, answer = torch.randn(6, 3).double(), torch.randint(4, (6,))
+    ones, shares = torch.ones(6).double(), torch.full((6,), 1 / 6).double()
+    data, weights = Phase(x, answer, 0 * ones, ones, shares), dict(model.weights.items())
+    found = log_probability_loss(model, weights, data)
+    torch.testing.assert_close(found, torch.nn.functional.cross_entropy(model.distribution(weights, x), answer))
+    stepped = inner_step(model, weights, data, 0)
+    assert float(log_probability_loss(model, stepped, data)) < float(found)
+
+
+def test_an_algorithm_brings_its_own_inner_loss() -> None:
+    """What is injected is descended by the agent, too."""
+
+    def towards_zero(policy: GradientPolicy, weights: Weights, data: Phase) -> Tensor:
+        return sum((each.square().sum() for each in weights.values()), start=torch.zeros(()))
+
+    class Shrinking(MAML):
+        @property
+        def inner_loss(self) -> InnerLoss:
+            return towards_zero
+
+    problem = Problem(spaces.Discrete(3), spaces.Discrete(2), 2, 1)
+    algorithm = Shrinking(rollouts=2, inner_rate=0.25)
+    model = algorithm.build(problem)
+    with torch.no_grad():
+        model.weights["b2"] += torch.tensor([1.0, -1.0])
+    agent = algorithm.inner_loop(model, problem)
+    agent.begin_trial(4)
+    nothing = np.zeros(4, np.float32)
+    for done in (False, True):
+        agent.act(np.zeros(4, np.int64), nothing, np.full(4, done))
+    halved = {name: each.detach() / 2 for name, each in model.weights.items()}
+    parameters = model.distribution(halved, model.observation(torch.zeros(4, dtype=torch.int64)))
+    expected, _ = model.head.measure(parameters, torch.from_numpy(agent.note["draw"]))
+    np.testing.assert_allclose(agent.note["log_prob"], expected.numpy(), atol=1e-6)
+    assert not np.allclose(expected.exp(), 0.5, atol=1e-3)

@@ -15,7 +15,7 @@ from innerloop.learner.algorithms.maml import MAML
 from innerloop.learner.algorithms.promp import ProMP
 from innerloop.learner.api import InnerLoop
 from innerloop.learner.experiment import Experiment
-from innerloop.learner.gradient.adaptation import adapted, phases
+from innerloop.learner.gradient.adaptation import adapted, log_probability_loss, phases, ratio_loss
 from innerloop.learner.gradient.inner_loop import GradientBased
 from innerloop.learner.learner import Learner
 from innerloop.learner.trajectory import Trajectory, concatenate
@@ -57,7 +57,11 @@ def test_the_learners_adapted_weights_give_the_log_probabilities_that_were_noted
     assert len(data) == 3
     before = None
     with torch.no_grad():
-        for weights, each in zip(adapted(model, data[:-1], ratio=algorithm == "promp"), data, strict=True):
+        for weights, each in zip(
+            adapted(model, data[:-1], loss=ratio_loss if algorithm == "promp" else log_probability_loss),
+            data,
+            strict=True,
+        ):
             log_prob, _ = model.head.measure(model.distribution(weights, each.x), each.draw)
             counted = each.weight > 0
             torch.testing.assert_close(log_prob[counted], each.log_prob[counted], rtol=1e-4, atol=1e-4)
