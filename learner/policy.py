@@ -10,6 +10,7 @@ from .api import Problem
 from .encoders import build_encoder
 from .heads import Head, head, outcome
 from .memory import MakeMemory, Memory, State, observation_only
+from .memory.api import unroll_from
 
 POPART_MIN_STEP_SIZE = 0.1
 """Share of the newest targets in the statistics of the critic's units, once ten updates have been made."""
@@ -84,20 +85,30 @@ class RecurrentPolicy(nn.Module):
         out = self.output(y)
         return self._distribution(out), self._value(out), state
 
-    def unroll(self, observation: Tensor, outcome: Tensor) -> tuple[Tensor, Tensor]:
+    def unroll(self, observation: Tensor, outcome: Tensor, truncation: int = 0) -> tuple[Tensor, Tensor]:
         """Whole trials.
 
         Args:
             observation: [T, B, ...], as stored.
             outcome: of the previous action, [T, B, O].
+            truncation: length of the segments that gradients do not leave; 0 for whole trials.
 
         Returns:
             The head's parameters [T, B, size] and the values [T, B].
         """
         seen = self.observation(observation)
         before = torch.cat([torch.zeros_like(seen[:1]), seen[:-1]]) if self._transitions else None
-        out = self.output(self.memory.unroll(self.embedding(self.inputs(seen, before, outcome))))
+        x = self.embedding(self.inputs(seen, before, outcome))
+        out = self.output(self._remembered(x, truncation) if truncation else self.memory.unroll(x))
         return self._distribution(out), self._value(out)
+
+    def _remembered(self, x: Tensor, truncation: int) -> Tensor:
+        """The memory's outputs, segment by segment (truncated backpropagation through time)."""
+        state, outputs = self.memory.initial(x.shape[1]), []
+        for segment in x.split(truncation):
+            y, state = unroll_from(self.memory, segment, tuple(each.detach() for each in state))
+            outputs.append(y)
+        return torch.cat(outputs)
 
     def _distribution(self, out: Tensor) -> Tensor:
         if self.state_independent is None:

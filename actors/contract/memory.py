@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ...learner.memory import MakeMemory, State, observation_only
+from ...learner.memory.api import unroll_from
 from .fault import demand
 
 T, B, INPUT, HIDDEN = 9, 5, 3, 8
@@ -55,6 +56,40 @@ def step_by_step_equals_unroll(make: MakeMemory) -> None:
     for steps in (1, 5, T, 40):
         memory, x = made(make, steps), inputs(20)
         close(stepped(memory, x), memory.unroll(x), f"step by step and unroll differ (made for {steps} steps)")
+
+
+def pieces_one_after_the_other_are_the_whole(make: MakeMemory) -> None:
+    """Unrolled from the state behind the piece before, which is then that of a step."""
+    for steps in (1, T):
+        memory, x = made(make, steps), inputs(20)
+        whole, state, start = memory.unroll(x), memory.initial(B), 0
+        for length in (4, 1, 9, 6):
+            piece, state = unroll_from(memory, x[start : start + length], state)
+            close(
+                piece, whole[start : start + length], f"a piece of {length} steps from step {start} is not the whole's"
+            )
+            start += length
+            if start < len(x):
+                copies = tuple(tensor.clone() for tensor in state)
+                close(
+                    memory.step(x[start], copies)[0], whole[start], f"a step from the state behind step {start} differs"
+                )
+
+
+def pieces_can_begin_in_any_state(make: MakeMemory) -> None:
+    """Of rows that began at times of their own."""
+    memory, x, rows = made(make), inputs(20), torch.arange(B)
+    state = memory.initial(B)
+    for t, each in enumerate(x[:11]):
+        _, state = memory.step(each, where(rows == t % 7, memory.initial(B), state))
+    copies = tuple(tensor.clone() for tensor in state)
+    outputs = []
+    for each in x[11:]:
+        output, state = memory.step(each, state)
+        outputs.append(output)
+    found, after = unroll_from(memory, x[11:], copies)
+    close(found, torch.stack(outputs), "a piece from a state of rows that began at different times differs")
+    close(memory.step(x[0], after)[0], memory.step(x[0], state)[0], "the state behind such a piece differs")
 
 
 def rows_do_not_see_each_other(make: MakeMemory) -> None:
@@ -126,6 +161,8 @@ MEMORY = (
     its_state_has_a_row_for_each_trial,
     outputs_have_the_width_that_was_asked_for,
     step_by_step_equals_unroll,
+    pieces_one_after_the_other_are_the_whole,
+    pieces_can_begin_in_any_state,
     rows_do_not_see_each_other,
     an_output_does_not_depend_on_the_future,
     it_remembers,

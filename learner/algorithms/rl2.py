@@ -66,6 +66,9 @@ class RL2:
     """Weight of the value loss: the squared error in units of the targets' variance."""
     max_gradient_norm: float = 1.0
     """Gradients are clipped to this norm."""
+    truncation: int = 0
+    """Truncated backpropagation through time: length of the segments that gradients do not leave, while the memory
+    reaches back to the trial's beginning; 0 for whole trials."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Arithmetic of the learner's unrolls; parameters and optimiser stay in float32. A GRU is always unrolled in
     float32, and so is an LSTM on a GPU or on a CPU without bfloat16 instructions, where bfloat16 is slower."""
@@ -84,6 +87,7 @@ class RL2:
         for field in ("embedding", "learning_rate_end", "entropy", "entropy_end", "value_weight"):
             given = getattr(self, field)
             require(0 <= given < float("inf"), field, given, "a finite number of at least 0")
+        require(self.truncation >= 0, "truncation", self.truncation, "at least 0")
         for field in ("learning_rate", "clip", "max_gradient_norm"):
             given = getattr(self, field)
             require(0 < given < float("inf"), field, given, "a finite number above 0")
@@ -128,7 +132,7 @@ class RL2:
             # No cache of rounded weights: threads would share it, and sum gradients in the order of their race.
             rounded = self.precision == "bfloat16"
             with torch.autocast(part.valid.device.type, torch.bfloat16, enabled=rounded, cache_enabled=False):
-                parameters, value = model.unroll(part.observation, part.outcome)
+                parameters, value = model.unroll(part.observation, part.outcome, self.truncation)
             parameters, value = parameters.float(), value.float()
             log_prob, entropy = model.head.measure(parameters, part.draw)
             terms = surrogate(log_prob, entropy, value, part.log_prob, part.advantage, part.target, self.clip)

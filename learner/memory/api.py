@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import islice
-from typing import Protocol, cast
+from typing import Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +30,27 @@ class Memory(Protocol):
     def unroll(self, x: Tensor) -> Tensor:
         """Whole trials x [T, B, input_size] from the initial state; returns the outputs [T, B, hidden]."""
         ...
+
+
+@runtime_checkable
+class Resumable(Protocol):
+    """A memory that unrolls from any state at once; of another one, `unroll_from` takes step after step."""
+
+    def unroll_from(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        """Segments of trials x [T, B, input_size], T at least 1, from a state, which is left as it is. Returns the
+        outputs [T, B, hidden] and the state behind them; differentiable with respect to both."""
+        ...
+
+
+def unroll_from(memory: Memory, x: Tensor, state: State) -> tuple[Tensor, State]:
+    """See `Resumable`."""
+    if isinstance(memory, Resumable):
+        return memory.unroll_from(x, state)
+    outputs = []
+    for each in x:
+        y, state = memory.step(each, tuple(tensor.clone() for tensor in state))
+        outputs.append(y)
+    return torch.stack(outputs), state
 
 
 class MakeMemory(Protocol):
@@ -69,6 +90,10 @@ class Part(Protocol):
         """Whole trials [T, B, width]."""
         ...
 
+    def unroll_from(self, x: Tensor, state: State, position: Tensor) -> tuple[Tensor, State]:
+        """Segments of trials [T, B, width]; position is int64 [B, 1], of the first input."""
+        ...
+
 
 class Chain(nn.Module):
     """A memory of parts in a row, between two layers that do not remember."""
@@ -95,6 +120,15 @@ class Chain(nn.Module):
         for part in self._each():
             x = part.unroll(x)
         return self.outlet(x)
+
+    def unroll_from(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        position, *rest = state
+        given, after = iter(rest), [position + len(x)]
+        x = self.inlet(x)
+        for part in self._each():
+            x, caches = part.unroll_from(x, tuple(islice(given, part.caches)), position)
+            after += caches
+        return self.outlet(x), tuple(after)
 
     def _each(self) -> Sequence[Part]:
         return cast(Sequence[Part], self.parts)
@@ -125,6 +159,11 @@ class Residual(nn.Module):
     def unroll(self, x: Tensor) -> Tensor:
         x = wide(x)
         return self._add(x, self.part.unroll(self.norm1(x)))
+
+    def unroll_from(self, x: Tensor, state: State, position: Tensor) -> tuple[Tensor, State]:
+        x = wide(x)
+        read, state = self.part.unroll_from(self.norm1(x), state, position)
+        return self._add(x, read), state
 
     def _add(self, x: Tensor, read: Tensor) -> Tensor:
         x = x + self.proj(read)

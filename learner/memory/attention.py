@@ -87,6 +87,33 @@ class Attention(nn.Module):
             read = attend(query, key, value, attn_mask=mask)
         return read.permute(2, 0, 1, 3).flatten(2)
 
+    def unroll_from(self, x: Tensor, state: State, position: Tensor) -> tuple[Tensor, State]:
+        steps, rows = x.shape[:2]
+        index, row = (torch.arange(n, device=x.device) for n in (steps, rows))
+        query, key, value = (
+            each.permute(1, 2, 0, 3) for each in self._qkv(x, position.unsqueeze(0) + index[:, None, None])
+        )
+        # What came before, by its age at the first input; rows may have had fewer inputs than others.
+        age = torch.arange(min(self.window - 1, int(position.max())), 0, -1, device=x.device)
+        slot = (position - age) % self._slots
+        rings = [cache.view(-1, self.heads, self._slots, self.size) for cache in state]
+        seen = [
+            torch.cat([ring[row[:, None], :, slot].transpose(1, 2).to(new.dtype), new], 2)
+            for ring, new in zip(rings, (key, value), strict=True)
+        ]
+        past = (index[:, None] + age < self.window) & (age <= position)[:, None]
+        own = index[:, None] - index
+        mask = torch.cat([past, ((own >= 0) & (own < self.window)).expand(rows, -1, -1)], -1)
+        read = attend(query, *seen, attn_mask=mask.unsqueeze(1))
+        newest = index[-self._slots :]
+        place = row[:, None], slice(None), (position + newest) % self._slots
+        after = []
+        for ring, new in zip(rings, (key, value), strict=True):
+            ring = ring.clone()
+            ring[place] = new[:, :, newest].transpose(1, 2).to(ring.dtype)
+            after.append(ring.flatten(1))
+        return read.permute(2, 0, 1, 3).flatten(2), tuple(after)
+
     def _qkv(self, x: Tensor, position: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values [..., heads, size] of inputs [..., width], at positions of shape [..., 1]."""
         query, key, value = (part(x).unflatten(-1, (self.heads, -1)) for part in (self.query, self.key, self.value))

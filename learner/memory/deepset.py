@@ -50,5 +50,10 @@ class Sums(nn.Module):
         features = self._of(x)
         return torch.log1p(linear_recurrence(torch.ones_like(features), features))
 
+    def unroll_from(self, x: Tensor, state: State, position: Tensor) -> tuple[Tensor, State]:
+        features = self._of(x)
+        total = linear_recurrence(torch.ones_like(features), features, state[0])
+        return torch.log1p(total), (total[-1],)
+
     def _of(self, x: Tensor) -> Tensor:
         return softplus(wide(self.features(x)))

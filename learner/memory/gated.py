@@ -1,6 +1,7 @@
 """Gated recurrent networks, by the library's kernels."""
 
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +35,11 @@ class GRU(nn.Module):
         return h, (h,)
 
     def unroll(self, x: Tensor) -> Tensor:
-        return _in_float32(self.gru, x)
+        return _in_float32(self.gru, x)[0]
+
+    def unroll_from(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        y, h = _in_float32(self.gru, x, state[0].unsqueeze(0))
+        return y, (h[0],)
 
 
 class LSTM(nn.Module):
@@ -58,14 +63,23 @@ class LSTM(nn.Module):
         return h, (h, c)
 
     def unroll(self, x: Tensor) -> Tensor:
-        return _in_float32(self.lstm, x) if x.is_cuda or not kernel_takes_bfloat16() else self.lstm(x)[0]
+        return self._unrolled(x, None)[0]
+
+    def unroll_from(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        y, (h, c) = self._unrolled(x, (state[0].unsqueeze(0), state[1].unsqueeze(0)))
+        return y, (h[0], c[0])
+
+    def _unrolled(self, x: Tensor, state: tuple[Tensor, Tensor] | None) -> Any:
+        if x.is_cuda or not kernel_takes_bfloat16():
+            return _in_float32(self.lstm, x, state)
+        return self.lstm(x, state)
 
 
-def _in_float32(network: nn.RNNBase, x: Tensor) -> Tensor:
+def _in_float32(network: nn.RNNBase, x: Tensor, state: Any = None) -> Any:
     """Also where bfloat16 is asked for: a CPU's GRU is slower in it, and a GPU's kernels would take float16 instead,
     whose range gradients leave."""
     with torch.autocast(x.device.type, enabled=False):
-        return network(x.to(next(network.parameters()).dtype))[0]
+        return network(x.to(next(network.parameters()).dtype), state)
 
 
 @cache

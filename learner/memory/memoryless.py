@@ -22,3 +22,6 @@ class Memoryless(nn.Module):
 
     def unroll(self, x: Tensor) -> Tensor:
         return self.layer(x).tanh()
+
+    def unroll_from(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        return self.unroll(x), state

@@ -51,3 +51,8 @@ class Recurrence(nn.Module):
     def unroll(self, x: Tensor) -> Tensor:
         gate, candidate = wide(self.gates(x)).chunk(2, -1)
         return linear_recurrence((-gate).sigmoid(), gate.sigmoid() * candidate)
+
+    def unroll_from(self, x: Tensor, state: State, position: Tensor) -> tuple[Tensor, State]:
+        gate, candidate = wide(self.gates(x)).chunk(2, -1)
+        h = linear_recurrence((-gate).sigmoid(), gate.sigmoid() * candidate, state[0])
+        return h, (h[-1],)

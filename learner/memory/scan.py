@@ -16,16 +16,19 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import pad
 
 
-def linear_recurrence(a: Tensor, b: Tensor) -> Tensor:
-    """h[t] = a[t] h[t - 1] + b[t] for h[-1] = 0; differentiable, once.
+def linear_recurrence(a: Tensor, b: Tensor, before: Tensor | None = None) -> Tensor:
+    """h[t] = a[t] h[t - 1] + b[t]; differentiable, once.
 
     Args:
         a: [T, B, N], in [-1, 1].
         b: [T, B, N].
+        before: h[-1], [B, N]; 0 by default.
 
     Returns:
         [T, B, N].
     """
+    if before is not None:
+        b = torch.cat([b[:1] + a[:1] * before, b[1:]])
     return _LinearRecurrence.apply(a, b)  # pyright: ignore[reportReturnType]
 
 

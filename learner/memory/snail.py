@@ -75,6 +75,17 @@ class Dense(nn.Module):
         reached = max(0, len(x) - self.dilation)
         return self._gated(x, later + pad(earlier[:reached], (0, 0, 0, 0, len(x) - reached, 0)))
 
+    def unroll_from(self, x: Tensor, state: State, position: Tensor) -> tuple[Tensor, State]:
+        later, earlier = self.taps(x).split(self._size, -1)
+        slots, steps = self.dilation + 1, len(x)
+        ring, row = state[0].view(-1, slots, self._size), torch.arange(x.shape[1], device=x.device)[:, None]
+        index = torch.arange(min(steps, self.dilation), device=x.device)
+        past = ring[row, (position + index - self.dilation) % slots].transpose(0, 1)  # 0, before the trial's start
+        convolved = later + torch.cat([past.to(earlier.dtype), earlier[: steps - len(index)]])
+        newest = torch.arange(max(0, steps - slots), steps, device=x.device)
+        ring = ring.index_put((row, (position + newest) % slots), earlier[newest].transpose(0, 1).to(ring.dtype))
+        return self._gated(x, convolved), (ring.flatten(1),)
+
     def _gated(self, x: Tensor, convolved: Tensor) -> Tensor:
         out, gate = (convolved + self.bias).chunk(2, -1)
         return torch.cat([x, out.tanh() * gate.sigmoid()], -1)
@@ -98,3 +109,7 @@ class Read(nn.Module):
 
     def unroll(self, x: Tensor) -> Tensor:
         return torch.cat([x, self.attention.unroll(x)], -1)
+
+    def unroll_from(self, x: Tensor, state: State, position: Tensor) -> tuple[Tensor, State]:
+        read, state = self.attention.unroll_from(x, state, position)
+        return torch.cat([x, read], -1), state

@@ -25,7 +25,7 @@ from innerloop.learner.api import Problem
 from innerloop.learner.experiment import Experiment
 from innerloop.learner.learner import Learner
 from innerloop.learner.memory import MEMORIES, MakeMemory, Memoryless, State, constructor, gated, observation_only
-from innerloop.learner.memory.api import Chain
+from innerloop.learner.memory.api import Chain, unroll_from
 from innerloop.learner.memory.attention import MOST
 from innerloop.learner.policy import RecurrentPolicy
 from innerloop.learner.sampling import Steps
@@ -414,3 +414,39 @@ def test_an_lstm_is_unrolled_in_float32_where_the_cpu_knows_no_bfloat16(monkeypa
     with torch.autocast("cpu", torch.bfloat16):
         found = memory.unroll(x)
     torch.testing.assert_close(found, expected, atol=0, rtol=0)
+
+
+@every_kind
+def test_gradients_through_pieces_are_those_of_the_whole(name: str) -> None:
+    found = []
+    for pieces in ([20], [7, 1, 12]):
+        memory, x = made(name, dtype=torch.float64).requires_grad_(), inputs(20, torch.float64).requires_grad_()
+        state, outputs = memory.initial(B), []
+        for piece in x.split(pieces):
+            y, state = unroll_from(memory, piece, state)
+            outputs.append(y)
+        y = torch.cat(outputs) if len(pieces) > 1 else memory.unroll(x)
+        weight = torch.linspace(-1, 1, y.numel(), dtype=torch.float64).view_as(y)
+        found.append(torch.autograd.grad((y * weight).sum(), [x, *memory.parameters()]))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-9, rtol=1e-9)
+
+
+@remembering
+def test_truncation_keeps_the_values_and_cuts_the_gradients(name: str) -> None:
+    """A step's output depends on what lies before its segment, whose inputs no gradient reaches."""
+    torch.manual_seed(0)
+    policy = RecurrentPolicy(
+        Problem(spaces.Box(-1, 1, (3,), np.float32), spaces.Discrete(2), 2, 5), MEMORIES[name], 8, 4
+    )
+    observation, outcome = torch.randn(10, B, 3).requires_grad_(), torch.randn(10, B, 4)
+    whole, _ = policy.unroll(observation, outcome)
+    for truncation in (1, 3, 4, 10, 99):
+        cut, _ = policy.unroll(observation, outcome, truncation)
+        torch.testing.assert_close(cut, whole, atol=1e-5, rtol=1e-4)
+        for t in (0, 5, 9):
+            (gradient,) = torch.autograd.grad(cut[t].sum(), observation, retain_graph=True)
+            first = t - t % truncation
+            assert not gradient[:first].any()
+            assert gradient[first : t + 1].abs().amax((1, 2)).min() > 0
+            assert not gradient[t + 1 :].any()
