@@ -52,7 +52,7 @@ def test_options_that_are_not_the_defaults_return_too(name: str, family: Any) ->
 
 def test_the_problem_is_the_familys() -> None:
     one = Experiment.from_json(GOOD)
-    assert one.problem == (one.family.observation_space, one.family.action_space, 4, one.family.horizon)
+    assert one.problem == (one.family.observation_space, one.family.action_space, 4, one.family.horizon, 0)
 
 
 def test_keys_beside_its_own_are_left_alone() -> None:

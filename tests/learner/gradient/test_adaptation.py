@@ -338,7 +338,7 @@ def test_with_answers_as_draws_and_an_advantage_of_one_a_step_descends_the_cross
     found = log_probability_loss(model, weights, data)
     torch.testing.assert_close(found, torch.nn.functional.cross_entropy(model.distribution(weights, x), answer))
     stepped = inner_step(model, weights, data, 0)
-    assert float(log_probability_loss(model, stepped, data)) < float(found)
+    assert log_probability_loss(model, stepped, data).item() < found.item()
 
 
 def test_an_algorithm_brings_its_own_inner_loss() -> None:
