@@ -1,5 +1,6 @@
 """The actor: newest weights in, trajectories out. A plain class; `distributed` makes it a Ray actor."""
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -69,4 +70,5 @@ class Actor:
         episodes = assignment.episodes or self._experiment.episodes
         trial_steps = self._experiment.trial_steps
         trials = Trials(family, tasks, episodes, rng.env, self._agent.rollouts_per_task, trial_steps)
-        return play(self._agent, trials, rng.agent, self.version)
+        found = play(self._agent, trials, rng.agent, self.version)
+        return found if self._experiment.learns_fresh else replace(found, note={})  # replay keeps none

@@ -6,7 +6,7 @@ import numpy as np
 from ..envs.errors import BadInput, require
 from ..envs.spaces import layout_of, not_members
 from .api import Problem
-from .sampling import POSTERIOR, PRIVILEGED
+from .sampling import PRIVILEGED
 from .trajectory import Arrays
 
 FLAGS = "terminated", "truncated"
@@ -28,9 +28,8 @@ def check_exported(arrays: Arrays, version: int, *, problem: Problem, tasks: int
         BadInput: it is none of this run's; which array, and why.
     """
     privileged = {name for name in arrays if name.startswith(PRIVILEGED)}
-    names = {"trials", *NEEDED} <= arrays.keys() <= {"trials", *NEEDED, *privileged, *POSTERIOR}
-    optional = f"{PRIVILEGED}*, mean and variance are optional"
-    require(names, "its arrays", sorted(arrays), f"trials, {', '.join(NEEDED)}; {optional}")
+    names = arrays.keys() == {"trials", *NEEDED, *privileged}
+    require(names, "its arrays", sorted(arrays), f"trials, {', '.join(NEEDED)}; {PRIVILEGED}* are optional")
     about = arrays["trials"]
     _like("trials", about, "i", (3,))
     for column, (name, least, most) in enumerate(
@@ -51,9 +50,6 @@ def check_exported(arrays: Arrays, version: int, *, problem: Problem, tasks: int
         kind = arrays[name].dtype.kind
         require(kind in "fiub", f"its {name}", arrays[name].dtype, "numbers")
         _like(name, arrays[name], kind, arrays[name].shape[1:])
-    for name in {*POSTERIOR} & arrays.keys():
-        _like(name, arrays[name], "f", arrays[name].shape[1:2])
-    require(bool((arrays.get("variance", np.zeros(0)) >= 0).all()), "its variance", "negative", "at least 0")
     _like("episode", arrays["episode"], "i", ())
     _within("episode", arrays["episode"], 0, problem.most_episodes - 1)
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..envs.errors import BadInput, require
-from .sampling import POSTERIOR, PRIVILEGED, Context, Request, Sample, Steps, choose
+from .sampling import PRIVILEGED, Request, Sample, Steps, choose
 from .trajectory import Arrays, Trajectory
 
 
@@ -94,7 +94,6 @@ class Replay:
             arrays |= {PRIVILEGED + name: array for name, array in trajectory.privileged.items()}
             rows = {name: _one_more(array[:length, column]) for name, array in arrays.items()}
             seen = {"observation": trajectory.observation}
-            seen |= {name: trajectory.note[name] for name in POSTERIOR if name in trajectory.note}
             rows |= {name: array[: length + 1, column] for name, array in seen.items()}
             self._keep(tasks[column], trajectory.version, rows)
 
@@ -121,13 +120,9 @@ class Replay:
         for _ in range(count):
             yield self.draw_trials(choose(self.tasks, tasks, rng), rng)
 
-    def context(self, task: int, window: int) -> Context:
+    def context(self, task: int, window: int) -> Steps[np.ndarray]:
         require(task in self._by_task, "task", task, f"one of those in replay: {self.tasks.tolist()}")
-        recent = self._recent(task, window)
-        newest = recent[-1]
-        last = (newest.start + newest.length) % self._slots
-        posterior = {name: self._ring[name][last].copy() for name in POSTERIOR if name in self._ring}
-        return Context(self._steps(self._of(recent)[None]), posterior)
+        return self._steps(self._of(self._recent(task, window))[None])
 
     def draw_trials(self, tasks: np.ndarray, rng: np.random.Generator) -> Trajectory:
         """A whole trial of each of these tasks, drawn uniformly from those that are kept, as columns."""

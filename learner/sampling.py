@@ -6,10 +6,7 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 import numpy as np
 
 from ..envs.errors import require
-from .trajectory import Arrays, Trajectory
-
-POSTERIOR = ("mean", "variance")
-"""The notes of an actor that are kept: its belief about the task before each step, and after the last one."""
+from .trajectory import Trajectory
 
 PRIVILEGED = "privileged."
 """Before the names of what is known in training alone."""
@@ -54,15 +51,6 @@ class Request(NamedTuple):
         return self._replace(context=(int(rng.choice(self.context)),)) if self.context else self
 
 
-class Context(NamedTuple):
-    """What is recent of a task."""
-
-    steps: Steps[np.ndarray]
-    """All of it, in its order: [1, N, ...]."""
-    posterior: Arrays
-    """What the actor last believed, where it noted that: mean and variance, [latent] each."""
-
-
 class Sample(NamedTuple):
     """What a `Request` is answered with."""
 
@@ -94,8 +82,8 @@ class Sampler(Protocol):
         """Batches of whole trials of this many tasks, one each; tasks, and a task's trials, are drawn uniformly."""
         ...
 
-    def context(self, task: int, window: int) -> Context:
-        """What is recent of one task: of its newest trials, `window` at most.
+    def context(self, task: int, window: int) -> Steps[np.ndarray]:
+        """What is recent of one task, in its order: [1, N, ...] of its newest trials, `window` at most.
 
         Raises:
             BadInput: nothing is kept of it.

@@ -13,7 +13,6 @@ from ...envs.seeding import streams
 from ...envs.spaces import not_members
 from ...envs.trials import Trials
 from ...learner.experiment import Experiment
-from ...learner.sampling import POSTERIOR
 from ...learner.trajectory import Trajectory
 
 
@@ -120,7 +119,7 @@ def first_step(experiment: Experiment, model: nn.Module) -> Trajectory:
     given = trials.begin()
     agent.begin_trial(agent.rollouts_per_task, rng.agent)
     action, observation = agent.act(*given), given.observation
-    note = {name: array for name, array in agent.note.items() if experiment.learns_fresh or name in POSTERIOR}
+    note = dict(agent.note) if experiment.learns_fresh else {}
     given, step = trials.step(action)
     return Trajectory(
         observation=np.stack([observation, given.observation]),

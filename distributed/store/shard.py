@@ -7,7 +7,7 @@ import numpy as np
 
 from ...actors.actor import Assignment
 from ...learner.replay import Replay
-from ...learner.sampling import Context, Request, Sample
+from ...learner.sampling import Request, Sample, Steps
 from ...learner.trajectory import Arrays, Trajectory
 
 REMEMBERED = 10_000
@@ -60,7 +60,7 @@ class Shard:
         rng, draw = np.random.default_rng((seed, self._index)), self._replay.draw_steps
         return [draw(tasks, own, rng) if len(tasks) else None for tasks, own in zip(batches, requests, strict=True)]
 
-    def context(self, task: int, window: int) -> Context:
+    def context(self, task: int, window: int) -> Steps[np.ndarray]:
         """See `Sampler.context`."""
         return self._replay.context(task, window)
 

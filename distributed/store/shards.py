@@ -13,7 +13,7 @@ from ray.exceptions import GetTimeoutError, ObjectLostError, RayActorError
 
 from ...actors.actor import Assignment
 from ...envs.errors import require
-from ...learner.sampling import Context, Request, Sample, choose, join
+from ...learner.sampling import Request, Sample, Steps, choose, join
 from ...learner.trajectory import Arrays, Trajectory, concatenate
 from .shard import About, Shard
 
@@ -114,7 +114,7 @@ class ShardedReplay:
             order = np.argsort(np.concatenate([places, *(places for places, _ in others)]))
             yield concatenate([first, *(each for _, each in others)]).columns(order) if others else first
 
-    def context(self, task: int, window: int) -> Context:
+    def context(self, task: int, window: int) -> Steps[np.ndarray]:
         require(task in self.tasks, "task", task, f"one of those in replay: {self.tasks.tolist()}")
         index = task % len(self.shards)
 

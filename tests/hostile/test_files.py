@@ -272,9 +272,6 @@ PIECES: dict[str, tuple[Callable[[Arrays], Any], str]] = {
     "action out of bounds": (lambda arrays: arrays["action"].__setitem__(0, 1e6), "action"),
     "flags of numbers": (lambda arrays: arrays.update(terminated=arrays["reward"]), "terminated"),
     "episode beyond": (lambda arrays: arrays["episode"].__setitem__(0, 2), "episode"),
-    "variance negative": (lambda arrays: arrays["variance"].__setitem__(0, -1), "variance"),
-    "without beliefs": (lambda arrays: (arrays.pop("mean"), arrays.pop("variance")), "layout"),
-    "beliefs of another width": (lambda arrays: arrays.update(mean=arrays["mean"][:, :1]), "layout"),
     "doubles": (lambda arrays: arrays.update(reward=arrays["reward"].astype(np.float64)), "layout"),
 }
 

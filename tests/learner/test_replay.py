@@ -56,11 +56,9 @@ def number(key: Key) -> int:
 class History:
     """A replay, and beside it a table of all that was ever appended."""
 
-    def __init__(
-        self, capacity: int = PLENTY, seed: int = 0, dense: bool = False, slots: int = 0, posterior: bool = False
-    ) -> None:
+    def __init__(self, capacity: int = PLENTY, seed: int = 0, dense: bool = False, slots: int = 0) -> None:
         self.replay = Replay(slots * SLOT or capacity)
-        self.rng, self.dense, self.posterior = np.random.default_rng(seed), dense, posterior
+        self.rng, self.dense = np.random.default_rng(seed), dense
         self.trials: list[dict[Key, Transition]] = []
         self.trajectories: list[Trajectory] = []
 
@@ -84,7 +82,7 @@ class History:
             truncated=truncated,
             valid=np.ones((steps, 1), np.bool_),
             privileged={"reward": numbers + 0.5} if self.dense else {},
-            note={"mean": observation, "variance": observation[..., :1] + 0.5} if self.posterior else {},
+            note={"mean": observation},  # which is not kept
             version=trial,
         )
         self.replay.append([task], trajectory)
@@ -360,19 +358,13 @@ def test_each_batch_has_contexts_of_one_of_the_lengths() -> None:
 
 @pytest.mark.parametrize("slots", [10**4, 90])
 @pytest.mark.parametrize("window", [1, 2, 1_000])
-def test_what_is_recent_of_a_task_is_there_in_its_order_and_its_last_posterior(window: int, slots: int) -> None:
-    history = History(slots=slots, posterior=True).filled(40)
+def test_what_is_recent_of_a_task_is_there_in_its_order(window: int, slots: int) -> None:
+    history = History(slots=slots).filled(40)
     for task in history.replay.tasks.tolist():
         found = history.replay.context(task, window)
-        assert history.keys(found.steps, np.array([task])) == [[*history.of(task, window)]]
-        newest, steps = max(history.of(task))
-        assert {name: value.tolist() for name, value in found.posterior.items()} == {
-            "mean": [newest, steps + 1],
-            "variance": [newest + 0.5],
-        }
+        assert history.keys(found, np.array([task])) == [[*history.of(task, window)]]
     with pytest.raises(BadInput, match=r"^task is 77; expected one of those in replay: \[0, 1, 2\]\.$"):
         history.replay.context(77, 1)
-    assert not History().filled(1, tasks=1).replay.context(0, 1).posterior
 
 
 @pytest.mark.parametrize("dense", [False, True])
@@ -385,7 +377,7 @@ def test_whole_trials_are_the_columns_that_were_appended_padded_and_masked(dense
             assert (number, 0) in history.of(task)
         longest = max(len(history.trials[each]) for each in numbers)
         assert trajectory.valid.shape == (longest, 5)
-        expected = concatenate([history.trajectories[each] for each in numbers])
+        expected = replace(concatenate([history.trajectories[each] for each in numbers]), note={})
         assert not expected.valid.all()
         same(trajectory, expected)
         assert trajectory.version == min(numbers)

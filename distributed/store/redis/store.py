@@ -16,7 +16,6 @@ from ....actors.actor import Assignment
 from ....envs.errors import BadInput
 from ....learner.api import Consumes
 from ....learner.replay import Replay
-from ....learner.sampling import POSTERIOR
 from ....learner.trajectory import Arrays
 from ..api import Kept, Summary, Taken, summarise
 from ..schema import Schema
@@ -71,9 +70,7 @@ class RedisStore:
         self._replays, self._capacity, self._lost_after = consumes != "fresh", capacity, lost_after
         examine(link, capacity if self._replays else 0)
         self._session = secrets.token_hex(8).encode()
-        self.writer = RedisWriter(
-            Link(link.address, "the actor"), keys, self._session, POSTERIOR if consumes == "replay" else None
-        )
+        self.writer = RedisWriter(Link(link.address, "the actor"), keys, self._session)
         self.replay = Replay(capacity)
         self.link, self.run_lock = link, RunLock(link, f"innerloop:{run}:lock", run)
         self.stream = Stream(link, keys, self.run_lock)

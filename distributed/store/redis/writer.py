@@ -1,7 +1,6 @@
 """The actors' end of the store in Redis: they write to the server themselves, each trajectory whole."""
 
 import threading
-from dataclasses import replace
 from typing import Any
 
 from ....actors.actor import Assignment
@@ -17,14 +16,13 @@ PIECE = 2**20
 class RedisWriter:
     """The actors' end; made by the store."""
 
-    def __init__(self, link: Link, keys: Keys, session: bytes, notes: tuple[str, ...] | None) -> None:
+    def __init__(self, link: Link, keys: Keys, session: bytes) -> None:
         """Args:
         link: to the server.
         keys: of the run.
         session: of the store that reads.
-        notes: of what the inner loop noted, what is of use; None for all.
         """
-        self.link, self.keys, self._session, self._notes = link, keys, session, notes
+        self.link, self.keys, self._session = link, keys, session
 
     def write(self, assignment: Assignment, trajectory: Trajectory) -> None:
         """Returns when the server has it, whole; waits while the server is full or does not answer.
@@ -32,9 +30,6 @@ class RedisWriter:
         Raises:
             BadInput: the server refuses for good.
         """
-        if self._notes is not None:
-            of_use = {name: array for name, array in trajectory.note.items() if name in self._notes}
-            trajectory = replace(trajectory, note=of_use)
         data = memoryview(wire.encode(assignment, trajectory))
         entry: dict[Any, Any] = {SESSION: self._session}
         entry |= {str(start // PIECE): data[start : start + PIECE] for start in range(0, len(data), PIECE)}

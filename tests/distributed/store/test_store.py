@@ -188,25 +188,18 @@ def test_whole_trials_are_what_was_played(opened: Open) -> None:
             np.testing.assert_array_equal(getattr(trials, name)[:, column], expected)
 
 
-def test_the_context_of_a_task_is_what_was_last_played_of_it_and_believed(opened: Open) -> None:
+def test_the_context_of_a_task_is_what_was_last_played_of_it(opened: Open) -> None:
     store = opened(consumes="replay")
     for iteration in range(3):
         for task in (0, 1):
-            believed = trajectory(10 * task + 100 * iteration, iteration)
-            note = {"mean": believed.observation, "variance": believed.observation + 1, "latent": believed.observation}
-            deliver(store, Assignment(iteration, task, 1, (task,)), replace(believed, note=note))
+            deliver(store, Assignment(iteration, task, 1, (task,)), trajectory(10 * task + 100 * iteration, iteration))
         wait_for(store, 2)
         store.keep(2)
     for window, iterations in ((1, [2]), (2, [1, 2]), (9, [0, 1, 2])):
         found = store.replay.context(1, window)
         expected = np.concatenate([trajectory(10 + 100 * i).reward[:, 0] for i in iterations])
-        np.testing.assert_array_equal(found.steps.reward[0], expected)
-        np.testing.assert_array_equal(found.steps.action[0, :, 0], expected / 2)
-        last = trajectory(210).observation[-1, 0]
-        assert {name: value.tolist() for name, value in found.posterior.items()} == {
-            "mean": last.tolist(),
-            "variance": (last + 1).tolist(),
-        }
+        np.testing.assert_array_equal(found.reward[0], expected)
+        np.testing.assert_array_equal(found.action[0, :, 0], expected / 2)
     with pytest.raises(BadInput, match=r"task is 5; expected one of those in replay: \[0, 1\]"):
         store.replay.context(5, 1)
 

@@ -2,6 +2,7 @@
 
 import pickle
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -172,7 +173,7 @@ def test_a_learner_that_goes_on_from_a_checkpoint_gets_what_it_can_use(server: R
     assert store.counts["discarded"] == 2
     wait_until(lambda: entries(server, store) == 3)
     # An actor of the learner that is gone has not noticed; what it writes is played with other weights by now.
-    late = RedisWriter(store.writer.link, store.writer.keys, b"before", None)
+    late = RedisWriter(store.writer.link, store.writer.keys, b"before")
     late.write(Assignment(5, 0, 1), trajectory(0, 4))
     wait_until(lambda: store.counts["discarded"] == 3)
     store.writer.write(Assignment(3, 9, 1), trajectory(0, 4))  # of an iteration that is over
@@ -246,7 +247,8 @@ def test_the_server_holds_what_replay_holds_and_never_more_than_its_capacity(
     run = f"bounded{steps}"
     store = begun(open_store(server, run, consumes="replay", capacity=capacity))
     for iteration in range(40):
-        play(store, Assignment(iteration, 0, 2, (0, 1)), trajectory(iteration, steps=steps, columns=2))
+        played = replace(trajectory(iteration, steps=steps, columns=2), note={})
+        play(store, Assignment(iteration, 0, 2, (0, 1)), played)
         wait_for(store, 1)
         store.keep(1)
     replay = store.replay
