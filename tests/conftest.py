@@ -26,6 +26,17 @@ os.environ.setdefault("RAY_DEDUP_LOGS", "0")
 torch.set_num_threads(1)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    best = "cuda" if torch.cuda.is_available() else "cpu"
+    parser.addoption("--device", default=best, help="of learners, where it is tested")
+
+
+@pytest.fixture
+def device(request: pytest.FixtureRequest) -> str:
+    """The learner's, where a test compares it with the CPU."""
+    return request.config.getoption("--device")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The soak comes last: it keeps all cores busy for minutes, and others wait for processes to begin."""
     items.sort(key=lambda item: item.path.name == "test_soak.py")

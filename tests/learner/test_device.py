@@ -1,4 +1,5 @@
-"""Every algorithm on a GPU: the same learning as on the CPU, the same state, the same failures."""
+"""A learner on a device against one on the CPU: `pytest tests/learner --device cuda`; by default CUDA where there is a
+GPU. On the CPU both are the same, and what is tested is that updates repeat and states travel."""
 
 import copy
 from collections.abc import Callable
@@ -8,11 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from gymnasium import spaces
 from off_policy import Drift
 
 from innerloop.actors.actor import Actor, Assignment
 from innerloop.actors.rollout import play
-from innerloop.envs.api import TaskFamily
+from innerloop.envs.api import Bools, Split, Step, TaskFamily, Tasks
 from innerloop.envs.bandit import BernoulliBandit
 from innerloop.envs.navigation import PointNavigation
 from innerloop.envs.seeding import streams
@@ -24,7 +26,7 @@ from innerloop.learner.memory import MEMORIES
 from innerloop.learner.replay import Replay
 from innerloop.learner.trajectory import Arrays, Trajectory
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")
+on_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")
 
 SMALL: dict[str, dict[str, Any]] = {
     "maml": {"rollouts": 6, "hidden": 16, "activation": "tanh", "cg_iterations": 3},
@@ -36,6 +38,36 @@ SMALL: dict[str, dict[str, Any]] = {
     "recurrent-sac": {"hidden": 16, "trials_per_batch": 8, "warm_up": 0, "updates_per_step": 0.05},
     "rl2": {"hidden": 16, "embedding": 8, "epochs": 2, "minibatches": 2, "learning_rate": 1e-3},
 }  # fmt: skip
+
+
+class Pictures:
+    """Entries of bytes and of whole numbers; what pays is the picture's brightness."""
+
+    observation_space = spaces.Dict({"picture": spaces.Box(0, 255, (8, 8, 3), np.uint8), "facing": spaces.Discrete(3)})
+    action_space, horizon = spaces.MultiDiscrete([2, 3]), 4
+
+    def sample(self, rng: np.random.Generator, n: int, split: Split) -> Tasks:
+        return {"pays": rng.random(n)}
+
+    def make(self, tasks: Tasks, rng: np.random.Generator) -> "Pictures":
+        made = Pictures()
+        made.rng, made.n, made.time = rng, len(tasks["pays"]), 0
+        return made
+
+    def reset(self, rows: Bools) -> Any:
+        self.time = 0
+        return self.seen()
+
+    def step(self, action: np.ndarray) -> Step:
+        self.time += 1
+        reward = (action.sum(1) * self.bright).astype(np.float32)
+        return Step(self.seen(), reward, np.zeros(self.n, np.bool_), np.full(self.n, self.time == self.horizon))
+
+    def seen(self) -> Any:
+        self.bright = self.rng.random(self.n)
+        noise = self.rng.random((self.n, 8, 8, 3))
+        picture = (255 * self.bright[:, None, None, None] * noise).astype(np.uint8)
+        return {"picture": picture, "facing": self.rng.integers(3, size=self.n)}
 
 
 @dataclass(frozen=True)
@@ -71,6 +103,10 @@ CASES = [
     Case("pearl", PointNavigation),
     Case("pearl", Drift, {"context_encoder": "gru", "next_observation": True}),
     *(Case("recurrent-sac", Drift, {"memory": memory}) for memory in ("lstm", "gru", "transformer")),
+    Case("recurrent-sac", BernoulliBandit),
+    Case("pearl", BernoulliBandit),
+    *(Case(algorithm, Pictures) for algorithm in ALGORITHMS),
+    Case("rl2", BernoulliBandit, {"truncation": 5}),
 ]
 by_case = pytest.mark.parametrize("case", CASES, ids=str)
 
@@ -123,26 +159,27 @@ def same_bits(one: tuple[Arrays, dict[str, float]], other: tuple[Arrays, dict[st
 
 
 @by_case
-def test_two_updates_are_those_of_the_cpu(case: Case) -> None:
+def test_two_updates_are_those_of_the_cpu(case: Case, device: str) -> None:
     """In float32, to 1 in 10,000 of the way that the weights have gone; what is reported, to 1 in 100."""
     experiment = case.experiment()
-    (slow, expected), (fast, found) = (updated(device, experiment) for device in ("cpu", "cuda"))
-    assert fast.device.type == "cuda"
-    assert {p.device.type for p in [*fast.model.parameters(), *fast.model.buffers()]} == {"cuda"}
+    (slow, expected), (fast, found) = (updated(each, experiment) for each in ("cpu", device))
+    assert fast.device.type == device
+    assert {p.device.type for p in [*fast.model.parameters(), *fast.model.buffers()]} == {device}
     assert distance(moved(fast), moved(slow)) < 1e-4
     for one, other in zip(found, expected, strict=True):
         assert one == pytest.approx(other, rel=1e-2, abs=1e-4)
 
 
 @by_case
-def test_two_identical_updates_are_the_same_bits(case: Case) -> None:
+def test_two_identical_updates_are_the_same_bits(case: Case, device: str) -> None:
     experiment = case.experiment()
-    same_bits(updated("cuda", experiment)[0].state(), updated("cuda", experiment)[0].state())
+    same_bits(updated(device, experiment)[0].state(), updated(device, experiment)[0].state())
 
 
+@on_cuda
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("memory", ["lstm", "snail", "transformer", "transformer,window=100"])
-def test_long_trials_too_are_the_same_bits(memory: str, precision: str) -> None:
+def test_long_trials_too_are_the_same_bits(memory: str, precision: str, device: str) -> None:
     """Kernels share out long sums among themselves, and may put the shares together in any order."""
     experiment = replace(Case("rl2", BernoulliBandit, {"precision": precision}).experiment(memory=memory), episodes=500)
     rng = np.random.default_rng(0)
@@ -160,7 +197,7 @@ def test_long_trials_too_are_the_same_bits(memory: str, precision: str) -> None:
             "value": np.zeros((steps + 1, trials), np.float32),
         },
     )
-    learners = [learner_on("cuda", experiment) for _ in range(4)]
+    learners = [learner_on(device, experiment) for _ in range(4)]
     for learner in learners:
         learner.update(trajectory, 0.0)
     for learner in learners[1:]:
@@ -168,19 +205,19 @@ def test_long_trials_too_are_the_same_bits(memory: str, precision: str) -> None:
 
 
 @pytest.mark.parametrize("memory", MEMORIES)
-def test_bfloat16_learns_nearly_the_same(memory: str) -> None:
+def test_bfloat16_learns_nearly_the_same(memory: str, device: str) -> None:
     """To a fifth of the way: bfloat16 has three digits."""
     case = Case("rl2", BernoulliBandit, {"memory": memory})
-    exact, rounded = (updated("cuda", case.experiment(precision=p)) for p in ("float32", "bfloat16"))
+    exact, rounded = (updated(device, case.experiment(precision=p)) for p in ("float32", "bfloat16"))
     assert all(np.isfinite(value) for metrics in rounded[1] for value in metrics.values())
     assert {p.dtype for p in rounded[0].model.parameters()} == {torch.float32}
     assert 0 < distance(moved(rounded[0]), moved(exact[0])) < 0.2
 
 
 @by_case
-def test_a_state_moves_between_devices_and_is_gone_on_from(case: Case) -> None:
+def test_a_state_moves_between_devices_and_is_gone_on_from(case: Case, device: str) -> None:
     experiment = case.experiment()
-    for source, destination in (("cpu", "cuda"), ("cuda", "cpu"), ("cuda", "cuda")):
+    for source, destination in (("cpu", device), (device, "cpu"), (device, device)):
         learner, _ = updated(source, experiment, 1)
         other = learner_on(destination, experiment)
         other.load(*learner.state())
@@ -198,9 +235,9 @@ def test_a_state_moves_between_devices_and_is_gone_on_from(case: Case) -> None:
 
 
 @by_case
-def test_an_update_that_diverges_changes_nothing(case: Case) -> None:
+def test_an_update_that_diverges_changes_nothing(case: Case, device: str) -> None:
     experiment = case.experiment()
-    learner, _ = updated("cuda", experiment, 1)
+    learner, _ = updated(device, experiment, 1)
     before = learner.state()
     batch = batch_for(experiment, 1)
     if isinstance(batch, Replay):
@@ -221,10 +258,10 @@ def test_an_update_that_diverges_changes_nothing(case: Case) -> None:
 
 
 @by_case
-def test_an_agent_acts_as_on_the_cpu(case: Case) -> None:
+def test_an_agent_acts_as_on_the_cpu(case: Case, device: str) -> None:
     """Also where its model stays on the GPU: shown the same, with the same random numbers, it does the same."""
     experiment = case.experiment()
-    learner, _ = updated("cuda", experiment, 1)
+    learner, _ = updated(device, experiment, 1)
     on_cpu = learner_on("cpu", experiment)
     on_cpu.load(*learner.state())
     trajectories = []
@@ -249,6 +286,7 @@ def test_an_agent_acts_as_on_the_cpu(case: Case) -> None:
     assert actor.collect(Assignment(iteration=0, part=0, trials=4)).version == 1
 
 
+@on_cuda
 @by_case
 def test_memory_on_the_device_does_not_grow_with_updates(case: Case) -> None:
     experiment = case.experiment()
@@ -264,6 +302,7 @@ def test_memory_on_the_device_does_not_grow_with_updates(case: Case) -> None:
     assert torch.cuda.max_memory_allocated() - before < 2**26
 
 
+@on_cuda
 @pytest.mark.parametrize("device", ["auto", "cuda", "cuda:0"])
 def test_a_device_by_its_name(device: str) -> None:
     experiment = Case("rl2", BernoulliBandit).experiment()
@@ -272,6 +311,7 @@ def test_a_device_by_its_name(device: str) -> None:
     assert np.isfinite(learner.update(batch_for(experiment), 0.0)["gradient_norm"])
 
 
+@on_cuda
 def test_the_first_weights_are_those_of_the_cpu_and_no_random_number_of_others_is_used_up() -> None:
     experiment = Case("rl2", BernoulliBandit).experiment()
     states = torch.get_rng_state(), torch.cuda.get_rng_state()
@@ -280,6 +320,7 @@ def test_the_first_weights_are_those_of_the_cpu_and_no_random_number_of_others_i
     assert torch.equal(torch.cuda.get_rng_state(), states[1])
 
 
+@on_cuda
 def test_float32_is_float32() -> None:
     """Not TensorFloat-32, which has three digits and is what cuDNN takes unless it is told not to."""
     experiment = Case("rl2", BernoulliBandit, {"memory": "lstm", "hidden": 128}).experiment()
@@ -287,7 +328,8 @@ def test_float32_is_float32() -> None:
     assert distance(moved(fast), moved(slow)) < 1e-4
 
 
-def test_a_compiled_loss_is_the_same_loss() -> None:
+@on_cuda
+def test_a_compiled_loss_is_the_same_loss(device: str) -> None:
     case = Case("rl2", BernoulliBandit, {"memory": "lstm"})
-    plain, compiled = (updated("cuda", case.experiment(compile=given))[0] for given in (False, True))
+    plain, compiled = (updated(device, case.experiment(compile=given))[0] for given in (False, True))
     assert distance(moved(compiled), moved(plain)) < 1e-4
