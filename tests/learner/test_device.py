@@ -117,6 +117,7 @@ def learner_on(device: str, experiment: Experiment, seed: int = 0) -> Learner:
 
 def batch_for(experiment: Experiment, seed: int = 3, trials: int = 16) -> Trajectory | Replay:
     """What an update learns from, played on the CPU; the same for every learner."""
+    trials = 4 if isinstance(experiment.family, Pictures) else trials
     actor = Actor(experiment, seed)
     actor.load(learner_on("cpu", experiment).weights(), 0)
     trajectory = actor.collect(Assignment(iteration=0, part=0, trials=trials))
