@@ -147,7 +147,7 @@ def running(readme: Readme) -> Iterator[Running]:
 
     # What the README says to do once, then what `ray up` does on every machine, but for fetching and installing.
     (home / "cluster").mkdir()
-    [once] = readme.blocks("Once, for every way")
+    [once] = readme.blocks("Set-up, once")
     token = "\n".join(line for line in once.splitlines() if "cluster/secrets" in line)
     assert subprocess.run(["bash", "-ec", token], cwd=home, env=environment, check=False).returncode == 0
     (home / ".innerloop").mkdir()

@@ -10,8 +10,8 @@ from innerloop.distributed.launch.submit import Submit
 from innerloop.distributed.options import parse, read_training
 
 SECTIONS = (
-    "Once, for every way",
-    "Machines that you have",
+    "Set-up, once",
+    "Your own machines",
     "AWS",
     "Google Cloud",
     "Kubernetes",
@@ -39,7 +39,7 @@ def test_every_run_that_is_sent_or_joins_has_options_that_innerloop_knows(readme
         read_training(rest)
 
 
-@pytest.mark.parametrize("section", ["Machines that you have", "AWS", "Google Cloud"])
+@pytest.mark.parametrize("section", ["Your own machines", "AWS", "Google Cloud"])
 def test_every_ray_command_has_options_that_ray_knows(readme: Any, section: str) -> None:
     commands = words_of(readme, "ray", section)
     assert [words[1] for words in commands][:2] == ["up", "dashboard"]

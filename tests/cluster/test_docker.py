@@ -67,7 +67,7 @@ def test_nothing_is_published_but_on_loopback() -> None:
 
 def test_every_file_that_is_mounted_is_there_or_made_by_the_readme(readme: Any) -> None:
     compose = read("compose.yaml")
-    made = "\n".join([*readme.blocks("Once, for every way"), *readme.blocks("One machine, with Docker")])
+    made = "\n".join([*readme.blocks("Set-up, once"), *readme.blocks("One machine, with Docker")])
     mounted = [volume.split(":")[0] for service in SERVICES.values() for volume in service.get("volumes", [])]
     for file in (name for name in mounted if name.startswith(".")):
         assert (CLUSTER / file).is_file(), file

@@ -77,7 +77,7 @@ def test_a_run_is_sent_with_its_code_and_followed_to_its_end(
     """
     running = with_token
     (running.home / "probe.py").write_text(PROBE)
-    command = readme.command("Machines that you have", "innerloop submit")
+    command = readme.command("Your own machines", "innerloop submit")
     command = command.replace("127.0.0.1:8265", f"127.0.0.1:{interrupted.server_address[1]}").replace(
         "/home/ubuntu", str(running.home)
     )
@@ -171,7 +171,7 @@ attempt("--overwrite")
 
 def test_a_run_joins_the_cluster_from_the_head_but_not_with_other_versions(running: Any, readme: Any) -> None:
     """As the README says, but for `ray attach`, which is ssh; first as another Ray, then as another innerloop."""
-    [lines] = [block for block in readme.blocks("Machines that you have") if "ray attach" in block]
+    [lines] = [block for block in readme.blocks("Your own machines") if "ray attach" in block]
     attach, environment, command = lines.splitlines()
     assert attach.startswith("ray attach ")
     assert command.startswith("innerloop train --address auto ")
@@ -191,7 +191,7 @@ def test_a_run_joins_the_cluster_from_the_head_but_not_with_other_versions(runni
 
 
 def test_a_run_joins_the_cluster_from_outside(running: Any, readme: Any) -> None:
-    [lines] = [block for block in readme.blocks("Machines that you have") if "ray attach" in block]
+    [lines] = [block for block in readme.blocks("Your own machines") if "ray attach" in block]
     environment = lines.splitlines()[1]
     command = f"python -m innerloop train --address {running.client} --out outside {SMALL}"
     done = running.shell(f"{environment}\n{command}")

@@ -92,7 +92,7 @@ def test_nobody_gets_in_without_the_token_and_the_dashboard_is_on_loopback(name:
 @pytest.mark.parametrize("name", FILES)
 def test_what_is_sent_to_the_machines_is_what_the_readme_makes(name: str, readme: Any) -> None:
     config = read(name)
-    [once] = readme.blocks("Once, for every way")
+    [once] = readme.blocks("Set-up, once")
     for source in config["file_mounts"].values():
         made = (CLUSTER.parent / source).exists() or f"> {source}" in once or f"touch {source}" in once
         assert made or f"--wheel-dir {source} " in once, source
