@@ -34,24 +34,7 @@ class Table(NamedTuple):
 
 
 def _bandit_training(pulls: int, arms: int) -> dict[str, Any]:
-    """For 10 pulls as the preset `first`. For more, found at 5 arms and 100 pulls:
-
-    - entropy 0.01 at the start ends at 73.3, with a policy that is nearly greedy after a minute; 0.1 at 75.4;
-    - with that, lambda 0.8 instead of 0.3 at 76.1; 0.95, or two epochs, have learned nothing in the first minutes;
-    - with that, 128 trials an iteration instead of 256 at 76.9, 64 at 76.7, 1,024 (lambda 0.3) at 68.9; all
-      of these an LSTM in bfloat16 after 4 minutes of one core; after 28 it is at 77.9;
-    - with a deep set and a discount that rises from 0.98 to 1, at 76.9 and 77.8 after 13 M steps in two runs;
-    - with regret instead of payoffs for the outer loop, at 78.4 and 78.5 after as many, and at 78.5 after 30 minutes
-      (Gittins: 78.6). How good a bandit's best arm is then no longer noise in the advantages, nor is what a pull
-      happened to pay.
-
-    With 500 pulls of 5 arms the deep set is at 399.0 after 20 minutes and 13.6 M steps, and at 404.9 (OTS: 405.0) where
-    trials grow from 50 pulls in the first half of them: it has found what to do after 3 M steps instead of 5.
-
-    With 50 arms an entropy of 0.1 is worth as much as all that can be learned: after 6 M steps the return is at 55.
-    Twice the width was no faster a minute: runs of 4 minutes on a core ended at 73.5 after 3.3 M steps, and at 73 after
-    6.6 M with 64. In 15 minutes and 20.7 M steps it had 80.5.
-    """
+    """For 10 pulls as the preset `first`; how the others were found is in benchmarks/results/rl2-bandits."""
     if pulls <= 10:
         return {"trials": 1_000, "learning_rate": 7e-3, "entropy": 0.005}
     return {
@@ -123,26 +106,8 @@ DUAN_MDPS = _figures(
 
 
 def _mdps() -> dict[str, Cell]:
-    """Found at 10 episodes, on one core: an LSTM of 128 is at 121.6 after 11.5 M steps, and no better in its last
-    episodes than in its fourth; attention over whole transitions at 129 after 9.6 M, better in every episode than in
-    the one before, and at 149.5 after 86.9 M. With an entropy of 0.02 at the start they end at 117 and 104. The value
-    weighs 0.2: at 1 its gradient is ten times as long as what the norm is cut to, and leaves the policy little of it.
-
-    With regret instead of rewards for the outer loop, and a discount that rises from 0.5, one layer of attention is at
-    151.2 after 10 M, two are at 158.5 after 17.8 M, an hour. Where an action's regret is known, what is best within the
-    episode can be learned without any credit for the future; the discount then adds what exploring is worth. With
-    regret and 0.99 from the start, nothing was learned in the first 4 M.
-
-    With 25 episodes and more it is the way to the first useful policy that is long: 25 episodes from the start had 250,
-    which is chance, for a million steps; trials that grow from 10 episodes were not faster (355 after 40 minutes). A
-    cell therefore goes on with what the shorter trials have taught: an agent that is at 157 at 10 episodes is above 420
-    in its first iterations at 25. With lambda 0.9, a discount of 0.9 to 0.95, entropy 0.1 and 25 trials an iteration
-    the agent of 25 episodes ended at 438.6, where Greedy with the true prior plays. Going on from it, lambda 0.95, a
-    discount of 0.98, entropy 0.05 and 100 trials were at 446.6 in training (14,500 trials), then 0.97, 0.99, 0.03 and
-    200 at 451.8 (11,600 trials), and at 450.3 on held-out tasks; the options below gave 449.6 in 7 minutes from the
-    agent of 10 episodes. They changed together: that credit reaches further, and larger batches against the noise of
-    it, is what they were chosen for, but which of them it was is not separated.
-    """
+    """Longer trials go on from the agent of the shorter ones; how these options were found is in
+    benchmarks/results/rl2-mdps and rl2-mdps-further."""
     training = {
         "family": "tabular-mdp",
         "hidden": 64,

@@ -73,7 +73,7 @@ class RL2:
     """Arithmetic of the learner's unrolls; parameters and optimiser stay in float32. A GRU is always unrolled in
     float32, and so is an LSTM on a GPU or on a CPU without bfloat16 instructions, where bfloat16 is slower."""
     compile: bool = False
-    """Compile the loss with torch.compile: slower to start, and no faster where it was measured (an H100)."""
+    """Compile the loss with torch.compile. It starts more slowly, and is not known to be faster anywhere."""
 
     @property
     def consumes(self) -> Consumes:

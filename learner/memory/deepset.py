@@ -13,8 +13,8 @@ class DeepSet(Chain):
     """Deep set (Zaheer et al. 2017, arXiv:1703.06114, theorem 2): a function of the newest input, and of the sum of
     features of all inputs so far.
 
-    For tasks whose experience says the same in any order, as bandits do: at 5 arms and 100 pulls it was at 70.9 after
-    2.4 M steps, an LSTM at 55.3 after 5.4 M (a run each). From a second layer on, what is summed depends on the order.
+    For tasks whose experience says the same in any order, as bandits do. From a second layer on, what is summed depends
+    on the order.
     """
 
     def __init__(self, input_size: int, hidden: int, steps: int = 255, *, layers: int = 1, features: int = 64) -> None:
