@@ -17,6 +17,7 @@ check: lint
 lint: $(VENV)/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	mkdir -p $(VENV)/types && ln -sfn "$(CURDIR)" $(VENV)/types/innerloop
 	$(BIN)/basedpyright
 
 bench: $(VENV)/ready

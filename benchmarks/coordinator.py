@@ -152,7 +152,7 @@ def measure(actors: int, seconds: float) -> dict[str, Any]:
     try:
         nodes = [cluster.add_node(num_cpus=per_node, object_store_memory=2**29) for _ in range(NODES)]
         names = [node.node_id for node in nodes]
-        ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
+        ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")  # pyright: ignore
         before = psutil.Process().memory_info().rss
         coordinator = Coordinator(actors, Nodes(1.0), 1.0)
         saturated = coordinator.rollouts(seconds, 0)
@@ -184,7 +184,7 @@ def main() -> None:
     if psutil.virtual_memory().available < needed:
         sys.exit(f"{max(given.actors)} actors need {needed / 1e9:.0f} GB of memory; that much is not free.")
     # Without this, a real assignment would bring torch into every actor.
-    copyreg.pickle(Assignment, lambda assignment: (tuple, (tuple(assignment),)))
+    copyreg.pickle(Assignment, lambda assignment: (tuple, (tuple(assignment),)))  # pyright: ignore[reportArgumentType]
     with contextlib.redirect_stdout(sys.stderr):  # Ray's warnings
         found = [measure(actors, given.seconds) for actors in given.actors]
     if given.json:

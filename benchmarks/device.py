@@ -42,13 +42,15 @@ class Pictures:
     observation_space = spaces.Box(0, 255, (3, 64, 64), np.uint8)
     action_space = spaces.Discrete(4)
     horizon = 25
+    n: int
+    rng: np.random.Generator
 
     def sample(self, rng: np.random.Generator, n: int, split: Split) -> Tasks:
         return {"number": rng.random(n)}
 
     def make(self, tasks: Tasks, rng: np.random.Generator) -> "Pictures":
         made = Pictures()
-        made.n, made.rng, made.time = len(tasks["number"]), rng, 0
+        made.n, made.rng = len(tasks["number"]), rng
         return made
 
     def reset(self, rows: Bools) -> np.ndarray:
@@ -146,7 +148,7 @@ def matrix_rate(device: torch.device) -> float:
     for _ in range(6):
         wait(device)
         start = time.perf_counter()
-        one @ other
+        torch.mm(one, other)
         wait(device)
         seconds.append(time.perf_counter() - start)
     return 2 * size**3 / statistics.median(seconds[1:])

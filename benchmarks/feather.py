@@ -62,4 +62,4 @@ def summary(*fields: Any) -> Any:
 def trajectory(version: int, arrays: dict[str, np.ndarray]) -> Any:
     from innerloop.learner.trajectory import Trajectory
 
-    return Trajectory(**arrays, version=version)
+    return Trajectory(**arrays, version=version)  # pyright: ignore[reportArgumentType]

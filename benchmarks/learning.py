@@ -59,7 +59,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=0, help="of the learner; 0 for as many as there are CPUs")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    preset = dataclasses.asdict(configure("first").experiment.algorithm)["learning_rate"]
+    preset = dataclasses.asdict(configure("first").experiment.algorithm)["learning_rate"]  # pyright: ignore
     for memory in options.memories:
         for rate in options.learning_rates or [preset]:
             done = learn(memory, rate, options.iterations, options.target, options.seed, options.threads)

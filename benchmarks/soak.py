@@ -164,7 +164,8 @@ def soak(name: str, cluster: "Nodes", out: Path, *, minutes: float, every: float
         "iterations": max(20, round(60 * minutes / work.pace)), "evaluation_tasks": 0, "learner_threads": 1,
         "patience": PATIENCE, "max_restarts": 10,
     }  # fmt: skip
-    configs = [configure(**(work.options | common | {"seed": s})) for s in range(1 if work.exact else seeds)]
+    given: dict[str, Any] = {**work.options, **common}
+    configs = [configure(seed=seed, **given) for seed in range(1 if work.exact else seeds)]
     watchdog.begin(f"{name}, undisturbed")
     returns = [trained(c, out / f"quiet{s}", lambda line: watchdog.alive()) for s, c in enumerate(configs)]
 
@@ -272,7 +273,7 @@ class Nodes:
 
     def __enter__(self) -> "Nodes":
         self.server.start()
-        ray.init(address=self.cluster.address, log_to_driver=False, logging_level="ERROR")
+        ray.init(address=self.cluster.address, log_to_driver=False, logging_level="ERROR")  # pyright: ignore
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -294,6 +295,7 @@ def main() -> None:
     logging.getLogger("innerloop").setLevel(logging.WARNING)
     works = given.work or [*WORKS]
     outcomes = []
+    report: dict[str, Any] = {"command": " ".join(sys.argv)}
     with tempfile.TemporaryDirectory() as out, Nodes() as cluster:
         for number, name in enumerate(works):
             share = given.minutes / len(works)
@@ -301,7 +303,7 @@ def main() -> None:
             outcomes.append(soak(name, cluster, Path(out) / name, minutes=share, every=given.every,
                                  seeds=given.quiet_seeds, seed=seed))  # fmt: skip
             show(outcomes[-1])
-            report = {"command": " ".join(sys.argv), "outcomes": [asdict(outcome) for outcome in outcomes]}
+            report["outcomes"] = [asdict(outcome) for outcome in outcomes]
             if given.out:  # what is known so far
                 Path(given.out).mkdir(parents=True, exist_ok=True)
                 (Path(given.out) / "soak.json").write_text(json.dumps(report, indent=1) + "\n")

@@ -75,7 +75,7 @@ class Contender(NamedTuple):
     limit: Callable[[int], object]
     bytes: int
     """That each unit of both moves."""
-    count: int
+    count: int  # pyright: ignore[reportIncompatibleMethodOverride]
     """Units in a round."""
 
 
@@ -152,7 +152,7 @@ def redis_contenders(server: RedisServer) -> Iterator[Contender]:
     def pipeline(count: int) -> None:
         for _ in range(count):
             with client.pipeline(transaction=True) as together:
-                together.xadd("bare", entry)
+                together.xadd("bare", entry)  # pyright: ignore[reportArgumentType]
                 together.execute()
 
     store.close()  # nobody reads meanwhile: two cores are enough for a writer and a server

@@ -83,7 +83,7 @@ def adapting_share(config: Config) -> float:
         end_episode(agent)
         spent += time.perf_counter() - start
 
-    GradientAgent.end_episode = timed
+    GradientAgent.end_episode = timed  # pyright: ignore[reportAttributeAccessIssue]
     rollout(config)  # warms up
     spent, start = 0.0, time.perf_counter()
     rollout(config)

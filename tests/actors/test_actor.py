@@ -15,7 +15,8 @@ from innerloop.learner.experiment import Experiment
 from innerloop.learner.learner import Learner
 from innerloop.learner.trajectory import Arrays, Trajectory
 
-ExperimentOn, Made = Callable[..., Experiment], Callable[..., Learner]
+ExperimentOn = Callable[..., Experiment]
+Made = Callable[..., Learner]
 HERE = Assignment(iteration=3, part=1, trials=5)
 families = pytest.mark.parametrize(
     "family",

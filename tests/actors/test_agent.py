@@ -93,7 +93,8 @@ def test_a_greedy_agent_draws_nothing_and_takes_the_most_probable_action(tmp_pat
     action = agent.act(np.zeros(3, np.int64), np.zeros(3), np.zeros(3, np.bool_))
     assert rng.bit_generator.state == before
     with torch.no_grad():  # the one observation there is; no action, no reward, not done
-        parameters, _ = learner.model.unroll(torch.zeros(1, 3, dtype=torch.int64), torch.zeros(1, 3, 4 + 2))
+        policy: Any = learner.model
+        parameters, _ = policy.unroll(torch.zeros(1, 3, dtype=torch.int64), torch.zeros(1, 3, 4 + 2))
     np.testing.assert_array_equal(action, parameters[0].argmax(-1).numpy())
     np.testing.assert_allclose(agent.note["log_prob"], parameters[0].log_softmax(-1).amax(-1).numpy(), rtol=1e-5)
 

@@ -29,7 +29,8 @@ from innerloop.learner.api import InnerLoop
 from innerloop.learner.experiment import Experiment
 from innerloop.learner.learner import Learner
 
-ExperimentOn, Made = Callable[..., Experiment], Callable[..., Learner]
+ExperimentOn = Callable[..., Experiment]
+Made = Callable[..., Learner]
 
 
 @pytest.fixture

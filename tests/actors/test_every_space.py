@@ -39,7 +39,7 @@ OBSERVATIONS: dict[str, gymnasium.Space] = {
     "uint32": spaces.Box(0, 2**32 - 1, (2,), np.uint32),
     "uint64": spaces.Box(0, 2**64 - 1, (), np.uint64),
     "int64": spaces.Box(-(10**9), 10**9, (2,), np.int64),
-    "bool": spaces.Box(0, 1, (2,), np.bool_),
+    "bool": spaces.Box(0, 1, (2,), np.bool_),  # pyright: ignore[reportCallIssue]
     "one-value": spaces.Box(3, 3, (2,), np.float32),
     "discrete-from-5": spaces.Discrete(3, start=5),
     "multi-discrete": spaces.MultiDiscrete([2, 5], start=[3, -1]),
@@ -276,7 +276,7 @@ def test_entries_that_are_none_of_the_spaces_are_refused_and_named(given: Any, f
         (spaces.Box(-np.inf, np.inf, (1,), np.int64), [-(2**63), -7, 0], [-63 * np.log(2), -np.log(8), 0]),
         (spaces.Box(10**9, 10**9 + 100, (1,), np.int64), [10**9, 10**9 + 100], None),
         (spaces.Box(-100, 100, (1,), np.int8), [-100, 100], [-1, 1]),
-        (spaces.Box(0, 1, (1,), np.bool_), [0, 1], [-1, 1]),
+        (spaces.Box(0, 1, (1,), np.bool_), [0, 1], [-1, 1]),  # pyright: ignore[reportCallIssue]
         (spaces.Box(3, 3, (1,), np.float32), [3, 3.5], [0, 0.5]),
         (spaces.Box(0, np.inf, (1,), np.float32), [0, 7], [0, 7]),
         (spaces.Box(-1e300, 1e300, (1,), np.float64), [-7, 7], [-7, 7]),

@@ -14,7 +14,8 @@ from innerloop.learner.experiment import Experiment
 from innerloop.learner.learner import Learner
 from innerloop.learner.memory import MEMORIES
 
-ExperimentOn, Made = Callable[..., Experiment], Callable[..., Learner]
+ExperimentOn = Callable[..., Experiment]
+Made = Callable[..., Learner]
 EPISODES = 3
 LENGTHS = np.array([1, 2, 5, 9, 3])  # the horizon is 4: the third and the fourth are truncated
 

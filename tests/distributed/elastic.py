@@ -175,7 +175,7 @@ class Reader:
     """Does with objects what an actor of the pool does."""
 
     def read(self, version: int, weights: list[Any]) -> float:
-        return float(ray.get(weights[0])["weights"].sum())
+        return float(ray.get(weights[0])["weights"].sum())  # pyright: ignore[reportCallIssue]
 
     def make(self) -> np.ndarray:
         return np.ones(1_000_000, np.float32)

@@ -1,6 +1,7 @@
 """Configurations: one set of names for the command line, Python and the saved file."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -36,7 +37,7 @@ def test_options_go_where_they_belong() -> None:
     ],
 )
 def test_algorithms_that_adapt_by_gradient_survive_the_file_with_all_their_options(
-    algorithm: str, options: dict[str, object]
+    algorithm: str, options: dict[str, Any]
 ) -> None:
     config = configure(algorithm=algorithm, family="point-navigation", horizon=7, rollouts=5, episodes=3, **options)
     read = Config.from_json(json.loads(json.dumps(config.to_json())))
@@ -62,7 +63,7 @@ def test_algorithms_that_adapt_by_gradient_survive_the_file_with_all_their_optio
         ({"algorithm": "promp", "outer_steps": 0}, "outer_steps is 0; expected at least 1"),
     ],
 )
-def test_unusable_options_are_named(options: dict[str, object], sentence: str) -> None:
+def test_unusable_options_are_named(options: dict[str, Any], sentence: str) -> None:
     with pytest.raises(BadInput, match="expected") as refused:
         configure(**options)
     assert sentence in str(refused.value)

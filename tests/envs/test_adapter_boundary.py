@@ -114,7 +114,7 @@ def test_what_is_wrong_is_refused_in_one_sentence(fields: dict[str, Any], messag
         (box(np.uint64), [-1, 0], "-1"),
         (box(np.float16), [0, 1e5], "100000.0"),
         (box(np.float32), [0, 1e300], r"1e\+300"),
-        (spaces.Box(0, 1, (2,), np.bool_), [0, 2], "2"),
+        (spaces.Box(0, 1, (2,), np.bool_), [0, 2], "2"),  # pyright: ignore[reportCallIssue]
         (spaces.Discrete(3), 1.7, "1.7"),
         (spaces.Discrete(3), np.nan, "nan"),
         (spaces.Discrete(3), 3, "3"),
@@ -142,7 +142,7 @@ def test_a_cast_that_loses_is_refused(space: gymnasium.Space, given: Any, shown:
         (box(np.uint8, 255), np.float64([3, 4])),
         (box(np.int32), np.int64([7, 8])),
         (box(np.int8), np.uint8([127, 0])),
-        (spaces.Box(0, 1, (2,), np.bool_), [1, 0]),
+        (spaces.Box(0, 1, (2,), np.bool_), [1, 0]),  # pyright: ignore[reportCallIssue]
         (box(np.float32, 1), [-3, 70]),  # outside of its bounds, finite
         (box(np.uint8, 10), [200, 3]),
         (spaces.Box(-1, 1, (), np.float32), 0.5),

@@ -82,7 +82,7 @@ class Case:
         return "-".join([self.algorithm, self.family.__name__, *(str(value) for value in self.options.values())])
 
     def experiment(self, **more: Any) -> Experiment:
-        family = self.family(horizon=8) if self.family is PointNavigation else self.family()
+        family = self.family(horizon=8) if self.family is PointNavigation else self.family()  # pyright: ignore
         return Experiment(
             family_name="given",
             family=family,

@@ -4,6 +4,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +24,9 @@ from innerloop.learner.memory import MEMORIES
 from innerloop.learner.policy import RecurrentPolicy
 from innerloop.learner.trajectory import Arrays, Trajectory, concatenate
 
-ExperimentOn, Made, Played = Callable[..., Experiment], Callable[..., Learner], Callable[..., Trajectory]
+ExperimentOn = Callable[..., Experiment]
+Made = Callable[..., Learner]
+Played = Callable[..., Trajectory]
 
 
 @pytest.fixture
@@ -140,7 +143,7 @@ def test_a_first_update_that_diverges_changes_nothing(experiment: Experiment, pl
 
 def test_an_update_that_is_interrupted_changes_nothing(experiment: Experiment, played: Played) -> None:
     class Interrupted(ThirdStepFails):
-        def update(self, *args: object, **options: object) -> Metrics:
+        def update(self, *args: object, **options: Any) -> Metrics:
             try:
                 return super().update(*args, **options)
             except Diverged:
@@ -322,7 +325,7 @@ def test_gradients_longer_than_the_limit_are_shortened_to_it() -> None:
 
 @pytest.mark.parametrize("other", [{"hidden": 8}, {"memory": "gru"}, {"embedding": 4}], ids=str)
 def test_weights_of_another_model_are_refused_and_nothing_changes(
-    other: dict[str, object], experiment_on: ExperimentOn, played: Played
+    other: dict[str, Any], experiment_on: ExperimentOn, played: Played
 ) -> None:
     experiment = experiment_on(BernoulliBandit(), memory="lstm", hidden=16)
     learner, untouched = fresh(experiment), fresh(experiment)

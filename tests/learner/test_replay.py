@@ -23,7 +23,9 @@ from innerloop.learner.replay import Replay
 from innerloop.learner.sampling import Request, Sample, Steps, choose, join
 from innerloop.learner.trajectory import Arrays, Trajectory, concatenate
 
-ExperimentOn, Made, Played = Callable[..., Experiment], Callable[..., Learner], Callable[..., Trajectory]
+ExperimentOn = Callable[..., Experiment]
+Made = Callable[..., Learner]
+Played = Callable[..., Trajectory]
 
 PLENTY = 10**6
 SLOT = 2 * 4 + 4 + 4 + 1 + 1 + 4

@@ -17,7 +17,9 @@ from innerloop.learner.experiment import Experiment
 from innerloop.learner.learner import Learner
 from innerloop.learner.trajectory import Trajectory, concatenate
 
-AdaptingOn, Made, Played = Callable[..., Experiment], Callable[..., Learner], Callable[..., Trajectory]
+AdaptingOn = Callable[..., Experiment]
+Made = Callable[..., Learner]
+Played = Callable[..., Trajectory]
 InDouble = Callable[..., Trajectory]
 
 

@@ -21,8 +21,12 @@ from innerloop.learner.gradient.trust_region import Linearised
 from innerloop.learner.learner import Learner
 from innerloop.learner.trajectory import Trajectory
 
-AdaptingOn, Made, Played = Callable[..., Experiment], Callable[..., Learner], Callable[..., Trajectory]
-InDouble, Slowly, Numerical = Callable[..., Trajectory], Callable[..., Any], Callable[..., dict[str, Tensor]]
+AdaptingOn = Callable[..., Experiment]
+Made = Callable[..., Learner]
+Played = Callable[..., Trajectory]
+InDouble = Callable[..., Trajectory]
+Slowly = Callable[..., Any]
+Numerical = Callable[..., dict[str, Tensor]]
 TASKS = 3
 
 families = pytest.mark.parametrize(
@@ -142,12 +146,12 @@ def test_curvature_is_the_hessian_of_the_divergence_after_adaptation(
     model, trajectory = learner.model, in_double(learner, played(experiment, learner, n=TASKS))
     data = read(learner, trajectory)
     expected = hessian_of_kl(slowly(experiment.algorithm), parameters_of(learner), data)
-    outputs = model.distribution(adapted(model, data[:-1])[-1], data[-1].x)
+    outputs = model.distribution(adapted(model, data[:-1])[-1], data[-1].x)  # pyright: ignore[reportCallIssue]
     point, parameters = Linearised(outputs, list(model.parameters())), list(model.parameters())
     generator = torch.Generator().manual_seed(0)
     for _ in range(3):
         direction = [torch.randn(each.shape, generator=generator, dtype=torch.float64) for each in parameters]
-        along = model.head.fisher(outputs.detach(), point.push(direction))
+        along = model.head.fisher(outputs.detach(), point.push(direction))  # pyright: ignore[reportCallIssue]
         product = point.pull(along * (data[-1].weight / TASKS).unsqueeze(-1))
         found = torch.cat([each.reshape(-1) for each in product])
         torch.testing.assert_close(found, expected @ torch.cat([each.reshape(-1) for each in direction]))

@@ -26,7 +26,9 @@ from innerloop.learner.replay import Replay
 from innerloop.learner.sampling import Request, Sample, Steps
 from innerloop.learner.trajectory import Trajectory
 
-Made, Played, PearlOn = Callable[..., Learner], Callable[..., Trajectory], Callable[..., Experiment]
+Made = Callable[..., Learner]
+Played = Callable[..., Trajectory]
+PearlOn = Callable[..., Experiment]
 
 SMALL = {
     "latent": 3,
@@ -263,7 +265,7 @@ def test_losses_are_those_of_the_paper(options: dict[str, Any], noise: float, pr
                 if not algorithm.temperature:
                     sums["temperature_loss"] -= np.log(alpha) * (log_prob - 2) / 24
     for name, tensor in found.metrics.items():
-        assert tensor.item() == pytest.approx(sums.get(name, alpha), rel=1e-4, abs=1e-5), name
+        assert tensor.item() == pytest.approx(sums.get(name, alpha), rel=1e-4, abs=1e-5), name  # pyright: ignore
     total = sum(sums[name] for name in ("critic_loss", "policy_loss", "temperature_loss"))
     assert found.total.item() == pytest.approx(total + algorithm.bottleneck * sums["divergence"], rel=1e-4)
 
@@ -651,7 +653,7 @@ def test_it_keeps_no_hold_on_the_arrays_it_is_shown(pearl_on: PearlOn, shaken: M
         ("bottleneck", float("inf"), "a finite number of at least 0"),
     ],
 )
-def test_an_option_out_of_range_is_refused_in_one_sentence(option: str, value: object, expected: str) -> None:
+def test_an_option_out_of_range_is_refused_in_one_sentence(option: str, value: Any, expected: str) -> None:
     with pytest.raises(BadInput) as refused:
         PEARL(**{option: value})
     assert str(refused.value) == f"{option} is {value!r}; expected {expected}."

@@ -18,8 +18,12 @@ from innerloop.learner.gradient.adaptation import phases
 from innerloop.learner.learner import Learner
 from innerloop.learner.trajectory import Trajectory
 
-AdaptingOn, Made, Played = Callable[..., Experiment], Callable[..., Learner], Callable[..., Trajectory]
-InDouble, Slowly, Numerical = Callable[..., Trajectory], Callable[..., Any], Callable[..., dict[str, Tensor]]
+AdaptingOn = Callable[..., Experiment]
+Made = Callable[..., Learner]
+Played = Callable[..., Trajectory]
+InDouble = Callable[..., Trajectory]
+Slowly = Callable[..., Any]
+Numerical = Callable[..., dict[str, Tensor]]
 TASKS, RATE = 3, 0.3
 SMALL: dict[str, Any] = {
     "rollouts": 4, "hidden": 4, "layers": 1, "activation": "tanh", "inner_rate": 0.3,

@@ -24,7 +24,9 @@ from innerloop.learner.replay import Replay
 from innerloop.learner.sampling import Request, Sample
 from innerloop.learner.trajectory import Trajectory, concatenate
 
-Made, Played, RecurrentOn = Callable[..., Learner], Callable[..., Trajectory], Callable[..., Experiment]
+Made = Callable[..., Learner]
+Played = Callable[..., Trajectory]
+RecurrentOn = Callable[..., Experiment]
 
 every_memory = pytest.mark.parametrize("memory", ["gru", "lstm", "none"])
 
@@ -416,7 +418,7 @@ def test_gradients_are_shortened(recurrent_on: RecurrentOn, shaken: Made) -> Non
         ("max_gradient_norm", float("inf"), "a finite number above 0"),
     ],
 )
-def test_an_option_out_of_range_is_refused_in_one_sentence(option: str, value: object, expected: str) -> None:
+def test_an_option_out_of_range_is_refused_in_one_sentence(option: str, value: Any, expected: str) -> None:
     with pytest.raises(BadInput) as refused:
         RecurrentSAC(**{option: value})
     assert str(refused.value) == f"{option} is {value!r}; expected {expected}."

@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,9 @@ from innerloop.learner.memory import MEMORIES
 from innerloop.learner.policy import RecurrentPolicy
 from innerloop.learner.trajectory import Trajectory, concatenate
 
-ExperimentOn, Made, Played = Callable[..., Experiment], Callable[..., Learner], Callable[..., Trajectory]
+ExperimentOn = Callable[..., Experiment]
+Made = Callable[..., Learner]
+Played = Callable[..., Trajectory]
 
 
 def policy_of(learner: Learner) -> RecurrentPolicy:
@@ -325,6 +328,6 @@ def test_a_compiled_loss_has_the_same_terms(
         ("precision", "float16", r"^precision is 'float16'; expected float32 or bfloat16\.$"),
     ],
 )
-def test_an_option_out_of_range_is_refused_in_one_sentence(option: str, value: object, message: str) -> None:
+def test_an_option_out_of_range_is_refused_in_one_sentence(option: str, value: Any, message: str) -> None:
     with pytest.raises(BadInput, match=message):
         RL2(**{option: value})

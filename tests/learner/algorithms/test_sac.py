@@ -6,6 +6,7 @@ Options are tested for both algorithms that have them.
 import copy
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -225,7 +226,7 @@ def test_a_target_is_the_lesser_of_the_slow_critics_and_has_no_gradient() -> Non
 @pytest.mark.parametrize("memory", MEMORIES)
 def test_fixed_critics_give_a_gradient_to_their_inputs_and_none_to_themselves(memory: str) -> None:
     torch.manual_seed(0)
-    made = Twins(lambda: Reader(MEMORIES[memory](3, 5), perceptron(5, 5, 1, 1)))
+    made = Twins(lambda: Reader(MEMORIES[memory](3, 5), perceptron(5, 5, 1, 1)))  # pyright: ignore[reportCallIssue]
     x = random(4, 3, 3).requires_grad_()
     before = copy.deepcopy(made.state_dict())
     value = made.frozen_value(x)
@@ -410,7 +411,7 @@ def test_noise_is_standard_normal_of_the_callers_generator() -> None:
     ],
 )
 def test_an_option_out_of_range_is_refused_in_one_sentence(
-    algorithm: type[PEARL] | type[RecurrentSAC], option: str, value: object, expected: str
+    algorithm: type[PEARL] | type[RecurrentSAC], option: str, value: Any, expected: str
 ) -> None:
     with pytest.raises(BadInput) as refused:
         algorithm(**{option: value})

@@ -30,9 +30,13 @@ from innerloop.learner.gradient.inner_loop import GradientBased
 from innerloop.learner.learner import Learner
 from innerloop.learner.trajectory import Trajectory, concatenate
 
-AdaptingOn, Made, Played = Callable[..., Experiment], Callable[..., Learner], Callable[..., Trajectory]
-InDouble, Gapped = Callable[..., Trajectory], Callable[..., Trajectory]
-Slowly, Numerical = Callable[..., Any], Callable[..., dict[str, Tensor]]
+AdaptingOn = Callable[..., Experiment]
+Made = Callable[..., Learner]
+Played = Callable[..., Trajectory]
+InDouble = Callable[..., Trajectory]
+Gapped = Callable[..., Trajectory]
+Slowly = Callable[..., Any]
+Numerical = Callable[..., dict[str, Tensor]]
 TASKS = 3
 
 families = pytest.mark.parametrize(
@@ -135,9 +139,16 @@ def test_a_phase_has_the_advantages_of_its_own_episode(gapped: Gapped, adapting_
             padded = np.concatenate([array, np.zeros((longest, *array.shape[1:]), array.dtype)])[place]
             return torch.from_numpy(np.where(valid.reshape(*valid.shape, *[1] * (padded.ndim - 2)), padded, 0))
 
-        given = (trajectory.observation, trajectory.note["draw"], trajectory.note["log_prob"], trajectory.reward)
+        note = trajectory.note
         expected, share = phase(
-            *map(columns, given), torch.from_numpy(valid), rollouts_per_task=2, discount=0.9, trace=0.8
+            columns(trajectory.observation),
+            columns(note["draw"]),
+            columns(note["log_prob"]),
+            columns(trajectory.reward),
+            torch.from_numpy(valid),
+            rollouts_per_task=2,
+            discount=0.9,
+            trace=0.8,  # pyright: ignore
         )
         torch.testing.assert_close(each.advantage, expected.advantage)
         torch.testing.assert_close(explained[episode], share)
@@ -221,8 +232,8 @@ def test_trials_of_fewer_episodes_beside_others_adapt_and_count_as_they_do_alone
         for task in range(TASKS):
             one = {name: each[task] if len(own) > 1 else each for name, each in expected.items()}
             assert_same({name: each[first + task] for name, each in together.items()}, one, 1e-12)
-        outer += float(surrogate(model, model.distribution(expected, own[-1].x), own[-1]).detach())
-    found = surrogate(model, model.distribution(together, data[-1].x), data[-1])
+        outer += float(surrogate(model, model.distribution(expected, own[-1].x), own[-1]).detach())  # pyright: ignore
+    found = surrogate(model, model.distribution(together, data[-1].x), data[-1])  # pyright: ignore[reportCallIssue]
     assert float(found.detach()) == pytest.approx(outer, rel=1e-9)
     metrics = shaken(experiment).update(concatenate([played(experiment, learner, n=TASKS), trajectory]), 0.0)
     assert all(np.isfinite(value) for value in metrics.values())

@@ -90,7 +90,7 @@ def test_with_little_noise_the_fit_is_that_of_least_squares() -> None:
     rng = np.random.default_rng(0)
     inputs, coefficients = rng.standard_normal((1, 400, 5)), rng.standard_normal(5)
     target = inputs @ coefficients + 1e-3 * rng.standard_normal((1, 400))
-    found = fit(*(torch.from_numpy(array) for array in (inputs, target)), torch.ones(1, 400, dtype=torch.bool))
+    found = fit(torch.from_numpy(inputs), torch.from_numpy(target), torch.ones(1, 400, dtype=torch.bool))
     np.testing.assert_allclose(found[0], np.linalg.lstsq(inputs[0], target[0], rcond=None)[0], atol=1e-6)
     np.testing.assert_allclose(found[0], coefficients, atol=1e-3)
 
@@ -103,7 +103,7 @@ def test_the_ridge_grows_for_the_task_whose_equations_cannot_be_solved_and_for_n
     square = inputs[1].T @ inputs[1]
     with pytest.raises(np.linalg.LinAlgError):
         np.linalg.cholesky(square + RIDGE * np.eye(2))
-    found = fit(*(torch.from_numpy(array) for array in (inputs, target)), torch.ones(2, 4, dtype=torch.bool))
+    found = fit(torch.from_numpy(inputs), torch.from_numpy(target), torch.ones(2, 4, dtype=torch.bool))
     np.testing.assert_allclose(found[0], ridge_regression(inputs[0], target[0]), rtol=1e-9)
     assert torch.isfinite(found[1]).all()
     np.testing.assert_allclose(inputs[1] @ found[1].numpy(), np.full(4, target[1].mean()), rtol=1e-3)

@@ -20,7 +20,9 @@ from innerloop.learner.gradient.inner_loop import GradientBased
 from innerloop.learner.learner import Learner
 from innerloop.learner.trajectory import Trajectory, concatenate
 
-AdaptingOn, Made, Played = Callable[..., Experiment], Callable[..., Learner], Callable[..., Trajectory]
+AdaptingOn = Callable[..., Experiment]
+Made = Callable[..., Learner]
+Played = Callable[..., Trajectory]
 families = pytest.mark.parametrize(
     "family",
     [lambda: PointNavigation(horizon=5), lambda: TabularMDP(states=4, actions=3, horizon=4), "cartpole", "pendulum"],
@@ -62,11 +64,11 @@ def test_the_learners_adapted_weights_give_the_log_probabilities_that_were_noted
             data,
             strict=True,
         ):
-            log_prob, _ = model.head.measure(model.distribution(weights, each.x), each.draw)
+            log_prob, _ = model.head.measure(model.distribution(weights, each.x), each.draw)  # pyright: ignore
             counted = each.weight > 0
             torch.testing.assert_close(log_prob[counted], each.log_prob[counted], rtol=1e-4, atol=1e-4)
             if before is not None:  # adaptation changes more than rounding does
-                unadapted, _ = model.head.measure(model.distribution(before, each.x), each.draw)
+                unadapted, _ = model.head.measure(model.distribution(before, each.x), each.draw)  # pyright: ignore
                 assert float((unadapted - log_prob)[counted].abs().max()) > 0.01
             before = weights
 
@@ -220,7 +222,7 @@ def test_rows_come_in_whole_tasks(n: int, adapting_on: AdaptingOn, shaken: Made)
     ],
 )
 def test_an_option_out_of_range_is_refused_in_one_sentence(
-    algorithm: type[MAML] | type[ProMP], option: str, value: object, expected: str
+    algorithm: type[MAML] | type[ProMP], option: str, value: Any, expected: str
 ) -> None:
     with pytest.raises(BadInput) as refused:
         algorithm(**{option: value})

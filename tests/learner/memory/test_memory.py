@@ -5,6 +5,7 @@ import math
 import sys
 from collections.abc import Callable
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -45,7 +46,7 @@ remembering = pytest.mark.parametrize("name", [name for name in MEMORIES if name
 lengths = pytest.mark.parametrize("steps", [1, 5, T, 40])
 
 
-def made(name: str, steps: int = T, dtype: torch.dtype = torch.float32) -> nn.Module:
+def made(name: str, steps: int = T, dtype: torch.dtype = torch.float32) -> Any:
     """A memory with weights large enough to matter: each sum of a layer is moved by about as much as its inputs."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -61,7 +62,7 @@ def inputs(steps: int = T, dtype: torch.dtype = torch.float32) -> Tensor:
     return torch.randn(steps, B, INPUT, generator=torch.Generator().manual_seed(1)).to(dtype)
 
 
-def stepped(memory: nn.Module, x: Tensor) -> Tensor:
+def stepped(memory: Any, x: Tensor) -> Tensor:
     state, outputs = memory.initial(x.shape[1]), []
     for each in x:
         output, state = memory.step(each, state)
@@ -170,7 +171,7 @@ def test_a_deep_set_reads_its_sums_as_logarithms() -> None:
     hidden = torch.randn(T, B, HIDDEN)
     features = (sums.features.weight @ hidden.unsqueeze(-1)).squeeze(-1) + sums.features.bias
     expected = (1 + features.exp().log1p().cumsum(0)).log()
-    torch.testing.assert_close(sums.unroll(hidden), expected)
+    torch.testing.assert_close(sums.unroll(hidden), expected)  # pyright: ignore[reportCallIssue]
     state = memory.initial(B)
     assert [tensor.shape for tensor in state] == [(B, 1), (B, 5)]
     _, after = memory.step(x[0], state)
@@ -201,7 +202,7 @@ def test_a_window_is_the_trial_and_bounded(name: str) -> None:
     def size(steps: int, options: str = "") -> int:
         memory = constructor("memory", f"{name},{options}" if options else name)(INPUT, HIDDEN, steps)
         assert isinstance(memory, Chain)
-        caches = [part.initial(1)[0].shape[1] for part in memory.parts if part.caches == 2]
+        caches = [part.initial(1)[0].shape[1] for part in memory.parts if part.caches == 2]  # pyright: ignore
         slot = 4 * 2 if name == "transformer" else 16
         assert caches == [caches[0]] * 2
         return caches[0] // slot - 1
@@ -229,13 +230,13 @@ def test_a_dense_layer_is_a_gated_causal_convolution_beside_its_input() -> None:
     """As torch's own convolution computes it, with zeros before the trial."""
     memory = constructor("memory", "snail,blocks=1,filters=2")(INPUT, HIDDEN, 7)
     assert isinstance(memory, Chain)
-    layer = memory.parts[1]  # dilation 2
+    layer: Any = memory.parts[1]  # dilation 2
     x = torch.randn(T, B, INPUT + 2)
-    later, earlier = layer.taps.weight.split(4)
+    later, earlier = layer.taps.weight.split(4)  # pyright: ignore[reportCallIssue]
     kernel = torch.stack([earlier, later], -1)  # [4, width, 2]
     padded = nn.functional.pad(x.permute(1, 2, 0), (2, 0))
     out, gate = nn.functional.conv1d(padded, kernel, layer.bias, dilation=2).permute(2, 0, 1).chunk(2, -1)
-    torch.testing.assert_close(layer.unroll(x), torch.cat([x, out.tanh() * gate.sigmoid()], -1))
+    torch.testing.assert_close(layer.unroll(x), torch.cat([x, out.tanh() * gate.sigmoid()], -1))  # pyright: ignore
 
 
 @pytest.mark.parametrize("name", ["snail", "transformer"])
@@ -243,7 +244,7 @@ def test_attention_is_the_softmax_in_the_paper(name: str) -> None:
     """Step by step, query by query; positions only where they are rotary, and then only their differences."""
     memory = constructor("memory", name)(INPUT, HIDDEN, T)
     assert isinstance(memory, Chain)
-    attention = memory.parts[-1].attention if name == "snail" else memory.parts[0].part
+    attention: Any = memory.parts[-1].attention if name == "snail" else memory.parts[0].part
     x = torch.randn(T, 1, attention.query.in_features)
     heads, size = attention.heads, attention.size
     q, k, v = (part(x).view(T, heads, size) for part in (attention.query, attention.key, attention.value))
@@ -251,14 +252,14 @@ def test_attention_is_the_softmax_in_the_paper(name: str) -> None:
     def turned(vector: Tensor, position: int) -> Tensor:
         if name == "snail":
             return vector
-        pairs, out = size // 2, torch.empty(size)
+        pairs, out = size // 2, torch.empty(size)  # pyright: ignore[reportCallIssue]
         for i in range(pairs):
             angle = position * 10_000 ** (-2 * i / size)
             rotation = torch.tensor([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
             out[[i, i + pairs]] = rotation @ vector[[i, i + pairs]]
         return out
 
-    found = attention.unroll(x)[:, 0].view(T, heads, size)
+    found = attention.unroll(x)[:, 0].view(T, heads, size)  # pyright: ignore[reportCallIssue]
     for t in range(T):
         for head in range(heads):
             scores = [turned(q[t, head], t + 100) @ turned(k[s, head], s + 100) / size**0.5 for s in range(t + 1)]

@@ -4,6 +4,7 @@ import pickle
 import threading
 import time
 from itertools import count
+from typing import Any
 
 import pytest
 import redis
@@ -79,7 +80,7 @@ def test_no_entry_is_missed_when_replies_are_lost(
 ) -> None:
     read, lost = redis.Redis.xreadgroup, count()
 
-    def lossy(*arguments: object, **options: object) -> object:
+    def lossy(*arguments: object, **options: Any) -> object:
         reply = read(*arguments, **options)  # pyright: ignore[reportArgumentType]
         if reply and reply[0][1] and next(lost) % 2 == 0:  # pyright: ignore[reportIndexIssue]
             raise redis.ConnectionError("Connection reset by peer")

@@ -4,6 +4,7 @@ import logging
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from redis_server import RedisServer, certificate, free_port, saying, tls_before
@@ -19,7 +20,7 @@ pytestmark = needs_redis
 CANARY = "c4n/ary:p@ss#w?rd"
 
 
-def refusal(url: str, **options: object) -> str:
+def refusal(url: str, **options: Any) -> str:
     """What is said to a user who gives this address."""
     with pytest.raises(BadInput) as caught:
         RedisStore(url, **({"run": "any", "capacity": 1000, "consumes": "replay"} | options))  # pyright: ignore[reportArgumentType]
