@@ -29,7 +29,7 @@ from .versions import other_cluster
 from .wheel import build, copy, unpack
 
 PATIENCE = 60.0
-"""Seconds without an answer after which the job is not followed any more."""
+"""Seconds of failures, one after the other, after which the job is not followed any more."""
 LOOK = 0.5
 """Seconds between looks at a job's state."""
 PLACE_SECONDS = 15.0
@@ -151,7 +151,8 @@ class Follower:
     def __init__(self, client: JobSubmissionClient, job: str) -> None:
         self._client, self._job = client, job
         self._shown = 0
-        self._answered = self._begun = time.monotonic()
+        self._begun = time.monotonic()
+        self._fails_since: float | None = None
 
     def follow(self) -> int:
         """The job's exit status, as `submit` returns it."""
@@ -159,13 +160,17 @@ class Follower:
         while True:
             try:
                 info = self._client.get_job_info(self._job)
-                self._answered = time.monotonic()
+                if not info.status.is_terminal():  # then it is its log alone that may still be missing
+                    self._fails_since = None
                 if info.status != JobStatus.PENDING:
                     asyncio.run(self._show())
                     info = self._client.get_job_info(self._job)
+                self._fails_since = None
             except Exception as error:  # whatever the libraries beneath raise while a connection is away
-                if time.monotonic() - self._answered > PATIENCE:
-                    _say(f"no answer about job {self._job} for {PATIENCE:g} seconds ({_first_line(error)}).")
+                now = time.monotonic()
+                self._fails_since = now if self._fails_since is None else self._fails_since
+                if now - self._fails_since > PATIENCE:
+                    _say(f"job {self._job} cannot be followed, for {PATIENCE:g} seconds now ({_first_line(error)}).")
                     return 1
                 time.sleep(LOOK)
                 continue
@@ -180,12 +185,12 @@ class Follower:
         """Print the log from where it was left."""
         position = 0
         async for text in self._client.tail_job_logs(self._job):
-            self._answered = time.monotonic()
             new = text[max(0, self._shown - position) :]
             position += len(text)
-            self._shown = max(self._shown, position)
-            sys.stdout.write(new)
-            sys.stdout.flush()
+            if new:
+                sys.stdout.write(new)
+                sys.stdout.flush()
+                self._shown, self._fails_since = position, None
 
     def _ended(self, info: Any) -> int:
         if info.status == JobStatus.SUCCEEDED:
