@@ -72,7 +72,7 @@ class Evaluated(NamedTuple):
     windows: np.ndarray
     """[tasks, windows]: the reward in each part of a trial that is counted in steps."""
     measures: dict[str, np.ndarray]
-    """Name to [tasks, episodes]."""
+    """Name to [tasks, episodes]; NaN as of `returns`."""
 
 
 def _played(
@@ -89,14 +89,17 @@ def _played(
                 agent.inform(some)
             found = play(agent, Trials(family, some, episodes, rng.env, rollouts, trial_steps), rng.agent)
             reached = int((found.done & found.valid).sum(0).max()) if trial_steps else episodes
-            arrays = {"returns": found.episode_returns(reached)} | found.measures
-            by_task = {
-                name: array.astype(np.float64).reshape(-1, rollouts, reached).mean(1) for name, array in arrays.items()
-            }
+            returns = _by_task(found.episode_returns(reached), rollouts)
             edges = window_edges(trial_steps)
             rewards = [found.reward[first:end].sum(0, np.float64) for first, end in pairwise(edges)]
-            windows = np.stack(rewards, 1) if rewards else np.empty((len(by_task["returns"]), 0))
-            yield Evaluated(some, by_task.pop("returns"), windows, by_task)
+            windows = np.stack(rewards, 1) if rewards else np.empty((len(returns), 0))
+            measures = {name: _by_task(array, rollouts) for name, array in found.measures.items()}
+            yield Evaluated(some, returns, windows, measures)
+
+
+def _by_task(array: np.ndarray, rollouts: int) -> np.ndarray:
+    """Means over the rows of a task, float64 [tasks, episodes], of [rows, episodes]."""
+    return array.astype(np.float64).reshape(-1, rollouts, array.shape[1]).mean(1)
 
 
 def window_edges(trial_steps: int) -> list[int]:
@@ -124,9 +127,9 @@ class ReturnsFile:
     """Comma-separated values, a line for every task: its parameters, the return of each episode, and the family's
     measures of each.
 
-    Columns are such as goal.0, goal.1, episode.1, episode.2, success.1; where trials are counted in steps, episodes
-    (how many), window.1, window.2 (the reward in each tenth), success (the mean over episodes). The file is there when
-    all has been written, and what was there before is until then.
+    Columns are such as goal.0, goal.1, episode.1, episode.2, measure.success.1, measure.success.2; where trials are
+    counted in steps, episodes (how many), window.1, window.2 (the reward in each tenth), measure.success (the mean over
+    episodes). The file is there when all has been written, and what was there before is until then.
     """
 
     def __init__(self, file: Path) -> None:
@@ -152,17 +155,22 @@ class ReturnsFile:
         """Some more lines."""
         names: list[str] = []
         columns: list[np.ndarray] = []
+        measures = {f"measure.{name}": array for name, array in part.measures.items()}
         if part.windows.size:  # how many episodes there are, differs
             played = ~np.isnan(part.returns)
-            means = {name: np.nanmean(array, 1) for name, array in part.measures.items()}
+            means = {name: np.nanmean(array, 1) for name, array in measures.items()}
             by_episode = {"episodes": played.sum(1), "window": part.windows} | means
         else:
-            by_episode = {"episode": part.returns} | part.measures
+            by_episode = {"episode": part.returns} | measures
         for start, group in ((0, part.tasks), (1, by_episode)):
             for name, array in group.items():
                 flat = array.reshape(len(array), -1)
                 names += [name] if array.ndim == 1 else [f"{name}.{index + start}" for index in range(flat.shape[1])]
                 columns += [*flat.T]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise BadInput(
+                f"tasks have an entry {min(twice)!r}; expected another name, which no other column of csv has."
+            )
         with self._refusing():
             if not self._begun:
                 self._writer.writerow(names)

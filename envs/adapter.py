@@ -73,6 +73,7 @@ class GymnasiumFamily:
         """
         self.rows = parse_count("rows", rows)
         self.measures = parse_measures("the family", measures)
+        self._unseen = set(self.measures)
         self.instances, self._set_task, self._seed_from = Instances(make), set_task, seed_from
         try:
             [env] = self.instances.take(1)
@@ -118,7 +119,7 @@ class GymnasiumFamily:
         except BaseException:
             instances.give_back(envs)
             raise
-        return GymnasiumEnvs(instances, envs, self.horizon, rng, seeds, self.measures)
+        return GymnasiumEnvs(instances, envs, self.horizon, rng, seeds, self.measures, self._unseen)
 
     def _seed(self, task: Any) -> int:
         assert self._seed_from is not None
@@ -137,6 +138,7 @@ class GymnasiumEnvs:
         rng: np.random.Generator,
         seeds: list[int] | None,
         measures: Mapping[str, Over],
+        unseen: set[str],
     ) -> None:
         """Args:
         instances: where the environments go when this batch is gone: making one can take longer than a whole trial.
@@ -145,6 +147,7 @@ class GymnasiumEnvs:
         rng: gives a seed to every episode, unless it is given.
         seeds: of every episode of a row.
         measures: of the steps' infos.
+        unseen: those that no info had yet, shared by all batches of a family, so that it is said once.
         """
         self.instances, self._envs, self._horizon, self._rng, self._seeds = instances, envs, horizon, rng, seeds
         self._name, self._space, self._actions = instances.name, instances.observation_space, instances.action_space
@@ -154,7 +157,7 @@ class GymnasiumEnvs:
         self._plain = isinstance(self._space, spaces.Box) and dtype.kind == "f"
         self._time = np.zeros(len(envs), np.int64)
         self._over = np.ones(len(envs), np.bool_)
-        self._how, self._unseen = measures, set(measures)
+        self._how, self._unseen = measures, unseen
         self._measures = {name: np.zeros(len(envs), np.float32) for name in measures}
         weakref.finalize(self, instances.give_back, envs)
 
@@ -189,7 +192,7 @@ class GymnasiumEnvs:
         self._over |= terminated | truncated
         if self._unseen and self._over.any():
             log.warning("No info of %s had %s in a whole episode.", self._name, ", ".join(sorted(self._unseen)))
-            self._unseen = set()
+            self._unseen.clear()
         return Step(self._observation.copy(), reward, terminated, truncated, measures=self._measures)
 
     def _measure(self, row: int, info: dict[str, Any]) -> None:

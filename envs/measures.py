@@ -12,7 +12,8 @@ from .errors import BadInput, brief
 Over = Literal["last", "sum", "ever"]
 """How the steps of an episode make its number: that of the last one, their sum, or 1 where any was not 0."""
 
-NAME = re.compile(r"[a-z][a-z0-9_]{0,39}", re.ASCII)
+NAME = re.compile(r"(?!.*_episode_)[a-z][a-z0-9_]{0,39}", re.ASCII)
+"""Without what stands between a measure and the number of an episode in a metrics line."""
 
 
 def parse_measures(who: str, given: object) -> dict[str, Over]:
@@ -25,7 +26,7 @@ def parse_measures(who: str, given: object) -> dict[str, Over]:
         raise BadInput(f"the measures of {who} are {brief(given)}; expected a mapping of names.")
     for name, over in given.items():
         if not (isinstance(name, str) and NAME.fullmatch(name)):
-            expected = "at most 40 lower-case letters, digits and _"
+            expected = "at most 40 lower-case letters, digits and _, without _episode_"
             raise BadInput(f"a measure of {who} is called {brief(name)}; expected {expected}.")
         if over not in get_args(Over):
             raise BadInput(f"the measure {name!r} of {who} is {brief(over)}; expected last, sum or ever.")

@@ -3,12 +3,11 @@
 import csv
 from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import pytest
-from gymnasium import spaces
+from lengths import OVER, Lengths
 from small import SMALL
 
 from innerloop.actors.actor import Actor, Assignment
@@ -21,7 +20,6 @@ from innerloop.distributed.rollouts.tasks import TaskOrder
 from innerloop.distributed.store.api import summarise
 from innerloop.distributed.store.redis.wire import decode, encode
 from innerloop.distributed.store.schema import Schema, Undecodable
-from innerloop.envs.api import Bools, Split, Step, Tasks
 from innerloop.envs.errors import BadInput
 from innerloop.envs.trials import Trials
 from innerloop.learner.algorithms import ALGORITHMS
@@ -31,34 +29,10 @@ from innerloop.learner.learner import Learner
 from innerloop.learner.replay import Replay
 
 
-class Rooms:
-    """Episodes as long as their task says, the reward of a step its number in the episode; odd tasks terminate."""
-
-    observation_space, action_space = spaces.Box(0, 9, (1,), np.float32), spaces.Box(-1, 1, (1,), np.float32)
-    horizon, measures = 9, MappingProxyType({"steps": "sum"})
-
-    def sample(self, rng: np.random.Generator, n: int, split: Split) -> Tasks:
-        return {"length": rng.integers(1, 10, n)}
-
-    def make(self, tasks: Tasks, rng: np.random.Generator) -> "Rooms":
-        self._length, self._time = tasks["length"], np.zeros(len(tasks["length"]), np.int64)
-        return self
-
-    def reset(self, rows: Bools) -> np.ndarray:
-        self._time[rows] = 0
-        return self._time[:, None].astype(np.float32)
-
-    def step(self, action: np.ndarray) -> Step:
-        self._time += 1
-        over, odd = self._time >= self._length, self._length % 2 == 1
-        seen, reward = self._time[:, None].astype(np.float32), self._time.astype(np.float32)
-        return Step(seen % 9, reward, over & odd, over & ~odd, measures={"steps": np.ones(len(over))})
-
-
 def experiment(algorithm: str = "rl2", **options: Any) -> Experiment:
     return Experiment(
-        family_name="rooms",
-        family=Rooms(),
+        family_name="lengths",
+        family=Lengths(),
         algorithm_name=algorithm,
         algorithm=ALGORITHMS[algorithm](hidden=8, **SMALL[algorithm]),
         **{"episodes": 2, "trial_steps": 7} | options,
@@ -67,8 +41,8 @@ def experiment(algorithm: str = "rl2", **options: Any) -> Experiment:
 
 def test_episodes_follow_each_other_until_the_steps_are_used_up() -> None:
     lengths = np.array([1, 2, 3, 7, 9])
-    trials = Trials(Rooms(), {"length": lengths}, 2, np.random.default_rng(0), trial_steps=7)
-    found = play(Random(Rooms.action_space), trials, np.random.default_rng(0))
+    trials = Trials(Lengths(), {"length": lengths}, 2, np.random.default_rng(0), trial_steps=7)
+    found = play(Random(Lengths.action_space), trials, np.random.default_rng(0))
     assert found.valid.shape == (7, 5)
     assert found.valid.all()
     for column, length in enumerate(lengths):
@@ -145,7 +119,7 @@ def test_a_configuration_comes_back_and_says_what_counts() -> None:
 
 def test_evaluation_is_by_attempt_and_by_window_of_steps(tmp_path: Path) -> None:
     found = evaluate(
-        Random(Rooms.action_space), Rooms(), 1, tasks=200, seed=0, trial_steps=40, file=tmp_path / "tasks.csv"
+        Random(Lengths.action_space), Lengths(), 1, tasks=200, seed=0, trial_steps=40, file=tmp_path / "tasks.csv"
     )
     with (tmp_path / "tasks.csv").open() as file:
         rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
@@ -164,10 +138,12 @@ def test_evaluation_is_by_attempt_and_by_window_of_steps(tmp_path: Path) -> None
     assert found["by_episode"][0]["mean"] == pytest.approx(first.mean())
     assert found["regret"] is None
     assert len(found["measures"]["steps"]) == len(found["by_episode"])
+    assert [name for name in rows[0] if name.startswith("measure")] == [f"measure.{name}" for name in OVER]
+    np.testing.assert_allclose([row["measure.steps"] for row in rows], 40 / np.ceil(40 / lengths))
 
 
 def test_windows_are_as_equal_as_can_be_and_no_more_than_steps() -> None:
-    assert window_edges(0) == [0, 0] or window_edges(0) == [0]
+    assert window_edges(0) == [0]
     assert window_edges(3) == [0, 1, 2, 3]
     edges = np.diff(window_edges(505))
     assert edges.sum() == 505
