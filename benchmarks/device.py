@@ -20,10 +20,11 @@ from typing import Any
 import numpy as np
 import torch
 from gymnasium import spaces
+from images import Noise
 from torch.profiler import ProfilerActivity, profile
 
 from innerloop.actors.actor import Actor, Assignment
-from innerloop.envs.api import Bools, Split, Step, TaskFamily, Tasks
+from innerloop.envs.api import TaskFamily
 from innerloop.envs.bandit import BernoulliBandit
 from innerloop.envs.navigation import PointNavigation
 from innerloop.learner.algorithms import ALGORITHMS
@@ -36,34 +37,11 @@ TOLERANCE = 1e-3
 """Of the way that the weights go in one update."""
 
 
-class Pictures:
-    """Pictures of noise; what pays is the action."""
+class Pictures(Noise):
+    """With four actions, and shorter."""
 
-    observation_space = spaces.Box(0, 255, (3, 64, 64), np.uint8)
     action_space = spaces.Discrete(4)
     horizon = 25
-    n: int
-    rng: np.random.Generator
-
-    def sample(self, rng: np.random.Generator, n: int, split: Split) -> Tasks:
-        return {"number": rng.random(n)}
-
-    def make(self, tasks: Tasks, rng: np.random.Generator) -> "Pictures":
-        made = Pictures()
-        made.n, made.rng = len(tasks["number"]), rng
-        return made
-
-    def reset(self, rows: Bools) -> np.ndarray:
-        self.time = 0
-        return self.seen()
-
-    def step(self, action: np.ndarray) -> Step:
-        self.time += 1
-        over = np.full(self.n, self.time == self.horizon)
-        return Step(self.seen(), action.astype(np.float32), np.zeros(self.n, np.bool_), over)
-
-    def seen(self) -> np.ndarray:
-        return self.rng.integers(256, size=(self.n, *self.observation_space.shape), dtype=np.uint8)
 
 
 OFF_POLICY = {"warm_up": 0, "updates_per_step": 2e-3}

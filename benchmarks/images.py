@@ -32,7 +32,7 @@ OPTIONS = {
 
 
 class Noise:
-    """Pictures without meaning; the reward is the action."""
+    """Pictures without meaning; the reward is the action, or its first part."""
 
     observation_space = spaces.Box(0, 255, (3, 64, 64), np.uint8)
     action_space = spaces.Box(-1, 1, (1,), np.float32)
@@ -52,7 +52,8 @@ class Noise:
     def step(self, action: np.ndarray) -> Step:
         self._time += 1
         cut = np.full(self._n, self._time == self.horizon)
-        return Step(self._seen(), action[:, 0], np.zeros(self._n, np.bool_), cut)
+        reward = action.reshape(self._n, -1)[:, 0].astype(np.float32)
+        return Step(self._seen(), reward, np.zeros(self._n, np.bool_), cut)
 
     def _seen(self) -> np.ndarray:
         return self._rng.integers(256, size=(self._n, *self.observation_space.shape), dtype=np.uint8)

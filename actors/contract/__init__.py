@@ -75,5 +75,5 @@ def kind_of(name: str, thing: object) -> str:
         is_module = kind in ("memory", "encoder")
         if is_module == constructor and all(callable(getattr(thing, part, None)) for part in names):
             return kind
-    expected = "a family, an algorithm, or a constructor of a memory or an encoder"
+    expected = "a family, an algorithm, or the class of a memory or an encoder; --kind says it of anything else"
     raise BadInput(f"what is checked is {name!r}; expected {expected}.")

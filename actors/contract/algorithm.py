@@ -15,12 +15,12 @@ from ...envs.spaces import not_members
 from ...learner.api import Algorithm
 from ...learner.experiment import Experiment
 from ...learner.learner import Learner
-from ...learner.options import check_parts, construct, options_of
+from ...learner.options import check_parts
 from ...learner.replay import Replay
 from ...learner.sampling import Both
 from ...learner.trajectory import Trajectory
 from ..actor import Actor, Assignment
-from .fault import demand, other_global_randomness, same
+from .fault import demand, options_survive, other_global_randomness, same
 
 FAMILIES: tuple[TaskFamily, ...] = (BernoulliBandit(arms=3), SparsePointNavigation(horizon=4, radius=2.0))
 TRIALS, EPISODES = 4, 3
@@ -34,9 +34,7 @@ def it_has_its_parts(algorithm: Algorithm) -> None:
 
 
 def its_options_survive_their_file(algorithm: Algorithm) -> None:
-    if options := options_of(algorithm):
-        again = options_of(construct("algorithm", "it", {"it": type(algorithm)}, options))
-        demand(again == options, f"its options are {options}, and {again} when they are read again.")
+    options_survive("algorithm", algorithm)
 
 
 def it_learns_on_some_family(algorithm: Algorithm) -> None:

@@ -13,10 +13,10 @@ from ...envs.measures import parse_measures
 from ...envs.seeding import streams
 from ...envs.spaces import Composite, check_action_space, check_observation_space, inside, leaf_arrays
 from ...envs.trials import Trials, sample_tasks
-from ...learner.options import check_parts, construct, options_of
+from ...learner.options import check_parts
 from ..baselines.uniform import Random
 from ..rollout import play
-from .fault import demand, other_global_randomness, same
+from .fault import demand, options_survive, other_global_randomness, same
 
 N = 7
 """MDPs side by side."""
@@ -35,12 +35,7 @@ def it_has_its_parts(family: TaskFamily) -> None:
 
 
 def its_options_survive_their_file(family: TaskFamily) -> None:
-    if options := options_of(family):
-        again = construct("family", "it", {"it": type(family)}, options)
-        demand(
-            options_of(again) == options,
-            f"its options are {options}, and {options_of(again)} when they are read again.",
-        )
+    options_survive("family", family)
 
 
 def tasks_are_arrays_with_one_row_each(family: TaskFamily) -> None:
@@ -113,7 +108,7 @@ def a_reset_leaves_the_other_rows_where_they_are(family: TaskFamily) -> None:
 
 
 def a_row_whose_episode_has_ended_can_be_stepped(family: TaskFamily) -> None:
-    """And then begins anew when it is asked to."""
+    """Its steps are ignored, and the next reset starts a new episode."""
     env = begin(family)
     reset(family, env, ALL)
     for action in actions(family, 2 * family.horizon):

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from ...envs.errors import brief
+from ...learner.options import construct, options_of
 
 
 class Fault(AssertionError):
@@ -20,6 +21,15 @@ def demand(condition: object, sentence: str) -> None:
     """
     if not condition:
         raise Fault(sentence)
+
+
+def options_survive(kind: str, thing: object) -> None:
+    """Raises:
+    Fault: the options of a family or an algorithm are others when they have been written and read.
+    """
+    if options := options_of(thing):
+        again = options_of(construct(kind, "it", {"it": type(thing)}, options))
+        demand(again == options, f"its options are {options}, and {again} when they are read again.")
 
 
 def same(one: np.ndarray, other: np.ndarray, sentence: str) -> None:

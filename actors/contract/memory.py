@@ -52,14 +52,14 @@ def outputs_have_the_width_that_was_asked_for(make: MakeMemory) -> None:
 
 
 def step_by_step_equals_unroll(make: MakeMemory) -> None:
-    """For trials shorter than, as long as, and longer than what the memory was made for."""
+    """On trials shorter than, as long as, and longer than the memory was built for."""
     for steps in (1, 5, T, 40):
         memory, x = made(make, steps), inputs(20)
         close(stepped(memory, x), memory.unroll(x), f"step by step and unroll differ (made for {steps} steps)")
 
 
 def pieces_one_after_the_other_are_the_whole(make: MakeMemory) -> None:
-    """Unrolled from the state behind the piece before, which is then that of a step."""
+    """Each piece is unrolled from the state that the previous piece ended in; `step` goes on from that state too."""
     for steps in (1, T):
         memory, x = made(make, steps), inputs(20)
         whole, state, start = memory.unroll(x), memory.initial(B), 0
@@ -143,7 +143,7 @@ def rows_can_be_restarted_and_can_leave_steps_out(make: MakeMemory) -> None:
         counted = [t for t in range(start, 20) if outputs[t][1][row]]
         alone = memory.unroll(x[counted, row : row + 1])[:, 0]
         found = torch.stack([outputs[t][2][row] for t in counted])
-        close(found, alone, f"row {row}, begun anew in step {start} and leaving steps out, is not what it is alone")
+        close(found, alone, f"row {row}, reset at step {start} and skipping steps, differs from the same row alone")
 
 
 def gradients_reach_every_parameter(make: MakeMemory) -> None:

@@ -26,7 +26,7 @@ class FlatLeaf(nn.Module):
 
     The scaling is fixed, by the box's bounds: running statistics would hide the task from the policy. Whole numbers
     without bounds come as their logarithm, ±log(1 + |x|), because they may be of any size. -1s, not 0s: attention
-    learns from 0s much later (benchmarks/results).
+    learns from 0s much later (benchmarks/results/rl2-mdps).
     """
 
     _rows: Tensor

@@ -7,7 +7,7 @@ several tasks have the tasks as their first axis, and functions of a single task
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -164,13 +164,14 @@ def inner_steps(
     weights: Weights,
     data: Phase,
     step: int,
-    *,
-    loss: InnerLoss = log_probability_loss,
-    first_order: bool = False,
+    **options: Any,
 ) -> dict[str, Tensor]:
-    """`inner_step` of every task at once; before the first, all tasks share their weights, which have no task axis."""
+    """`inner_step`, with its options, of every task at once.
+
+    Before the first step all tasks share their weights, which then have no task axis.
+    """
     one = torch.func.vmap(
-        lambda weights, data: inner_step(policy, weights, data, step, loss=loss, first_order=first_order),
+        lambda weights, data: inner_step(policy, weights, data, step, **options),
         in_dims=(0 if step else None, 0),
     )
     return one(dict(weights), data)

@@ -1,10 +1,9 @@
 """Actors: what is played depends on the assignment and the weights, not on who plays or on what was played before."""
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 import torch
+from fixture_types import ExperimentOn, Made
 
 from innerloop.actors.actor import Actor, Assignment
 from innerloop.envs.api import TaskFamily
@@ -12,11 +11,8 @@ from innerloop.envs.bandit import BernoulliBandit
 from innerloop.envs.errors import BadInput
 from innerloop.envs.tabular import TabularMDP
 from innerloop.learner.experiment import Experiment
-from innerloop.learner.learner import Learner
 from innerloop.learner.trajectory import Arrays, Trajectory
 
-ExperimentOn = Callable[..., Experiment]
-Made = Callable[..., Learner]
 HERE = Assignment(iteration=3, part=1, trials=5)
 families = pytest.mark.parametrize(
     "family",

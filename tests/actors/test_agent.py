@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from fixture_types import Made
 from gymnasium import spaces
 
 from innerloop.actors.agent import Agent, locate
@@ -24,7 +25,6 @@ from innerloop.learner.checkpoint import Checkpoints
 from innerloop.learner.experiment import Experiment
 from innerloop.learner.learner import Learner
 
-Made = Callable[..., Learner]
 FAMILIES: dict[str, TaskFamily] = {"bernoulli-bandit": BernoulliBandit(arms=4), "tabular-mdp": TabularMDP(horizon=3)}
 by_family = pytest.mark.parametrize("name", FAMILIES)
 

@@ -10,6 +10,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
+from fixture_types import ExperimentOn, Made
 from gymnasium import spaces
 from scipy import stats
 
@@ -26,11 +27,6 @@ from innerloop.envs.seeding import streams
 from innerloop.envs.tabular import TabularMDP
 from innerloop.envs.trials import Trials
 from innerloop.learner.api import InnerLoop
-from innerloop.learner.experiment import Experiment
-from innerloop.learner.learner import Learner
-
-ExperimentOn = Callable[..., Experiment]
-Made = Callable[..., Learner]
 
 
 @pytest.fixture

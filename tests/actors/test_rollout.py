@@ -1,10 +1,10 @@
 """The batched rollout writes down what happens, as one who plays the trials one by one and step by step would."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from fixture_types import ExperimentOn, Made
 from gymnasium import spaces
 
 from innerloop.actors.rollout import play
@@ -14,8 +14,6 @@ from innerloop.learner.experiment import Experiment
 from innerloop.learner.learner import Learner
 from innerloop.learner.memory import MEMORIES
 
-ExperimentOn = Callable[..., Experiment]
-Made = Callable[..., Learner]
 EPISODES = 3
 LENGTHS = np.array([1, 2, 5, 9, 3])  # the horizon is 4: the third and the fourth are truncated
 

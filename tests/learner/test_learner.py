@@ -2,13 +2,14 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from fixture_types import ExperimentOn, Made, Played
 from gymnasium import spaces
 from torch import Tensor, nn
 
@@ -23,10 +24,6 @@ from innerloop.learner.learner import Diverged, Learner, choose_device, load_wei
 from innerloop.learner.memory import MEMORIES
 from innerloop.learner.policy import RecurrentPolicy
 from innerloop.learner.trajectory import Arrays, Trajectory, concatenate
-
-ExperimentOn = Callable[..., Experiment]
-Made = Callable[..., Learner]
-Played = Callable[..., Trajectory]
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
+from fixture_types import Made
 from gymnasium import spaces
 from torch import nn
 
@@ -23,7 +24,6 @@ from innerloop.learner.policy import RecurrentAgent, RecurrentPolicy
 from innerloop.learner.trajectory import Trajectory
 
 N = 4
-Made = Callable[..., Learner]
 families = pytest.mark.parametrize(
     "family", [BernoulliBandit, TabularMDP, "pendulum"], indirect=True, ids=["bandit", "tabular", "pendulum"]
 )

@@ -12,20 +12,15 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from fixture_types import ExperimentOn, Made, Played
 from scipy import stats
 
 from innerloop.envs.errors import BadInput
 from innerloop.envs.navigation import PointNavigation, SparsePointNavigation
 from innerloop.envs.seeding import streams
-from innerloop.learner.experiment import Experiment
-from innerloop.learner.learner import Learner
 from innerloop.learner.replay import Replay
 from innerloop.learner.sampling import Request, Sample, Steps, choose, join
 from innerloop.learner.trajectory import Arrays, Trajectory, concatenate
-
-ExperimentOn = Callable[..., Experiment]
-Made = Callable[..., Learner]
-Played = Callable[..., Trajectory]
 
 PLENTY = 10**6
 SLOT = 2 * 4 + 4 + 4 + 1 + 1 + 4

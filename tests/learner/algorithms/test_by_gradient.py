@@ -1,11 +1,11 @@
 """What the updates of all algorithms that adapt by gradient share: padding, threads, and learning to adapt."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+from fixture_types import AdaptingOn, InDouble, Made, Played
 
 from innerloop.actors.evaluate import play_tasks
 from innerloop.actors.rollout import play
@@ -15,12 +15,7 @@ from innerloop.envs.seeding import streams
 from innerloop.envs.trials import Trials
 from innerloop.learner.experiment import Experiment
 from innerloop.learner.learner import Learner
-from innerloop.learner.trajectory import Trajectory, concatenate
-
-AdaptingOn = Callable[..., Experiment]
-Made = Callable[..., Learner]
-Played = Callable[..., Trajectory]
-InDouble = Callable[..., Trajectory]
+from innerloop.learner.trajectory import concatenate
 
 
 @pytest.mark.parametrize("algorithm", ["maml", "promp"])

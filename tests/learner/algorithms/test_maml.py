@@ -1,12 +1,12 @@
 """MAML: the update is the natural-gradient step of the adapted policies, computed slowly; it keeps its bound."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from fixture_types import AdaptingOn, InDouble, Made, Numerical, Played, Slowly
 from torch import Tensor
 
 from innerloop.envs.api import TaskFamily
@@ -15,18 +15,11 @@ from innerloop.envs.navigation import PointNavigation, SparsePointNavigation
 from innerloop.envs.tabular import TabularMDP
 from innerloop.learner.algorithms.maml import MAML
 from innerloop.learner.api import Diverged
-from innerloop.learner.experiment import Experiment
 from innerloop.learner.gradient.adaptation import Phase, adapted, phases
 from innerloop.learner.gradient.trust_region import Linearised
 from innerloop.learner.learner import Learner
 from innerloop.learner.trajectory import Trajectory
 
-AdaptingOn = Callable[..., Experiment]
-Made = Callable[..., Learner]
-Played = Callable[..., Trajectory]
-InDouble = Callable[..., Trajectory]
-Slowly = Callable[..., Any]
-Numerical = Callable[..., dict[str, Tensor]]
 TASKS = 3
 
 families = pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from fixture_types import Made, Played
 from gymnasium import spaces
 from off_policy import Constant, Drift, Watched, trials_of
 from scipy import stats
@@ -26,8 +27,6 @@ from innerloop.learner.replay import Replay
 from innerloop.learner.sampling import Request, Sample, Steps
 from innerloop.learner.trajectory import Trajectory
 
-Made = Callable[..., Learner]
-Played = Callable[..., Trajectory]
 PearlOn = Callable[..., Experiment]
 
 SMALL = {

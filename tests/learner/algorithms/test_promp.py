@@ -1,12 +1,12 @@
 """ProMP: the objective is that of the paper, computed slowly; its gradient is that of finite differences."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from fixture_types import AdaptingOn, InDouble, Made, Numerical, Played, Slowly
 from torch import Tensor, nn
 
 from innerloop.envs.api import TaskFamily
@@ -16,14 +16,7 @@ from innerloop.learner.algorithms.promp import ProMP
 from innerloop.learner.experiment import Experiment
 from innerloop.learner.gradient.adaptation import phases
 from innerloop.learner.learner import Learner
-from innerloop.learner.trajectory import Trajectory
 
-AdaptingOn = Callable[..., Experiment]
-Made = Callable[..., Learner]
-Played = Callable[..., Trajectory]
-InDouble = Callable[..., Trajectory]
-Slowly = Callable[..., Any]
-Numerical = Callable[..., dict[str, Tensor]]
 TASKS, RATE = 3, 0.3
 SMALL: dict[str, Any] = {
     "rollouts": 4, "hidden": 4, "layers": 1, "activation": "tanh", "inner_rate": 0.3,

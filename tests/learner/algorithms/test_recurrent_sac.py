@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from fixture_types import Made
 from gymnasium import spaces
 from off_policy import Constant, Drift, Watched, trials_of
 from torch import Tensor, nn
@@ -24,8 +25,6 @@ from innerloop.learner.replay import Replay
 from innerloop.learner.sampling import Request, Sample
 from innerloop.learner.trajectory import Trajectory, concatenate
 
-Made = Callable[..., Learner]
-Played = Callable[..., Trajectory]
 RecurrentOn = Callable[..., Experiment]
 
 every_memory = pytest.mark.parametrize("memory", ["gru", "lstm", "none"])

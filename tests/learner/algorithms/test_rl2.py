@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from fixture_types import ExperimentOn, Made, Played
 from gymnasium import spaces
 
 from innerloop.envs.api import Split, TaskFamily, Tasks
@@ -17,15 +18,10 @@ from innerloop.envs.bandit import Arms, BernoulliBandit
 from innerloop.envs.errors import BadInput
 from innerloop.envs.tabular import TabularMDP
 from innerloop.learner.algorithms.rl2 import RL2, ppo_terms, prepare
-from innerloop.learner.experiment import Experiment
 from innerloop.learner.learner import Learner
 from innerloop.learner.memory import MEMORIES
 from innerloop.learner.policy import RecurrentPolicy
-from innerloop.learner.trajectory import Trajectory, concatenate
-
-ExperimentOn = Callable[..., Experiment]
-Made = Callable[..., Learner]
-Played = Callable[..., Trajectory]
+from innerloop.learner.trajectory import concatenate
 
 
 def policy_of(learner: Learner) -> RecurrentPolicy:

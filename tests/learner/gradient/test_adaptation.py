@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from fixture_types import AdaptingOn, Gapped, InDouble, Made, Numerical, Played, Slowly
 from gymnasium import spaces
 from torch import Tensor
 
@@ -27,16 +28,8 @@ from innerloop.learner.gradient.adaptation import (
 )
 from innerloop.learner.gradient.feedforward import GradientPolicy, Weights
 from innerloop.learner.gradient.inner_loop import GradientBased
-from innerloop.learner.learner import Learner
 from innerloop.learner.trajectory import Trajectory, concatenate
 
-AdaptingOn = Callable[..., Experiment]
-Made = Callable[..., Learner]
-Played = Callable[..., Trajectory]
-InDouble = Callable[..., Trajectory]
-Gapped = Callable[..., Trajectory]
-Slowly = Callable[..., Any]
-Numerical = Callable[..., dict[str, Tensor]]
 TASKS = 3
 
 families = pytest.mark.parametrize(

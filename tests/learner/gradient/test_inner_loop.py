@@ -1,11 +1,11 @@
 """The agent that adapts by gradient: it adapts as the learner says it did, from what its own rows saw."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from fixture_types import AdaptingOn, Made, Played
 
 from innerloop.envs.api import TaskFamily
 from innerloop.envs.errors import BadInput
@@ -18,11 +18,8 @@ from innerloop.learner.experiment import Experiment
 from innerloop.learner.gradient.adaptation import adapted, log_probability_loss, phases, ratio_loss
 from innerloop.learner.gradient.inner_loop import GradientBased
 from innerloop.learner.learner import Learner
-from innerloop.learner.trajectory import Trajectory, concatenate
+from innerloop.learner.trajectory import concatenate
 
-AdaptingOn = Callable[..., Experiment]
-Made = Callable[..., Learner]
-Played = Callable[..., Trajectory]
 families = pytest.mark.parametrize(
     "family",
     [lambda: PointNavigation(horizon=5), lambda: TabularMDP(states=4, actions=3, horizon=4), "cartpole", "pendulum"],

@@ -13,6 +13,8 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
+from innerloop.actors.contract import memory as contract
+from innerloop.actors.contract.memory import HIDDEN, INPUT, B, T, stepped, where
 from innerloop.actors.rollout import play
 from innerloop.envs.api import TaskFamily
 from innerloop.envs.bandit import BernoulliBandit
@@ -25,14 +27,14 @@ from innerloop.learner.algorithms.rl2 import RL2
 from innerloop.learner.api import Problem
 from innerloop.learner.experiment import Experiment
 from innerloop.learner.learner import Learner
-from innerloop.learner.memory import MEMORIES, MakeMemory, Memoryless, State, constructor, gated, observation_only
+from innerloop.learner.memory import MEMORIES, MakeMemory, Memoryless, constructor, gated, observation_only
 from innerloop.learner.memory.api import Chain, unroll_from
 from innerloop.learner.memory.attention import MOST
 from innerloop.learner.policy import RecurrentPolicy
 from innerloop.learner.sampling import Steps
 from innerloop.learner.trajectory import Trajectory
 
-T, B, INPUT, HIDDEN, WINDOW = 9, 5, 3, 8, 4
+WINDOW = 4
 BOUNDED = ["snail,window=4", "transformer,window=4"]
 OTHERWISE = [
     "deepset,layers=2,features=5",
@@ -47,31 +49,17 @@ lengths = pytest.mark.parametrize("steps", [1, 5, T, 40])
 
 
 def made(name: str, steps: int = T, dtype: torch.dtype = torch.float32) -> Any:
-    """A memory with weights large enough to matter: each sum of a layer is moved by about as much as its inputs."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        memory = constructor("memory", name)(INPUT, HIDDEN, steps)
-        assert isinstance(memory, nn.Module)
-        for parameter in memory.parameters():
-            width = parameter.shape[1] if parameter.ndim == 2 else 4
-            parameter.detach().add_(torch.randn_like(parameter) / math.sqrt(width))
-    return memory.to(dtype).requires_grad_(False)
+    return contract.made(constructor("memory", name), steps).to(dtype)
 
 
 def inputs(steps: int = T, dtype: torch.dtype = torch.float32) -> Tensor:
-    return torch.randn(steps, B, INPUT, generator=torch.Generator().manual_seed(1)).to(dtype)
+    return contract.inputs(steps).to(dtype)
 
 
-def stepped(memory: Any, x: Tensor) -> Tensor:
-    state, outputs = memory.initial(x.shape[1]), []
-    for each in x:
-        output, state = memory.step(each, state)
-        outputs.append(output)
-    return torch.stack(outputs)
-
-
-def where(rows: Tensor, one: State, other: State) -> State:
-    return tuple(torch.where(rows[:, None], a, b) for a, b in zip(one, other, strict=True))
+def gradients(y: Tensor, x: Tensor, memory: nn.Module) -> tuple[Tensor, ...]:
+    """Of a sum in which every output has a weight of its own, for the inputs and every parameter."""
+    weight = torch.linspace(-1, 1, y.numel(), dtype=y.dtype).view_as(y)
+    return torch.autograd.grad((y * weight).sum(), [x, *memory.parameters()])
 
 
 @every_memory
@@ -149,8 +137,7 @@ def test_gradients_through_unroll_are_those_of_steps_one_after_the_other(name: s
             y = torch.stack(outputs)
         else:
             y = memory.unroll(x)
-        weight = torch.linspace(-1, 1, y.numel(), dtype=torch.float64).view_as(y)
-        found.append(torch.autograd.grad((y * weight).sum(), [x, *memory.parameters()]))
+        found.append(gradients(y, x, memory))
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other, atol=1e-9, rtol=1e-9)
 
@@ -427,8 +414,7 @@ def test_gradients_through_pieces_are_those_of_the_whole(name: str) -> None:
             y, state = unroll_from(memory, piece, state)
             outputs.append(y)
         y = torch.cat(outputs) if len(pieces) > 1 else memory.unroll(x)
-        weight = torch.linspace(-1, 1, y.numel(), dtype=torch.float64).view_as(y)
-        found.append(torch.autograd.grad((y * weight).sum(), [x, *memory.parameters()]))
+        found.append(gradients(y, x, memory))
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other, atol=1e-9, rtol=1e-9)
 
