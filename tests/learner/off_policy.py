@@ -1,4 +1,5 @@
-"""Shared by the tests of off-policy algorithms: a family whose episodes end at any step; a gradient step, watched."""
+"""Shared by the tests of off-policy algorithms: a family whose episodes end at any step; a gradient step, watched;
+a lopsided box and normal numbers."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +18,12 @@ from innerloop.learner.api import Loss, Metrics
 from innerloop.learner.experiment import Experiment
 from innerloop.learner.learner import Learner
 from innerloop.learner.trajectory import Trajectory
+
+LOPSIDED = spaces.Box(np.float32([-2, 0, 5]), np.float32([2, 5, 5.5]))
+
+
+def random(*shape: int, seed: int = 0, scale: float = 1.0) -> Tensor:
+    return scale * torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 class Constant(np.random.Generator):

@@ -4,157 +4,21 @@ Every transition has a number of its own, which its action, rewards and flags fo
 which trial and step it is. So a draw is looked up, one transition after the other, in a table of all that was played.
 """
 
-from collections import Counter
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import product
-from typing import NamedTuple
 
 import numpy as np
 import pytest
 from fixture_types import ExperimentOn, Made, Played
-from scipy import stats
+from histories import PLENTY, REQUEST, SLOT, History, numbers_kept, same, uniform
 
 from innerloop.envs.errors import BadInput
 from innerloop.envs.navigation import PointNavigation, SparsePointNavigation
 from innerloop.envs.seeding import streams
 from innerloop.learner.replay import Replay
 from innerloop.learner.sampling import Request, Sample, Steps, choose, join
-from innerloop.learner.trajectory import Arrays, Trajectory, concatenate
-
-PLENTY = 10**6
-SLOT = 2 * 4 + 4 + 4 + 1 + 1 + 4
-"""Bytes of a step: an observation of two floats, action, reward, two flags, the episode's index."""
-
-Key = tuple[int, int]
-"""A trial's number, and a step of it."""
-
-
-class Transition(NamedTuple):
-    """One transition as it was played."""
-
-    task: int
-    episode: int
-    terminated: bool
-    truncated: bool
-    last: bool
-    """Of its trial."""
-
-    @property
-    def successor_known(self) -> bool:
-        """The observation behind it was stored: an episode's last one is shown behind the trial's end alone."""
-        return self.last or not (self.terminated or self.truncated)
-
-
-def number(key: Key) -> int:
-    return 1_000 * key[0] + key[1]
-
-
-class History:
-    """A replay, and beside it a table of all that was ever appended."""
-
-    def __init__(self, capacity: int = PLENTY, seed: int = 0, dense: bool = False, slots: int = 0) -> None:
-        self.replay = Replay(slots * SLOT or capacity)
-        self.rng, self.dense = np.random.default_rng(seed), dense
-        self.trials: list[dict[Key, Transition]] = []
-        self.trajectories: list[Trajectory] = []
-
-    def append(self, task: int, lengths: Sequence[int] = (), ends: str = "") -> None:
-        """A trial of episodes of these lengths, each (e)nding because it terminated, was (c)ut, or (b)oth."""
-        lengths = lengths or self.rng.integers(1, 5, self.rng.integers(1, 4)).tolist()
-        ends = ends or "".join(self.rng.choice(["e", "c"], len(lengths)))
-        trial, steps = len(self.trials), sum(lengths)
-        terminated, truncated = np.zeros((2, steps, 1), np.bool_)
-        boundary = np.cumsum(lengths) - 1
-        terminated[boundary, 0] = [end in "eb" for end in ends]
-        truncated[boundary, 0] = [end in "cb" for end in ends]
-        episode = np.repeat(np.arange(len(lengths)), lengths)
-        numbers = np.array([[number((trial, step))] for step in range(steps)], np.float32)
-        observation = np.stack([np.full((steps + 1, 1), trial), np.arange(steps + 1)[:, None]], -1)
-        trajectory = Trajectory(
-            observation=observation.astype(np.float32),
-            action=-numbers,
-            reward=numbers,
-            terminated=terminated,
-            truncated=truncated,
-            valid=np.ones((steps, 1), np.bool_),
-            privileged={"reward": numbers + 0.5} if self.dense else {},
-            note={"mean": observation},  # which is not kept
-            version=trial,
-        )
-        self.replay.append([task], trajectory)
-        self.trajectories.append(trajectory)
-        self.trials.append(
-            {
-                (trial, step): Transition(
-                    task, int(episode[step]), terminated[step, 0], truncated[step, 0], step == steps - 1
-                )
-                for step in range(steps)
-            }
-        )
-
-    def filled(self, trials: int, tasks: int = 3) -> "History":
-        for _ in range(trials):
-            self.append(int(self.rng.integers(tasks)))
-        return self
-
-    @property
-    def kept(self) -> list[dict[Key, Transition]]:
-        """Trials that are in the replay, if the oldest have gone first."""
-        return self.trials[self.replay.evicted :]
-
-    def of(self, task: int, window: int = 10**6) -> dict[Key, Transition]:
-        """Transitions of the newest trials of a task."""
-        return {key: step for trial in self.trials_of(task)[-window:] for key, step in trial.items()}
-
-    def trials_of(self, task: int) -> list[dict[Key, Transition]]:
-        return [trial for trial in self.kept if next(iter(trial.values())).task == task]
-
-    def keys(self, steps: Steps[np.ndarray], tasks: np.ndarray) -> list[list[Key]]:
-        """Which transitions were drawn, [M, N]; everything about them must be as it was played."""
-        found: list[list[Key]] = []
-        for task, *columns in zip(tasks.tolist(), *(array.tolist() for array in steps), strict=True):
-            found.append([])
-            for seen, action, reward, outer_reward, following, terminated in zip(*columns, strict=True):
-                key = trial, step = int(seen[0]), int(seen[1])
-                played, own = self.trials[trial][key], number(key)
-                assert (played.task, played.terminated) == (task, terminated)
-                assert (action, reward, outer_reward) == (-own, own, own + 0.5 * self.dense)
-                assert not played.successor_known or following == [trial, step + 1]
-                found[-1].append(key)
-        return found
-
-
-def uniform(found: Sequence[Hashable], members: Sequence[Hashable]) -> bool:
-    """Nothing but the members, each equally often, as far as chance allows."""
-    assert set(found) <= set(members)
-    if len(members) == 1:
-        return True
-    counts = Counter(found)
-    return float(stats.chisquare([counts[member] for member in members]).pvalue) > 1e-4
-
-
-def numbers_kept(replay: Replay) -> list[int]:
-    """Of the trials, in the replay's order, out of what it exports."""
-    exported = replay.export()
-    starts = np.cumsum([0, *(exported["trials"][:, 1] + 1)])[:-1]
-    return exported["observation"][starts, 0].astype(int).tolist()
-
-
-def same(one: object, other: object) -> None:
-    """Samples, steps or trajectories, bit for bit."""
-    if isinstance(one, Trajectory):
-        one, other = vars(one), vars(other)
-        assert one.keys() == other.keys()
-        one, other = tuple(one.values()), tuple(other.values())
-    if isinstance(one, dict):
-        assert one.keys() == other.keys()  # pyright: ignore[reportAttributeAccessIssue]
-        one, other = tuple(one.values()), tuple(other.values())  # pyright: ignore[reportAttributeAccessIssue]
-    if isinstance(one, tuple):
-        for mine, yours in zip(one, other, strict=True):
-            same(mine, yours)
-    else:
-        np.testing.assert_array_equal(one, other)
+from innerloop.learner.trajectory import Trajectory, concatenate
 
 
 @pytest.mark.parametrize("slots", [13, 14, 40, 111, 112.9])
@@ -389,100 +253,6 @@ def test_whole_trials_are_drawn_uniformly_of_tasks_and_of_a_tasks_trials() -> No
     assert uniform([("task", each == 0) for each in numbers.ravel().tolist()], [("task", True), ("task", False)])
     assert uniform([each for each in numbers.ravel().tolist() if each], [1, 2, 3])
     assert uniform([*zip(*(numbers.T == 0).tolist(), strict=True)], [*product([True, False], repeat=2)])
-
-
-REQUEST = Request(tasks=4, steps=9, context=(7,), window=2, successors=False)
-
-
-def assert_alike(one: Replay, other: Replay) -> None:
-    """They hold the same, and the same random numbers draw the same."""
-    same(one.tasks, other.tasks)
-    same((len(one), one.steps, one.nbytes), (len(other), other.steps, other.nbytes))
-    for batches in (
-        lambda replay, rng: replay.batches(REQUEST, 3, rng),
-        lambda replay, rng: replay.batches(REQUEST._replace(context=(3, 5)), 3, rng),
-        lambda replay, rng: replay.trials(5, 3, rng),
-    ):
-        for mine, yours in zip(*(batches(replay, np.random.default_rng(0)) for replay in (one, other)), strict=True):
-            same(mine, yours)
-
-
-def assert_alike_from_now_on(history: History, restored: Replay) -> None:
-    """The same trials make the same room in both."""
-    for _ in range(40):
-        history.filled(1)
-        restored.append([next(iter(history.trials[-1].values())).task], history.trajectories[-1])
-        assert numbers_kept(restored) == numbers_kept(history.replay)
-    assert_alike(history.replay, restored)
-
-
-@pytest.mark.parametrize("dense", [False, True])
-@pytest.mark.parametrize("slots", [10**4, 100])
-def test_what_is_restored_draws_as_what_was_exported(slots: int, dense: bool) -> None:
-    history = History(slots=slots, dense=dense).filled(40)
-    restored = Replay(slots * SLOT)
-    restored.restore(history.replay.export())
-    assert_alike(history.replay, restored)
-    assert restored.appended == len(history.replay)
-
-
-@pytest.mark.parametrize("slots", [10**4, 100])
-@pytest.mark.parametrize("every", [1, 3, 7])
-def test_pieces_that_are_restored_in_their_order_are_the_whole_and_what_follows_is_the_same(
-    every: int, slots: int
-) -> None:
-    """A run that is resumed goes on as the one that was never stopped."""
-    history, pieces, exported = History(slots=slots), [], 0
-    for _ in range(8):
-        history.filled(every)
-        pieces.append(history.replay.export(exported))
-        exported = history.replay.appended
-    same(history.replay.export(exported)["trials"], np.zeros((0, 3)))
-    restored = Replay(slots * SLOT)
-    for piece in pieces:
-        restored.restore(piece)
-    assert_alike(history.replay, restored)
-    assert_alike_from_now_on(history, restored)
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_pieces_of_which_nothing_is_kept_are_not_needed(seed: int) -> None:
-    """`Pieces` deletes the oldest as long as the newer hold as many bytes as the replay: what is left must do, to
-    restore the same and to go on the same, with trials of any lengths."""
-    capacity = 100 * SLOT
-    history, pieces = History(capacity, seed), []
-    for trial in range(60):
-        history.filled(1)
-        pieces.append(history.replay.export(trial))
-    needed = [*accumulated(pieces, capacity)][::-1]
-    assert 1 < len(needed) < 60
-    restored = Replay(capacity)
-    for piece in needed:
-        restored.restore(piece)
-    assert_alike(history.replay, restored)
-    assert_alike_from_now_on(history, restored)
-
-
-def accumulated(pieces: list[Arrays], capacity: int) -> Iterator[Arrays]:
-    """The newest pieces, until they hold as many bytes of trials."""
-    held = 0
-    while held < capacity:
-        yield pieces[-1]
-        held += len(pieces.pop()["reward"]) * SLOT
-
-
-def test_a_shard_restores_the_tasks_that_are_its_own() -> None:
-    history = History().filled(30)
-    exported = history.replay.export()
-    odd, even = Replay(PLENTY), Replay(PLENTY)
-    odd.restore(exported, lambda task: task % 2 == 1)
-    even.restore(exported, lambda task: task % 2 == 0)
-    assert (odd.tasks.tolist(), even.tasks.tolist()) == ([1], [0, 2])
-    for replay in (odd, even):
-        one, other = (
-            each.draw_steps(replay.tasks, REQUEST, np.random.default_rng(0)) for each in (replay, history.replay)
-        )
-        same(one, other)
 
 
 def test_samples_are_joined_in_the_places_that_their_tasks_have() -> None:

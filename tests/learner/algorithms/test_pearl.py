@@ -1,5 +1,4 @@
-"""PEARL: the posterior is the product of its factors, each loss reaches its own parameters, and the agent plays on
-draws from the posterior of what it has seen."""
+"""PEARL's outer update: each loss reaches its own parameters, and it learns to adapt."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,8 +9,8 @@ import pytest
 import torch
 from fixture_types import Made, Played
 from gymnasium import spaces
-from off_policy import Constant, Drift, Watched, trials_of
-from scipy import stats
+from off_policy import Constant, Watched
+from small_pearl import PearlOn, parts_of
 from torch import Tensor, nn
 
 from innerloop.actors.rollout import play
@@ -20,140 +19,12 @@ from innerloop.envs.errors import BadInput
 from innerloop.envs.navigation import PointNavigation, SparsePointNavigation
 from innerloop.envs.seeding import streams
 from innerloop.envs.trials import Trials
-from innerloop.learner.algorithms.pearl import PEARL, VARIANCE_FLOOR, LatentPolicy, PosteriorAgent, product
+from innerloop.learner.algorithms.pearl import PEARL, LatentPolicy
 from innerloop.learner.experiment import Experiment
 from innerloop.learner.learner import Learner
 from innerloop.learner.replay import Replay
-from innerloop.learner.sampling import Request, Sample, Steps
+from innerloop.learner.sampling import Request, Sample
 from innerloop.learner.trajectory import Trajectory
-
-PearlOn = Callable[..., Experiment]
-
-SMALL = {
-    "latent": 3,
-    "context_hidden": 6,
-    "hidden": 8,
-    "layers": 1,
-    "context": 5,
-    "tasks_per_batch": 4,
-    "steps_per_task": 6,
-    "warm_up": 0,
-}
-
-
-@pytest.fixture
-def pearl_on() -> PearlOn:
-    """A small experiment; options are PEARL's."""
-
-    def make(family: TaskFamily | None = None, episodes: int = 3, **options: Any) -> Experiment:
-        return Experiment(
-            family_name="given",
-            family=family or PointNavigation(horizon=5),
-            algorithm_name="pearl",
-            algorithm=PEARL(**(SMALL | options)),
-            episodes=episodes,
-        )
-
-    return make
-
-
-def parts_of(learner: Learner) -> tuple[LatentPolicy, PEARL]:
-    assert isinstance(learner.model, LatentPolicy)
-    assert isinstance(learner.algorithm, PEARL)
-    return learner.model, learner.algorithm
-
-
-def random(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-
-
-# The posterior
-
-
-@pytest.mark.parametrize("factors", [1, 2, 3])
-def test_a_product_of_gaussians_is_what_their_densities_multiply_to(factors: int) -> None:
-    rng = np.random.default_rng(0)
-    means, stds = rng.normal(size=(2, factors)), rng.uniform(0.4, 2, (2, factors))
-    x = np.linspace(-12, 12, 100_001)
-    mean, variance = product(torch.from_numpy(means.T).unsqueeze(0), torch.from_numpy(stds.T**-2).unsqueeze(0))
-    for axis in range(2):
-        density = np.ones_like(x)
-        for m, s in zip(means[axis], stds[axis], strict=True):
-            density *= np.exp(-0.5 * ((x - m) / s) ** 2) / s
-        density /= density.sum()
-        expected = (density * x).sum()
-        assert float(mean[0, axis]) == pytest.approx(expected, abs=1e-6)
-        assert float(variance[0, axis]) == pytest.approx((density * (x - expected) ** 2).sum(), rel=1e-6)
-
-
-def posterior_by_hand(model: LatentPolicy, context: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """One transition after the other (section 4.1): precisions add up, means are weighted by them."""
-    precision, weighted = np.zeros(model.latent), np.zeros(model.latent)
-    with torch.no_grad():
-        for transition in context:
-            out = model.context_encoder(transition).double().numpy()
-            variance = np.maximum(np.log1p(np.exp(out[model.latent :])), VARIANCE_FLOOR)
-            precision += 1 / variance
-            weighted += out[: model.latent] / variance
-    return weighted / precision, 1 / precision
-
-
-@pytest.mark.parametrize("length", [1, 2, 7])
-def test_the_posterior_is_the_product_of_a_gaussian_per_transition_in_any_order(
-    length: int, pearl_on: PearlOn, shaken: Made
-) -> None:
-    model, _ = parts_of(shaken(pearl_on()))
-    context = random(4, length, 5)  # two of position, two of the move, the reward
-    with torch.no_grad():
-        mean, variance = model.posterior(context)
-        shuffled = model.posterior(context[:, torch.randperm(length, generator=torch.Generator().manual_seed(0))])
-    assert mean.shape == variance.shape == (4, 3)
-    for row in range(4):
-        expected = posterior_by_hand(model, context[row])
-        np.testing.assert_allclose(mean[row], expected[0], rtol=1e-4, atol=1e-5)
-        np.testing.assert_allclose(variance[row], expected[1], rtol=1e-4)
-    for found, other in zip((mean, variance), shuffled, strict=True):
-        torch.testing.assert_close(found, other, atol=1e-5, rtol=1e-5)
-
-
-def test_a_factors_variance_has_a_floor(pearl_on: PearlOn, shaken: Made) -> None:
-    model, _ = parts_of(shaken(pearl_on()))
-    mean, precision = model.factor(torch.tensor([[1.0, 2.0, 3.0, -200.0, 0.0, 200.0]]))
-    np.testing.assert_array_equal(mean, [[1, 2, 3]])
-    np.testing.assert_allclose(precision, [[1 / VARIANCE_FLOOR, 1 / np.log(2), 1 / 200]], rtol=1e-5)
-
-
-@pytest.mark.parametrize("memory", ["gru", "lstm", "transformer,layers=1,heads=2"])
-def test_an_encoder_with_memory_reads_its_context_in_order(memory: str, pearl_on: PearlOn, shaken: Made) -> None:
-    model, _ = parts_of(shaken(pearl_on(context_encoder=memory)))
-    context = random(4, 7, 5)
-    assert model.memory is not None
-    with torch.no_grad():
-        found = model.posterior(context)
-        state = model.memory.initial(4)
-        for step in range(7):
-            y, state = model.memory.step(context[:, step], state)
-        mean, precision = model.factor(model.context_encoder(y))
-        other, _ = model.posterior(context.flip(1))
-    torch.testing.assert_close(found[0], mean)
-    torch.testing.assert_close(found[1], 1 / precision)
-    assert (found[0] - other).abs().max() > 1e-3
-
-
-@pytest.mark.parametrize("successors", [False, True])
-def test_context_is_observation_action_and_reward_and_where_asked_the_next_observation(
-    successors: bool, pearl_on: PearlOn, shaken: Made
-) -> None:
-    model, _ = parts_of(shaken(pearl_on(next_observation=successors)))
-    observation, action, reward, after = random(2, 3, 2), random(2, 3, 2, seed=1), random(2, 3), random(2, 3, 2, seed=2)
-    rubbish = torch.full((2, 3), torch.nan)
-    found = model.context(Steps(observation, action, reward, rubbish, after, rubbish))
-    # moves are in units of their bound, 0.1; positions are unbounded
-    expected = [observation, action / 0.1, reward.unsqueeze(-1), *([after] if successors else [])]
-    torch.testing.assert_close(found, torch.cat(expected, -1))
-
-
-# The outer update
 
 
 class Given:
@@ -383,23 +254,6 @@ def test_contexts_are_as_long_as_what_an_agent_has_seen_where_it_draws_z(
     assert model.lengths == expected
 
 
-def test_noise_persists_within_an_episode_and_each_draw_is_standard_normal(pearl_on: PearlOn, shaken: Made) -> None:
-    experiment = pearl_on(PointNavigation(horizon=5), persistence=0.8)
-    agent = experiment.algorithm.inner_loop(shaken(experiment).model, experiment.problem)
-    assert isinstance(agent, PosteriorAgent)
-    agent.begin_trial(4_000, np.random.default_rng(0))
-    nothing = np.zeros(4_000, np.bool_)
-    first, second, third, other = (
-        agent.persistent_noise(4_000, done) for done in (nothing, nothing, nothing, ~nothing)
-    )
-    for draw in (first, second, third, other):
-        assert draw is not None
-        assert stats.kstest(draw.flatten(), "norm").pvalue > 1e-3
-    pairs = [((first, second), 0.8), ((second, third), 0.8), ((first, third), 0.64), ((third, other), 0.0)]
-    for (one, next_one), expected in pairs:
-        assert np.corrcoef(one.flatten(), next_one.flatten())[0, 1] == pytest.approx(expected, abs=0.04)
-
-
 def test_a_dense_reward_is_the_critics_and_never_the_encoders(prepared: Prepared) -> None:
     family = SparsePointNavigation(horizon=5, radius=2.0, dense=True)
     learner, sample = prepared(family)
@@ -486,158 +340,6 @@ def test_no_gradient_step_is_taken_before_the_warm_up_and_then_those_that_are_du
         same = all(np.array_equal(array, before[name]) for name, array in learner.weights().items())
         assert same == (iteration == 0)
         assert ("critic_loss" in found) == (iteration > 0)
-
-
-# The agent
-
-
-OPTIONS = [
-    {},
-    {"next_observation": True},
-    {"context_encoder": "gru"},
-    {"context_encoder": "lstm", "next_observation": True},
-]
-every_encoder = pytest.mark.parametrize("options", OPTIONS, ids=["product", "product-next", "gru", "lstm-next"])
-
-
-@every_encoder
-def test_what_an_agent_notes_is_the_posterior_of_what_it_has_seen(
-    options: dict[str, Any], pearl_on: PearlOn, shaken: Made
-) -> None:
-    """The context is put together by hand from the trajectory; before there is any, the posterior is the prior. Where
-    it has next observations, an episode's last step is not in it: what followed was not shown."""
-    experiment = pearl_on(Drift(), episodes=4, **options)
-    learner = shaken(experiment)
-    (model, algorithm), trajectory = parts_of(learner), trials_of(experiment, learner)
-    assert len({*trajectory.valid.sum(0)}) > 1
-    for row in range(8):
-        rows: list[Tensor] = []
-        for t in range(int(trajectory.valid[:, row].sum()) + 1):
-            mean, variance = torch.zeros(3), torch.ones(3)
-            if rows:
-                with torch.no_grad():
-                    mean, variance = (each[0] for each in model.posterior(torch.stack(rows).unsqueeze(0)))
-            np.testing.assert_allclose(trajectory.note["mean"][t, row], mean, atol=2e-4, rtol=1e-3)
-            np.testing.assert_allclose(trajectory.note["variance"][t, row], variance, atol=1e-5, rtol=1e-3)
-            if t == len(trajectory.reward):
-                break
-            centred = (trajectory.action[t, row] + 0.5) / 1.5
-            parts = [trajectory.observation[t, row], centred, trajectory.reward[t, row : row + 1]]
-            if not algorithm.next_observation:
-                rows.append(torch.from_numpy(np.concatenate(parts)))
-            elif not trajectory.done[t, row]:
-                rows.append(torch.from_numpy(np.concatenate([*parts, trajectory.observation[t + 1, row]])))
-    assert np.ptp(trajectory.note["mean"]) > 0.1
-
-
-@every_encoder
-def test_the_encoder_learns_on_the_context_that_agents_will_give_it(
-    options: dict[str, Any], pearl_on: PearlOn, shaken: Made
-) -> None:
-    """All that replay has of a trial leads to the posterior that the agent had behind it. Where the context has next
-    observations, the agent is not yet shown the trial's last."""
-    experiment = pearl_on(Drift(), episodes=4, **options)
-    learner, replay = shaken(experiment), Replay(10**6)
-    (model, algorithm), trajectory = parts_of(learner), trials_of(experiment, learner)
-    replay.append(range(8), trajectory)
-    for row in range(8):
-        end = int(trajectory.valid[:, row].sum())
-        shown = end - 4 if algorithm.next_observation else end
-        request = Request(tasks=1, steps=1, context=(shown,), successors=algorithm.next_observation)
-        context = replay.draw_steps(np.array([row]), request, np.random.default_rng(0)).context
-        assert context is not None
-        with torch.no_grad():
-            mean, variance = model.posterior(model.context(model.put(context)))
-        np.testing.assert_allclose(trajectory.note["mean"][end, row], mean[0], atol=2e-4, rtol=1e-3)
-        np.testing.assert_allclose(trajectory.note["variance"][end, row], variance[0], atol=1e-5, rtol=1e-3)
-
-
-@every_encoder
-@pytest.mark.parametrize("resample", [0, 2])
-def test_z_is_drawn_from_the_prior_and_again_from_the_posterior_exactly_where_an_episode_begins_or_it_is_old(
-    resample: int, options: dict[str, Any], pearl_on: PearlOn, shaken: Made
-) -> None:
-    experiment = pearl_on(Drift(), episodes=4, resample=resample, **options)
-    learner = shaken(experiment)
-    trajectory = trials_of(experiment, learner, n=200)
-    z = trajectory.note["latent"]
-    assert z.shape == (len(trajectory.reward) + 1, 200, 3)
-    changed = (z[1:] != z[:-1]).all(-1)
-    some = (z[1:] != z[:-1]).any(-1)
-    valid = trajectory.valid
-    drawn = trajectory.done.copy()
-    if resample:  # counted by hand, column by column
-        for column in range(200):
-            age = 0
-            for t in range(len(drawn)):
-                age = 0 if trajectory.done[t, column] else age + 1
-                drawn[t, column] |= age > 0 and age % resample == 0
-    np.testing.assert_array_equal(changed[valid], drawn[valid])
-    np.testing.assert_array_equal(some[valid], drawn[valid])
-    standard = (z[1:] - trajectory.note["mean"][1:]) / np.sqrt(trajectory.note["variance"][1:])
-    for draws in (z[0], standard[drawn & valid]):
-        assert abs(draws.mean()) < 4 / np.sqrt(draws.size)
-        assert abs(draws.std() - 1) < 4 / np.sqrt(2 * draws.size)
-        assert abs(np.corrcoef(draws.T)[0, 1]) < 4 / np.sqrt(len(draws))
-
-
-@pytest.mark.parametrize("greedy", [False, True])
-def test_an_agent_acts_by_its_policy_given_z(greedy: bool, pearl_on: PearlOn, shaken: Made) -> None:
-    """Greedily at the mean. Otherwise, around it."""
-    experiment = pearl_on(Drift(), episodes=4)
-    learner = shaken(experiment)
-    (model, _), trajectory = parts_of(learner), trials_of(experiment, learner, greedy=greedy)
-    with torch.no_grad():
-        x = torch.from_numpy(np.concatenate([trajectory.observation, trajectory.note["latent"]], -1))
-        mean = model.policy(x[:-1])[..., :1].tanh().numpy()
-    close = np.isclose(trajectory.action, -0.5 + 1.5 * mean, atol=1e-5)[trajectory.valid]
-    assert close.all() == greedy
-    assert (trajectory.action <= 1).all()
-    assert (trajectory.action >= -2).all()
-
-
-def test_the_same_random_numbers_play_the_same_and_others_otherwise(pearl_on: PearlOn, shaken: Made) -> None:
-    experiment = pearl_on(Drift())
-    learner = shaken(experiment)
-    first, second, other = (trials_of(experiment, learner, seed=seed) for seed in (3, 3, 4))
-    np.testing.assert_array_equal(first.action, second.action)
-    np.testing.assert_array_equal(first.note["latent"], second.note["latent"])
-    assert (first.action[0] != other.action[0]).all()
-
-
-@every_encoder
-def test_a_new_trial_forgets_the_last(options: dict[str, Any], pearl_on: PearlOn, shaken: Made) -> None:
-    model, _ = parts_of(shaken(pearl_on(Drift(), **options)))
-    agent, noted = PosteriorAgent(model), list[list[np.ndarray]]()
-    for _ in range(2):
-        agent.begin_trial(3, np.random.default_rng(0))
-        noted.append([])
-        for t in range(4):
-            agent.act(np.full((3, 1), t, np.float32), np.full(3, t, np.float32), np.full(3, t == 2))
-            noted[-1] += agent.note.values()
-    np.testing.assert_array_equal(noted[0], noted[1])
-
-
-def test_it_keeps_no_hold_on_the_arrays_it_is_shown(pearl_on: PearlOn, shaken: Made) -> None:
-    """An environment may write every step into the same ones."""
-    model, _ = parts_of(shaken(pearl_on(Drift(), next_observation=True)))
-    noted: list[np.ndarray] = []
-    for reused in (False, True):
-        agent, rng = PosteriorAgent(model), np.random.default_rng(1)
-        agent.begin_trial(3, np.random.default_rng(0))
-        given = np.zeros((3, 1), np.float32), np.zeros(3, np.float32), np.zeros(3, np.bool_)
-        for t in range(5):
-            action = agent.act(*(given if reused else (array.copy() for array in given)))
-            if reused:
-                action[...] = 0
-            given[0][...] = rng.standard_normal((3, 1))
-            given[1][...] = rng.standard_normal(3)
-            given[2][...] = t == 2
-        noted.append(agent.note["mean"])
-    np.testing.assert_array_equal(noted[0], noted[1])
-
-
-# Options, and that it learns
 
 
 @pytest.mark.parametrize(

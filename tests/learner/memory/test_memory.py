@@ -1,65 +1,30 @@
-"""What every memory does beyond the contract (`actors.contract`), and what each of them is."""
+"""What every memory does beyond the contract (`actors.contract`)."""
 
-import functools
-import math
-import sys
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
-from torch import Tensor, nn
+from memories import every_kind, every_memory, gradients, inputs, made, remembering
 
-from innerloop.actors.contract import memory as contract
-from innerloop.actors.contract.memory import HIDDEN, INPUT, B, T, stepped, where
+from innerloop.actors.contract.memory import B, stepped, where
 from innerloop.actors.rollout import play
 from innerloop.envs.api import TaskFamily
 from innerloop.envs.bandit import BernoulliBandit
-from innerloop.envs.errors import BadInput
 from innerloop.envs.navigation import PointNavigation
 from innerloop.envs.seeding import streams
 from innerloop.envs.trials import Trials
 from innerloop.learner.algorithms.pearl import PEARL, LatentPolicy
-from innerloop.learner.algorithms.rl2 import RL2
 from innerloop.learner.api import Problem
 from innerloop.learner.experiment import Experiment
 from innerloop.learner.learner import Learner
-from innerloop.learner.memory import MEMORIES, MakeMemory, Memoryless, constructor, gated, observation_only
-from innerloop.learner.memory.api import Chain, unroll_from
-from innerloop.learner.memory.attention import MOST
+from innerloop.learner.memory import MEMORIES, gated
+from innerloop.learner.memory.api import unroll_from
 from innerloop.learner.policy import RecurrentPolicy
 from innerloop.learner.sampling import Steps
 from innerloop.learner.trajectory import Trajectory
-
-WINDOW = 4
-BOUNDED = ["snail,window=4", "transformer,window=4"]
-OTHERWISE = [
-    "deepset,layers=2,features=5",
-    "mingru,layers=1",
-    "snail,blocks=1,filters=3,keys=5",
-    "transformer,layers=3,heads=3",
-]
-every_memory = pytest.mark.parametrize("name", MEMORIES)
-every_kind = pytest.mark.parametrize("name", [*MEMORIES, *BOUNDED, *OTHERWISE])
-remembering = pytest.mark.parametrize("name", [name for name in MEMORIES if name != "none"])
-lengths = pytest.mark.parametrize("steps", [1, 5, T, 40])
-
-
-def made(name: str, steps: int = T, dtype: torch.dtype = torch.float32) -> Any:
-    return contract.made(constructor("memory", name), steps).to(dtype)
-
-
-def inputs(steps: int = T, dtype: torch.dtype = torch.float32) -> Tensor:
-    return contract.inputs(steps).to(dtype)
-
-
-def gradients(y: Tensor, x: Tensor, memory: nn.Module) -> tuple[Tensor, ...]:
-    """Of a sum in which every output has a weight of its own, for the inputs and every parameter."""
-    weight = torch.linspace(-1, 1, y.numel(), dtype=y.dtype).view_as(y)
-    return torch.autograd.grad((y * weight).sum(), [x, *memory.parameters()])
 
 
 @every_memory
@@ -140,200 +105,6 @@ def test_gradients_through_unroll_are_those_of_steps_one_after_the_other(name: s
         found.append(gradients(y, x, memory))
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other, atol=1e-9, rtol=1e-9)
-
-
-@remembering
-def test_a_deep_set_alone_does_not_see_in_which_order_the_past_came(name: str) -> None:
-    memory, x = made(name, dtype=torch.float64), inputs(dtype=torch.float64)
-    other = torch.cat([x[:-1].flip(0), x[-1:]])
-    difference = (memory.unroll(x)[-1] - memory.unroll(other)[-1]).abs().amax(-1)
-    assert (difference < 1e-12).all() if name == "deepset" else (difference > 1e-6).all()
-
-
-def test_a_deep_set_reads_its_sums_as_logarithms() -> None:
-    """Nothing but the sum of positive features is kept, and a step adds to it."""
-    memory, x = made("deepset,features=5"), inputs()
-    assert isinstance(memory, Chain)
-    sums = memory.parts[0].part
-    hidden = torch.randn(T, B, HIDDEN)
-    features = (sums.features.weight @ hidden.unsqueeze(-1)).squeeze(-1) + sums.features.bias
-    expected = (1 + features.exp().log1p().cumsum(0)).log()
-    torch.testing.assert_close(sums.unroll(hidden), expected)  # pyright: ignore[reportCallIssue]
-    state = memory.initial(B)
-    assert [tensor.shape for tensor in state] == [(B, 1), (B, 5)]
-    _, after = memory.step(x[0], state)
-    assert (after[1] > state[1]).all()
-
-
-@pytest.mark.parametrize("name", BOUNDED)
-@pytest.mark.parametrize("by_steps", [False, True])
-def test_attention_sees_its_window_and_nothing_before_it(name: str, by_steps: bool) -> None:
-    """One layer of attention: an input changes the outputs while it is in the window; then it is as if never seen."""
-    one_layer = {"snail": "snail,blocks=1", "transformer": "transformer,layers=1"}[name.partition(",")[0]]
-    memory = made(f"{one_layer},window={WINDOW}", steps=1, dtype=torch.float64)  # SNAIL's convolution reaches back 1
-    x = inputs(20, torch.float64)
-    changed = x.clone()
-    changed[3] += 1
-    one, other = (stepped(memory, each) if by_steps else memory.unroll(each) for each in (x, changed))
-    reach = WINDOW + (1 if name.startswith("snail") else 0)
-    difference = (one - other).abs().amax((1, 2))
-    assert (difference[3 : 3 + reach] > 1e-6).all()
-    assert difference[:3].max() < 1e-12
-    assert difference[3 + reach :].max() < 1e-12
-
-
-@pytest.mark.parametrize("name", ["snail", "transformer"])
-def test_a_window_is_the_trial_and_bounded(name: str) -> None:
-    """A row's cache grows with the trial, up to a bound."""
-
-    def size(steps: int, options: str = "") -> int:
-        memory = constructor("memory", f"{name},{options}" if options else name)(INPUT, HIDDEN, steps)
-        assert isinstance(memory, Chain)
-        caches = [part.initial(1)[0].shape[1] for part in memory.parts if part.caches == 2]  # pyright: ignore
-        slot = 4 * 2 if name == "transformer" else 16
-        assert caches == [caches[0]] * 2
-        return caches[0] // slot - 1
-
-    assert size(100) == 101  # with the input behind the last step
-    assert size(100_000) == MOST
-    assert size(100, "window=7") == 7
-
-
-def test_snail_reaches_back_over_the_whole_trial_by_its_convolutions_alone() -> None:
-    """ceil(log2 T) layers with dilations 1, 2, 4 ..., each beside its input; kernel 2 (Mishra et al. 2017)."""
-    for steps, dilations in ((1, [1]), (7, [1, 2, 4]), (8, [1, 2, 4, 8]), (100, [1, 2, 4, 8, 16, 32, 64])):
-        memory = constructor("memory", "snail,blocks=1,filters=2,window=1")(INPUT, HIDDEN, steps)
-        assert isinstance(memory, Chain)
-        *convolutions, read = memory.parts
-        assert [part.dilation for part in convolutions] == dilations
-        assert [part.taps.in_features for part in convolutions] == [INPUT + 2 * i for i in range(len(dilations))]
-        assert read.attention.query.in_features == INPUT + 2 * len(dilations)
-        x = torch.randn(steps + 1, 1, INPUT).requires_grad_()
-        (gradient,) = torch.autograd.grad(memory.unroll(x)[-1].sum(), x)
-        assert (gradient.abs().amax(-1) > 0).all()
-
-
-def test_a_dense_layer_is_a_gated_causal_convolution_beside_its_input() -> None:
-    """As torch's own convolution computes it, with zeros before the trial."""
-    memory = constructor("memory", "snail,blocks=1,filters=2")(INPUT, HIDDEN, 7)
-    assert isinstance(memory, Chain)
-    layer: Any = memory.parts[1]  # dilation 2
-    x = torch.randn(T, B, INPUT + 2)
-    later, earlier = layer.taps.weight.split(4)  # pyright: ignore[reportCallIssue]
-    kernel = torch.stack([earlier, later], -1)  # [4, width, 2]
-    padded = nn.functional.pad(x.permute(1, 2, 0), (2, 0))
-    out, gate = nn.functional.conv1d(padded, kernel, layer.bias, dilation=2).permute(2, 0, 1).chunk(2, -1)
-    torch.testing.assert_close(layer.unroll(x), torch.cat([x, out.tanh() * gate.sigmoid()], -1))  # pyright: ignore
-
-
-@pytest.mark.parametrize("name", ["snail", "transformer"])
-def test_attention_is_the_softmax_in_the_paper(name: str) -> None:
-    """Step by step, query by query; positions only where they are rotary, and then only their differences."""
-    memory = constructor("memory", name)(INPUT, HIDDEN, T)
-    assert isinstance(memory, Chain)
-    attention: Any = memory.parts[-1].attention if name == "snail" else memory.parts[0].part
-    x = torch.randn(T, 1, attention.query.in_features)
-    heads, size = attention.heads, attention.size
-    q, k, v = (part(x).view(T, heads, size) for part in (attention.query, attention.key, attention.value))
-
-    def turned(vector: Tensor, position: int) -> Tensor:
-        if name == "snail":
-            return vector
-        pairs, out = size // 2, torch.empty(size)  # pyright: ignore[reportCallIssue]
-        for i in range(pairs):
-            angle = position * 10_000 ** (-2 * i / size)
-            rotation = torch.tensor([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
-            out[[i, i + pairs]] = rotation @ vector[[i, i + pairs]]
-        return out
-
-    found = attention.unroll(x)[:, 0].view(T, heads, size)  # pyright: ignore[reportCallIssue]
-    for t in range(T):
-        for head in range(heads):
-            scores = [turned(q[t, head], t + 100) @ turned(k[s, head], s + 100) / size**0.5 for s in range(t + 1)]
-            expected = torch.stack(scores).softmax(0) @ v[: t + 1, head]
-            torch.testing.assert_close(found[t, head], expected, atol=1e-4, rtol=1e-4)
-
-
-def test_a_memory_is_named_with_its_options() -> None:
-    memory = constructor("memory", "transformer,layers=3,window=7")(INPUT, HIDDEN, 100)
-    assert isinstance(memory, Chain)
-    assert len(memory.parts) == 3
-    assert memory.parts[0].part.window == 7
-    assert constructor("memory", "none") is Memoryless
-    assert RL2(memory="snail,filters=8").memory == "snail,filters=8"
-
-
-class Odd(Memoryless):
-    """A memory with an option of each plain type, and one of none."""
-
-    def __init__(
-        self,
-        input_size: int,
-        hidden: int,
-        steps: int = 0,
-        *,
-        skip: bool = False,
-        rate: float = 0.5,
-        kind: str = "a",
-        layers: int = 1,
-        sizes: tuple[int, ...] = (1,),
-    ) -> None:
-        super().__init__(input_size, hidden, steps)
-        self.chosen = skip, rate, kind, layers, sizes  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("make", "alone"),
-    [(Memoryless, True), (Odd, True), (functools.partial(Odd, skip=True), True)]
-    + [(make, False) for name, make in MEMORIES.items() if name != "none"],
-)
-def test_a_memory_says_whether_it_is_shown_the_observation_alone(make: MakeMemory, alone: bool) -> None:
-    assert observation_only(make) == alone
-    policy = RecurrentPolicy(Problem(spaces.Discrete(3), spaces.Discrete(2), 2, 5), make, HIDDEN, 0)
-    shown = policy.inputs(torch.zeros(1, 3), torch.zeros(1, 3), torch.zeros(1, 2 + 2))
-    assert shown.shape[-1] == (3 if alone else 3 + 2 + 2)
-
-
-def odd(options: str) -> Odd:
-    memory = constructor("memory", f"test_memory:Odd{options}")(INPUT, HIDDEN, 3)
-    assert isinstance(memory, Odd)
-    return memory
-
-
-def test_options_of_a_memory_are_of_any_plain_type(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "test_memory", sys.modules[__name__])
-    assert odd("").chosen == (False, 0.5, "a", 1, (1,))
-    assert odd(",skip=true,rate=-2.5e-3,kind=b c,layers=7").chosen == (True, -2.5e-3, "b c", 7, (1,))
-    assert odd(",skip=false,rate=3,kind=").chosen == (False, 3.0, "", 1, (1,))
-    for text, expected in {
-        "skip=1": "true or false", "skip=": "true or false", "rate=nan": "a finite number", "rate=1e999": "a finite",
-        "rate=": "a finite number", "rate=0x1": "a finite", "rate=١": "a finite", "layers=true": "a whole number",
-        "layers=-1": "a whole number", "sizes=1": "an option whose default is a bool, int, float or str",
-    }.items():  # fmt: skip
-        with pytest.raises(BadInput, match=rf"^{text.partition('=')[0]} of memory 'test_memory:Odd' is .*{expected}"):
-            odd(f",{text}")
-
-
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        ("snale", r"^memory is 'snale'; expected one of deepset, gru, .*Did you mean 'snail'\?$"),
-        ("snail,filter=3", r"^'filter' is not an option of memory 'snail'; expected .*Did you mean 'filters'\?$"),
-        ("gru,layers=2", r"^'layers' is not an option of memory 'gru'; expected one of none\.$"),
-        ("snail,steps=2", r"^'steps' is not an option of memory 'snail'"),
-        (
-            "snail,filters=0",
-            r"^filters of memory 'snail' is '0'; expected a whole number of at least 1, at most 1,048,576\.$",
-        ),
-        ("snail,filters=1.5", r"^filters of memory 'snail' is '1\.5'; expected a whole number"),
-        ("transformer,heads", r"^heads of memory 'transformer' is ''; expected a whole number"),
-        ("transformer,", r"^'' is not an option of memory 'transformer'; expected one of layers, heads, window\.$"),
-        ("math:pi", r"^memory is 'math:pi'; expected a constructor \(input size, hidden, steps\) of an nn.Module\.$"),
-    ],
-)
-def test_a_memory_that_cannot_be_is_refused_in_one_sentence(given: str, message: str) -> None:
-    with pytest.raises(BadInput, match=message):
-        RL2(memory=given)
 
 
 @every_memory
