@@ -272,7 +272,7 @@ def test_what_an_environment_raises_is_one_sentence_with_its_line(method: str) -
     family, env = Corridor(), Corridors(np.ones(2), 4)
     setattr(env, method, broken)
     object.__setattr__(family, "make", broken if method == "make" else lambda tasks, rng: env)
-    message = rf"^Corridor's {method} raised ZeroDivisionError: no mass, at .*test_trials\.py:\d+ in broken\.$"
+    message = rf"^Corridor's {method} raised ZeroDivisionError: no mass, at .*test_trials_boundary\.py:\d+ in broken\.$"
     with pytest.raises(EnvironmentRaised, match=message):
         play_on(
             Trials(family, sample_tasks(family, np.random.default_rng(0), 2, "train"), 1, np.random.default_rng(0)), 2
