@@ -1,21 +1,30 @@
 """The actor: newest weights in, trajectories out. A plain class; `distributed` makes it a Ray actor."""
 
+import copy
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
-from ..envs.seeding import streams
+from ..envs.boundary import parse_rows
+from ..envs.errors import BadInput
+from ..envs.seeding import SideBySide, seeds, streams
 from ..envs.trials import Trials, sample_tasks
 from ..learner.experiment import Experiment
 from ..learner.learner import load_weights
 from ..learner.trajectory import Arrays, Trajectory
-from .rollout import play
+from .rollout import play, play_side_by_side
+from .widened import Widened
+
+TRIED = 12
+"""Steps that an agent takes both ways, to see whether batches have the same bits side by side as alone."""
 
 
 class Assignment(NamedTuple):
     """One batch of trials to play, each of a task of its own. The same assignment with the same weights gives the same
-    bits, whoever plays it."""
+    bits, whoever plays it, and beside whatever else."""
 
     iteration: int
     part: int
@@ -41,6 +50,9 @@ class Actor:
         self._experiment, self._seed = experiment, seed
         self._model = experiment.algorithm.build(experiment.problem).requires_grad_(False)
         self._agent = experiment.algorithm.inner_loop(self._model, experiment.problem)
+        self._wide = Widened(self._agent)
+        self._alike: dict[tuple[int, ...], bool] = {}
+        """By the sizes of batches: whether they have the same bits side by side as alone."""
         self.version = -1
         """Of the weights; -1 before the first `load`."""
 
@@ -58,17 +70,95 @@ class Actor:
         """Play one trial of each of the assignment's training tasks.
 
         Raises:
+            As `collect_all`.
+        """
+        (found,) = self.collect_all([assignment])
+        return found
+
+    def collect_all(self, assignments: Sequence[Assignment]) -> list[Trajectory]:
+        """`collect` of assignments whose trials have equally many episodes.
+
+        Where the agent can and this machine's arithmetic allows they are played side by side: a network's batch of many
+        rows costs little more than one of few.
+
+        Raises:
             BadInput: the environment returned something that its spaces do not have.
             EnvironmentRaised: its own code raised.
         """
-        rng = streams(self._seed, "train", assignment.iteration, assignment.part)
-        family = self._experiment.family
-        if assignment.tasks:
-            tasks = {name: array[list(assignment.tasks)] for name, array in self._tasks.items()}
+        if len(assignments) > 1 and self._alike_together(assignments):
+            found = self._play(assignments)
         else:
-            tasks = sample_tasks(family, rng.tasks, assignment.trials, "train")
-        episodes = assignment.episodes or self._experiment.episodes
-        trial_steps = self._experiment.trial_steps
-        trials = Trials(family, tasks, episodes, rng.env, self._agent.rollouts_per_task, trial_steps)
-        found = play(self._agent, trials, rng.agent, self.version)
-        return found if self._experiment.learns_fresh else replace(found, note={})  # replay keeps none
+            found = [each for assignment in assignments for each in self._play([assignment])]
+        if self._experiment.learns_fresh:
+            return found
+        return [replace(each, note={}) for each in found]  # replay keeps none
+
+    def _alike_together(self, assignments: Sequence[Assignment]) -> bool:
+        """Whether these have the same bits side by side as alone."""
+        if not self._draws_side_by_side:
+            return False
+        if self._agent.rollouts_per_task > 1 and not getattr(self._experiment.family, "side_by_side", False):
+            return False  # how many numbers an MDP draws while it waits depends on who else is there
+        sizes = tuple(assignment.trials for assignment in assignments)
+        if sizes not in self._alike:
+            self._alike[sizes] = self._can_be_made(assignments) and self._acts_alike(assignments)
+        return self._alike[sizes]
+
+    @property
+    def _draws_side_by_side(self) -> bool:
+        return getattr(self._agent, "side_by_side", False)
+
+    def _can_be_made(self, assignments: Sequence[Assignment]) -> bool:
+        try:
+            self._begun(assignments)
+        except BadInput:
+            return False
+        return True
+
+    def _acts_alike(self, assignments: Sequence[Assignment]) -> bool:
+        """Whether the agent does the same in both ways, to the bit, in a few steps with inputs of no meaning."""
+        together, *alone = (self._tried(each) for each in (assignments, *([each] for each in assignments)))
+        return all(np.array_equal(all_, np.concatenate(each)) for all_, *each in zip(together, *alone, strict=True))
+
+    def _tried(self, assignments: Sequence[Assignment]) -> list[np.ndarray]:
+        """What the agent answers and notes, [rows, ...] each; on the way it is told that all episodes have ended."""
+        space, width = copy.deepcopy(self._experiment.family.observation_space), self._agent.rollouts_per_task
+        rows = [each.trials * width for each in assignments]
+        observation, reward = [], []
+        for assignment, count in zip(assignments, rows, strict=True):
+            space.seed(assignment.part)
+            observation += [parse_rows("a sample", space.sample(), space, None) for _ in range(count)]
+            reward.append(np.random.default_rng(assignment.part).standard_normal(count, np.float32))
+        given, agent = (np.stack(observation), np.concatenate(reward)), self._wide
+        agent.begin_trial(sum(rows), SideBySide([np.random.SeedSequence(each.part) for each in assignments], rows))
+        seen = []
+        for step in range(TRIED):
+            seen += [agent.act(*given, np.full(sum(rows), step % 4 == 3)), *agent.note.values()]
+        return seen
+
+    def _play(self, assignments: Sequence[Assignment]) -> list[Trajectory]:
+        """Play assignments side by side, or one alone."""
+        trials, rng = self._begun(assignments)
+        if self._draws_side_by_side:
+            return play_side_by_side(self._wide, trials, rng, self.version)
+        (alone,) = rng.generators()
+        return [play(self._agent, trials, alone, self.version)]
+
+    def _begun(self, assignments: Sequence[Assignment]) -> tuple[Trials, SideBySide]:
+        """The trials of assignments, and what their agent draws from."""
+        experiment, family = self._experiment, self._experiment.family
+        streams_of = [seeds(self._seed, "train", each.iteration, each.part) for each in assignments]
+        drawn = [self._drawn(each, own[0]) for each, own in zip(assignments, streams_of, strict=True)]
+        tasks = {name: np.concatenate([each[name] for each in drawn]) for name in drawn[0]}
+        width = self._agent.rollouts_per_task
+        rows = [each.trials * width for each in assignments]
+        env, agent = (SideBySide([own[index] for own in streams_of], rows) for index in (1, 2))
+        episodes = assignments[0].episodes or experiment.episodes
+        return Trials(family, tasks, episodes, env, width, experiment.trial_steps), agent
+
+    def _drawn(self, assignment: Assignment, seed: np.random.SeedSequence) -> Arrays:
+        """An assignment's tasks."""
+        if assignment.tasks:
+            return {name: array[list(assignment.tasks)] for name, array in self._tasks.items()}
+        rng = np.random.Generator(np.random.Philox(seed))
+        return sample_tasks(self._experiment.family, rng, assignment.trials, "train")

@@ -1,21 +1,23 @@
 """The batched rollout: N trials played side by side, written down as one Trajectory."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 
+from ..envs.seeding import Random, SideBySide
 from ..envs.trials import Trials
 from ..learner.api import InnerLoop
 from ..learner.trajectory import Trajectory
 
 
-def play(agent: InnerLoop, trials: Trials, rng: np.random.Generator, version: int = 0) -> Trajectory:
+def play(agent: InnerLoop, trials: Trials, rng: Random, version: int = 0) -> Trajectory:
     """Play all trials to their end.
 
     Args:
         agent: adapts inside the trials.
         trials: not begun.
-        rng: all randomness of the agent.
+        rng: all randomness of the agent; `SideBySide` for one that draws so.
         version: of the agent's weights.
 
     Returns:
@@ -24,7 +26,8 @@ def play(agent: InnerLoop, trials: Trials, rng: np.random.Generator, version: in
     """
     given = trials.begin()
     n = len(given.done)
-    agent.begin_trial(n, rng)
+    begin: Callable[..., None] = agent.begin_trial
+    begin(n, rng)
     observations, actions, rewards, terminated, truncated, valid = [given.observation], [], [], [], [], []
     privileged: list[Mapping[str, np.ndarray]] = []
     notes: list[dict[str, np.ndarray]] = []
@@ -54,5 +57,38 @@ def play(agent: InnerLoop, trials: Trials, rng: np.random.Generator, version: in
         measures=trials.measures.by_episode(int(trials.episode.max())),
         note={name: np.stack([note[name] for note in notes]) for name in notes[0]},
         version=version,
-        diverged=trials.diverged,
+        diverged=int(trials.diverged.sum()),
+    )
+
+
+def play_side_by_side(agent: InnerLoop, trials: Trials, rng: SideBySide, version: int = 0) -> list[Trajectory]:
+    """`play` of several batches as one; the trajectory of each is what it would be alone."""
+    together = play(agent, trials, rng, version)
+    if len(rng.columns) == 1:
+        return [together]
+    return [_alone(together, columns, trials) for columns in rng.columns]
+
+
+def _alone(together: Trajectory, columns: slice, trials: Trials) -> Trajectory:
+    """One batch's columns, as long as its own longest trial."""
+    steps = int(np.flatnonzero(together.valid[:, columns].any(1))[-1]) + 1
+
+    def own(array: np.ndarray, length: int) -> np.ndarray:
+        return np.ascontiguousarray(array[:length, columns])
+
+    def named(arrays: Mapping[str, np.ndarray], length: int) -> dict[str, np.ndarray]:
+        return {name: own(array, length) for name, array in arrays.items()}
+
+    episodes = int(trials.episode[columns].max())
+    return replace(
+        together,
+        observation=own(together.observation, steps + 1),
+        **{
+            name: own(getattr(together, name), steps)
+            for name in ("action", "reward", "terminated", "truncated", "valid")
+        },
+        privileged=named(together.privileged, steps),
+        measures={name: np.ascontiguousarray(each[columns, :episodes]) for name, each in together.measures.items()},
+        note=named(together.note, steps + 1),
+        diverged=int(trials.diverged[columns].sum()),
     )

@@ -73,7 +73,7 @@ class Coordinator:
     def __init__(self, actors: int, nodes: Nodes, cpus: float) -> None:
         algorithm = SimpleNamespace(consumes="fresh")
         experiment: Any = SimpleNamespace(family_name="feather", algorithm=algorithm)
-        options = {"most": actors, "max_restarts": 0, "patience": 3600.0, "cpus": cpus}
+        options = {"most": actors, "batches": actors, "max_restarts": 0, "patience": 3600.0, "cpus": cpus}
         self._actors, self._pool = actors, Pool(experiment, 0, nodes=nodes, remote=Feather, **options)
         self._store, self.broadcast = RayStore(), Broadcast()
         self._part = 0
@@ -91,8 +91,8 @@ class Coordinator:
         self._pool.submit([Assignment(milliseconds, self._part + i, 4) for i in range(count)])
         self._part += count
         while len(self._store) < count:
-            for assignment, summary, reference in self._pool.pump(self.broadcast, 0.2):
-                self._store.append(assignment, summary, reference)
+            for assignment, summary, place in self._pool.pump(self.broadcast, 0.2):
+                self._store.append(assignment, summary, place)
         taken = self._store.take(count, self.broadcast.version)
         assert len(taken.trajectories) == count
         return count

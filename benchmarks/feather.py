@@ -34,13 +34,16 @@ class Feather:
         return ray.get_runtime_context().get_node_id()
 
     @ray.method(num_returns=2)
-    def collect(self, assignment: tuple[int, ...], version: int, weights: list[Any]) -> tuple["Sent", "Sent"]:
-        """Pretends to play for as many milliseconds as the assignment's iteration says."""
+    def collect(
+        self, assignments: list[tuple[int, ...]], version: int, weights: list[Any]
+    ) -> tuple[list["Sent"], list["Sent"]]:
+        """Pretends to play one assignment, for as many milliseconds as its iteration says."""
         if version != self._version:
             ray.get(weights[0])
             self._version = version
-        time.sleep(assignment[0] / 1000)
-        return Sent(summary, version, 1600, self._returns, 0, 0.0, {}), Sent(trajectory, version, self._arrays)
+        ((milliseconds, *_),) = assignments
+        time.sleep(milliseconds / 1000)
+        return [Sent(summary, version, 1600, self._returns, 0, 0.0, {})], [Sent(trajectory, version, self._arrays)]
 
 
 class Sent:

@@ -53,8 +53,8 @@ def measure(row: dict[str, Any], runs: int) -> dict[str, Any]:
     options = {"memory": row["memory"], "precision": row["precision"]} if row["memory"] else {}
     config = configure(WORKS[row["work"]], **options)
     algorithm, threads, device = config.experiment.algorithm, row["threads"], row["device"]
-    actor, parts = first_iteration(config)
-    batch = concatenate([actor.collect(part) for part in parts])
+    actor, shares = first_iteration(config)
+    batch = concatenate([each for share in shares for each in actor.collect_all(share)])
     learner = Learner(algorithm, config.experiment.problem, seed=0, device=device, threads=threads)
     seconds = median_seconds(lambda: learner.update(batch, 0.0), runs)
     found = {"update_ms": 1e3 * seconds, "env_steps_per_s": batch.steps / seconds}

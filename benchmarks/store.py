@@ -29,6 +29,7 @@ from rich.table import Table
 
 from innerloop.actors.actor import Assignment
 from innerloop.distributed.launch.session import ray_session
+from innerloop.distributed.store.api import Whereabouts
 from innerloop.distributed.store.ray import RayStore
 from innerloop.distributed.store.redis import wire
 from innerloop.distributed.store.redis.store import RedisStore
@@ -113,13 +114,13 @@ def sampling(name: str, sampler: Sampler) -> Contender:
 def ray_contenders() -> Iterator[Contender]:
     store, rng = RayStore(1, CAPACITY), np.random.default_rng(0)
     sent = [trajectory(rng) for _ in range(5)]
-    references = [ray.put(each) for each in sent]
+    places = [Whereabouts(ray.put([each]), 0) for each in sent]
     number = 0
 
     def append(count: int) -> None:
         nonlocal number
         for _ in range(count):
-            store.replay.append([(assignment(number), references[number % 5])])
+            store.replay.append([(assignment(number), places[number % 5])])
             number += 1
 
     def copy(count: int) -> None:

@@ -51,19 +51,23 @@ def multiply_adds(config: Config) -> int:
     return forward * (1 + 3 * config.experiment.algorithm.epochs)
 
 
-def first_iteration(config: Config) -> tuple[Actor, list[Assignment]]:
-    """An actor in this process, with the first weights, and what it is to play."""
+def first_iteration(config: Config) -> tuple[Actor, list[list[Assignment]]]:
+    """An actor in this process, with the first weights, and each actor's share of what is played."""
     actor = Actor(config.experiment, config.run.seed)
     learner = Learner(config.experiment.algorithm, config.experiment.problem, seed=0, device="cpu")
     actor.load(learner.weights(), 0)
-    return actor, assignments(0, config.run.trials, config.run.parts)
+    batches, actors = assignments(0, config.run.trials, config.run.batches), min(usable_cpus(), config.run.batches)
+    return actor, [
+        batches[index * len(batches) // actors : (index + 1) * len(batches) // actors] for index in range(actors)
+    ]
 
 
 def rollout(config: Config) -> tuple[float, list[Trajectory]]:
     """Steps a second of one actor in this process, and an iteration of trajectories."""
-    actor, parts = first_iteration(config)
-    trajectories = [actor.collect(part) for part in parts]
-    return trajectories[0].steps / median_seconds(lambda: actor.collect(parts[0])), trajectories
+    actor, shares = first_iteration(config)
+    trajectories = [each for share in shares for each in actor.collect_all(share)]
+    steps = sum(each.steps for each in trajectories[: len(shares[0])])
+    return steps / median_seconds(lambda: actor.collect_all(shares[0])), trajectories
 
 
 def learn(config: Config, trajectories: list[Trajectory]) -> float:
@@ -113,7 +117,7 @@ def measure(work: str, precision: str | None, iterations: int, mode: str, device
     torch.set_num_threads(1)
     cpus = usable_cpus()
     matrix = matrix_flops(cpus)
-    batch = config.run.trials // config.run.parts
+    batch = config.run.trials // min(cpus, config.run.batches)
     bare = bare_steps_per_s(config.experiment.family, batch)
     rollout_rate, trajectories = rollout(config)
     learner_rate = learn(config, trajectories)
@@ -172,7 +176,9 @@ def main() -> None:
     parser.add_argument("--precision", choices=("float32", "bfloat16"), help="of RL²'s learner; default: the preset's")
     parser.add_argument("--mode", choices=("synchronous", "overlapped"), default="synchronous")
     parser.add_argument("--device", default="auto", help="the learner's: auto, cpu, cuda ...")
-    parser.add_argument("--parts", type=int, default=0, help="in which an iteration's trials are played; default: 2")
+    parser.add_argument(
+        "--parts", type=int, default=0, help="into which an iteration's trials are divided; default: 32"
+    )
     parser.add_argument("--iterations", type=int, default=40, help="that count")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()

@@ -9,7 +9,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-import ray
 import torch
 
 from ..actors.actor import Assignment
@@ -20,7 +19,7 @@ from ..learner.trajectory import Trajectory, concatenate, rows_together
 from .config import Config
 from .rollouts.broadcast import Broadcast
 from .rollouts.tasks import TaskOrder
-from .store.api import Store, Summary, summarise
+from .store.api import Store, Summary, Whereabouts, summarise
 from .store.schema import Schema
 from .watch.telemetry import MEASURE, episode_entries
 
@@ -43,7 +42,7 @@ class Actors(Protocol):
 
     def pump(
         self, broadcast: Broadcast, timeout: float, clock: float | None = None
-    ) -> list[tuple[Assignment, Summary, ray.ObjectRef]]:
+    ) -> list[tuple[Assignment, Summary, Whereabouts]]:
         """Send out what waits; what has been played meanwhile. See `Pool.pump`."""
         ...
 
@@ -131,7 +130,7 @@ class Loop:
         """What comes back from a store that others can write to is compared with it."""
         run, experiment, learner = self._run, self._experiment, self._learner
         iterations = max(run.iterations, learner.version + 1)
-        return Schema.of(experiment, learner.model, iterations=iterations, parts=run.parts, tasks=run.tasks)
+        return Schema.of(experiment, learner.model, iterations=iterations, parts=run.batches, tasks=run.tasks)
 
     def _request(self) -> None:
         """Have the next iterations played, as far ahead as the mode allows."""
@@ -141,14 +140,14 @@ class Loop:
             begun = [episodes for (iteration, _), episodes in self._waiting.items() if iteration == requested]
             episodes = begun[0] if begun else self._config.episodes(requested, self.counts["seconds"])
             trials = run.trials * self._experiment.episodes // episodes
-            wanted = assignments(requested, trials, run.parts, self._order.choose(requested, trials), episodes)
+            wanted = assignments(requested, trials, run.batches, self._order.choose(requested, trials), episodes)
             self._actors.submit([each for each in wanted if (requested, each.part) not in self._waiting])
             self._requested += 1
 
     def _collect(self, stopping: threading.Event) -> dict[Assignment, Played] | None:
         """An iteration's trajectories, of whichever assignments they are; None when it is time to stop."""
         played: dict[Assignment, Played] = {}
-        while (missing := self._run.parts - len(played)) > 0:
+        while (missing := self._run.batches - len(played)) > 0:
             if stopping.is_set():
                 return None
             if len(self._store) < missing:
@@ -165,9 +164,9 @@ class Loop:
         return Both(trials, self._store.replay) if self._experiment.replays else trials
 
     def _pump(self, timeout: float) -> None:
-        for assignment, summary, reference in self._actors.pump(self._broadcast, timeout, self._store.clock):
+        for assignment, summary, place in self._actors.pump(self._broadcast, timeout, self._store.clock):
             self._reports.append(summary)
-            self._store.append(assignment, summary, None if self._store.writer else reference)
+            self._store.append(assignment, summary, None if self._store.writer else place)
 
     def _meanwhile(self, update: "Future[Metrics]") -> Metrics:
         """Keep the actors busy while the learner learns."""

@@ -55,7 +55,7 @@ PRESETS = {
     "cheetah-vel-pearl": Preset(
         "PEARL on HalfCheetah-Vel, velocities U[0, 3], 100 training tasks, a million environment steps.",
         {
-            "family": "half-cheetah-vel", "algorithm": "pearl", "episodes": 2, "trials": 10, "parts": 1, "tasks": 100,
+            "family": "half-cheetah-vel", "algorithm": "pearl", "episodes": 2, "trials": 10, "tasks": 100,
             "iterations": 250, "updates_per_step": 0.06, "warm_up": 8_000, "learning_rate": 1e-3,
             "learning_rate_end": 1e-3, "reward_scale": 5.0,
             "hidden": 128, "context_hidden": 128, "layers": 2, "steps_per_task": 64, "context_window": 2,
@@ -66,14 +66,14 @@ PRESETS = {
         "Workload W1 of the benchmarks: 5 arms, 100 pulls, 25,600 steps an iteration, PPO 4 x 4.",
         {
             "family": "bernoulli-bandit", "arms": 5, "episodes": 100, "memory": "lstm", "hidden": 128, "embedding": 0,
-            "epochs": 4, "minibatches": 4, "iterations": 40, "trials": 256, "parts": 2, "precision": "bfloat16",
+            "epochs": 4, "minibatches": 4, "iterations": 40, "trials": 256, "precision": "bfloat16",
         },
     ),
     "w2": Preset(
         "Workload W2 of the benchmarks: RL² on HalfCheetah-Vel, 2 x 200 steps, 25,600 steps an iteration, PPO 4 x 4.",
         {
             "family": "half-cheetah-vel", "algorithm": "rl2", "episodes": 2, "memory": "lstm", "hidden": 128,
-            "embedding": 0, "epochs": 4, "minibatches": 4, "iterations": 40, "trials": 64, "parts": 2,
+            "embedding": 0, "epochs": 4, "minibatches": 4, "iterations": 40, "trials": 64,
             "precision": "bfloat16",
         },
     ),
@@ -81,7 +81,7 @@ PRESETS = {
         "Workload W3 of the benchmarks: MAML-TRPO on the 2-D point, 20 tasks x 20 trajectories, one inner step.",
         {
             "family": "point-navigation", "algorithm": "maml", "episodes": 2, "trials": 20, "rollouts": 20,
-            "hidden": 64, "layers": 2, "iterations": 40, "parts": 2,
+            "hidden": 64, "layers": 2, "iterations": 40,
         },
     ),
 }  # fmt: skip

@@ -7,6 +7,9 @@ from typing import Literal
 from ..envs.errors import require
 from .store.redis.address import split_secret
 
+BATCHES = 32
+"""Into which an iteration's trials are divided by default: so many actors have work."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
@@ -24,9 +27,9 @@ class Run:
     episodes_start: int = 0
     """Curriculum: episodes per trial at the start of the run, growing geometrically to `episodes` by its middle. While
     trials are shorter, more of them are played, so that the number of episodes stays the same. 0 for no curriculum."""
-    parts: int = 2
-    """Batches that an iteration's trials are divided into, each played by one actor. Results depend on the number of
-    parts, not on the number of actors."""
+    parts: int = 0
+    """Batches that an iteration's trials are divided into: at most so many actors have work at once, and each batch has
+    its own random numbers. 0 for 32, or as many as there are trials. Results do not depend on who plays which."""
     tasks: int = 0
     """Size of a fixed set of training tasks; 0 for a new task in every trial (100 for algorithms with replay)."""
     task_order: Literal["balanced", "prioritised"] = "balanced"
@@ -77,12 +80,12 @@ class Run:
     """Episodes of a trial in the evaluation; 0 for as many as in training."""
 
     def __post_init__(self) -> None:
-        for field in ("iterations", "trials", "parts", "checkpoint_every", "keep", "replay_mb", "replay_shards"):
+        for field in ("iterations", "trials", "checkpoint_every", "keep", "replay_mb", "replay_shards"):
             require(getattr(self, field) >= 1, field, getattr(self, field), "at least 1")
         for field, most in MOST.items():
             require(getattr(self, field) <= most, field, getattr(self, field), f"at most {most:,}")
         require(0 <= self.minutes < float("inf"), "minutes", self.minutes, "a finite number of at least 0")
-        counts = "episodes_start tasks seed max_staleness actors max_restarts learner_threads evaluation_episodes"
+        counts = "episodes_start parts tasks seed max_staleness actors max_restarts learner_threads evaluation_episodes"
         for field in counts.split():
             require(getattr(self, field) >= 0, field, getattr(self, field), "at least 0")
         for field in ("actor_cpus", "patience"):
@@ -104,6 +107,11 @@ class Run:
             self.evaluation_tasks,
             "0, or 2 and more",
         )
+
+    @property
+    def batches(self) -> int:
+        """Into which an iteration's trials are divided."""
+        return self.parts or min(BATCHES, self.trials)
 
     def progress(self, iteration: int, seconds: float) -> float:
         """Share of the run that is done, in [0, 1], after this many meta-updates and seconds of training."""

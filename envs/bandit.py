@@ -16,14 +16,15 @@ from gymnasium import spaces
 
 from .api import NOTHING, Bools, Split, Step, Tasks
 from .errors import require
+from .seeding import Random
 
-Pull = Callable[[np.random.Generator, np.ndarray], np.ndarray]
+Pull = Callable[[Random, np.ndarray], np.ndarray]
 
 
 class Arms:
     """N bandits as one batch: `mean` is [N, arms]; `pull` draws rewards [N] from the means [N] of the arms played."""
 
-    def __init__(self, mean: np.ndarray, pull: Pull, rng: np.random.Generator, *, regret: bool = False) -> None:
+    def __init__(self, mean: np.ndarray, pull: Pull, rng: Random, *, regret: bool = False) -> None:
         self._mean, self._pull, self._rng = mean, pull, rng
         self._best = mean.max(axis=1) if regret else None
         self._row = np.arange(len(mean))
@@ -40,7 +41,7 @@ class Arms:
         return Step(self._nothing, reward, self._yes, self._no, privileged=privileged)
 
 
-def _bernoulli(rng: np.random.Generator, mean: np.ndarray) -> np.ndarray:
+def _bernoulli(rng: Random, mean: np.ndarray) -> np.ndarray:
     return rng.random(len(mean)) < mean
 
 
@@ -57,6 +58,7 @@ class BernoulliBandit:
     """Give the outer loop minus each pull's expected regret to learn from; the agent sees the payoff alone."""
 
     horizon = 1
+    side_by_side = True
     observation_space = spaces.Discrete(1)
 
     def __post_init__(self) -> None:
@@ -69,7 +71,7 @@ class BernoulliBandit:
     def sample(self, rng: np.random.Generator, n: int, split: Split) -> Tasks:
         return {"mean": rng.random((n, self.arms))}
 
-    def make(self, tasks: Tasks, rng: np.random.Generator) -> Arms:
+    def make(self, tasks: Tasks, rng: Random) -> Arms:
         return Arms(tasks["mean"], _bernoulli, rng, regret=self.regret)
 
 
@@ -92,6 +94,7 @@ class CorrelatedBandit:
     """Give the outer loop minus each pull's expected regret to learn from; the agent sees the payoff alone."""
 
     horizon = 1
+    side_by_side = True
     observation_space = spaces.Discrete(1)
     action_space = spaces.Discrete(2)
 
@@ -111,7 +114,7 @@ class CorrelatedBandit:
             p = np.where(rng.random(n) < 0.5, low, 1 - low)
         return {"mean": np.stack([p, 1 - p], axis=1)}
 
-    def make(self, tasks: Tasks, rng: np.random.Generator) -> Arms:
+    def make(self, tasks: Tasks, rng: Random) -> Arms:
         return Arms(tasks["mean"], _bernoulli, rng, regret=self.regret)
 
 
@@ -130,6 +133,7 @@ class GaussianBandit:
     """Give the outer loop minus each pull's expected regret to learn from; the agent sees the payoff alone."""
 
     horizon = 1
+    side_by_side = True
     observation_space = spaces.Discrete(1)
 
     def __post_init__(self) -> None:
@@ -143,8 +147,8 @@ class GaussianBandit:
     def sample(self, rng: np.random.Generator, n: int, split: Split) -> Tasks:
         return {"mean": rng.standard_normal((n, self.arms))}
 
-    def make(self, tasks: Tasks, rng: np.random.Generator) -> Arms:
+    def make(self, tasks: Tasks, rng: Random) -> Arms:
         return Arms(tasks["mean"], self._pull, rng, regret=self.regret)
 
-    def _pull(self, rng: np.random.Generator, mean: np.ndarray) -> np.ndarray:
+    def _pull(self, rng: Random, mean: np.ndarray) -> np.ndarray:
         return mean + self.noise * rng.standard_normal(len(mean))

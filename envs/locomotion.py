@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from .api import Bools, Step
+from .seeding import Random, only
 
 if TYPE_CHECKING:
     from .physics import Simulations
@@ -58,7 +59,7 @@ class Locomotion:
         simulations: "Simulations",
         reward: Reward,
         horizon: int,
-        rng: np.random.Generator,
+        rng: Random,
         fallen: Callable[[np.ndarray], Bools] | None = None,
     ) -> None:
         """Args:
@@ -77,13 +78,12 @@ class Locomotion:
         self._time = np.zeros(len(self._rest), np.int64)
 
     def reset(self, rows: Bools) -> np.ndarray:
-        n, noise, rng = int(rows.sum()), self._body.noise, self._rng
-        if n:
-            rest, speeds = self._rest[rows], (n, self.simulations.qvel.shape[1])
-            qpos = rest + rng.uniform(-noise, noise, rest.shape)
+        if rows.any():
+            noise, rng, speeds = self._body.noise, only(self._rng, rows), self.simulations.qvel.shape
+            qpos = self._rest + rng.uniform(-noise, noise, self._rest.shape)
             normal = self._body.normal_velocities
             qvel = noise * rng.standard_normal(speeds) if normal else rng.uniform(-noise, noise, speeds)
-            self.simulations.place(rows, qpos, qvel)
+            self.simulations.place(rows, qpos[rows], qvel[rows])
             self._time = np.where(rows, 0, self._time)
         return self._observation()
 

@@ -20,7 +20,7 @@ from gymnasium import spaces
 from .api import Bools, Split, Tasks
 from .errors import require
 from .locomotion import Body, Locomotion, Motion, Reward
-from .seeding import in_rounds
+from .seeding import Random, in_rounds
 
 HALF_CHEETAH = Body(xml="half_cheetah.xml", frame_skip=5, noise=0.1, normal_velocities=True, hidden=1)
 ANT = Body(xml="ant.xml", frame_skip=5, noise=0.1, normal_velocities=True, hidden=2, point="xpos")
@@ -44,10 +44,12 @@ class _Family:
     horizon: int = 200
     """Steps in an episode."""
 
+    side_by_side = True
+
     def __post_init__(self) -> None:
         require(self.horizon >= 1, "horizon", self.horizon, "at least 1")
 
-    def _start(self, body: Body, reward: Reward, n: int, rng: np.random.Generator) -> Locomotion:
+    def _start(self, body: Body, reward: Reward, n: int, rng: Random) -> Locomotion:
         from .physics import Simulations, load  # not above: importing MuJoCo takes a tenth of a second
 
         simulations = Simulations([load(body.xml)] * n, body.frame_skip, body.point)
@@ -83,7 +85,7 @@ class HalfCheetahVel(_Family):
     def sample(self, rng: np.random.Generator, n: int, split: Split) -> Tasks:
         return {"velocity": rng.uniform(self.slowest, self.fastest, n)}
 
-    def make(self, tasks: Tasks, rng: np.random.Generator) -> Locomotion:
+    def make(self, tasks: Tasks, rng: Random) -> Locomotion:
         def reward(motion: Motion) -> np.ndarray:
             return -np.abs(motion.velocity[:, 0] - tasks["velocity"]) - 0.05 * _square(motion.action)
 
@@ -111,7 +113,7 @@ class HalfCheetahDir(_Family):
     def sample(self, rng: np.random.Generator, n: int, split: Split) -> Tasks:
         return {"direction": rng.choice([-1.0, 1.0], n)}
 
-    def make(self, tasks: Tasks, rng: np.random.Generator) -> Locomotion:
+    def make(self, tasks: Tasks, rng: Random) -> Locomotion:
         def reward(motion: Motion) -> np.ndarray:
             return tasks["direction"] * motion.velocity[:, 0] - 0.05 * _square(motion.action)
 
@@ -137,7 +139,7 @@ class AntGoal(_Family):
         radius, angle = 3 * np.sqrt(rng.random(n)), rng.uniform(0, 2 * np.pi, n)
         return {"goal": radius[:, None] * _along(angle)}
 
-    def make(self, tasks: Tasks, rng: np.random.Generator) -> Locomotion:
+    def make(self, tasks: Tasks, rng: Random) -> Locomotion:
         def reward(motion: Motion) -> np.ndarray:
             distance = np.abs(motion.qpos[:, :2] - tasks["goal"]).sum(axis=1)
             return -distance - 0.1 * _square(motion.action) - 5e-4 * _square(np.clip(motion.contact, -1, 1))
@@ -166,7 +168,7 @@ class AntDir(_Family):
     def sample(self, rng: np.random.Generator, n: int, split: Split) -> Tasks:
         return {"angle": rng.uniform(0, 2 * np.pi, n)}
 
-    def make(self, tasks: Tasks, rng: np.random.Generator) -> Locomotion:
+    def make(self, tasks: Tasks, rng: Random) -> Locomotion:
         direction = _along(tasks["angle"])
 
         def reward(motion: Motion) -> np.ndarray:
@@ -197,7 +199,7 @@ class HumanoidDir(_Family):
     def sample(self, rng: np.random.Generator, n: int, split: Split) -> Tasks:
         return {"angle": rng.uniform(0, 2 * np.pi, n)}
 
-    def make(self, tasks: Tasks, rng: np.random.Generator) -> Locomotion:
+    def make(self, tasks: Tasks, rng: Random) -> Locomotion:
         direction = _along(tasks["angle"])
 
         def reward(motion: Motion) -> np.ndarray:
@@ -253,7 +255,7 @@ class Walker2DParams(_Family):
             for (name, (base, *shape)), u in zip(FACTORS.items(), powers, strict=True)
         }
 
-    def make(self, tasks: Tasks, rng: np.random.Generator) -> Locomotion:
+    def make(self, tasks: Tasks, rng: Random) -> Locomotion:
         from .physics import Simulations, load, vary
 
         def reward(motion: Motion) -> np.ndarray:

@@ -7,7 +7,7 @@ from gymnasium import spaces
 
 from .api import NOTHING, Bools, Split, Step, Tasks
 from .errors import require
-from .seeding import in_rounds
+from .seeding import Random, in_rounds
 
 _STRIDE = 0.1
 _PLANE = spaces.Box(-np.inf, np.inf, (2,), np.float32)
@@ -32,6 +32,7 @@ class PointNavigation:
 
     observation_space = _PLANE
     action_space = _MOVES
+    side_by_side = True
 
     def __post_init__(self) -> None:
         require(self.horizon >= 1, "horizon", self.horizon, "at least 1")
@@ -39,7 +40,7 @@ class PointNavigation:
     def sample(self, rng: np.random.Generator, n: int, split: Split) -> Tasks:
         return {"goal": rng.uniform(-0.5, 0.5, (n, 2)).astype(np.float32)}
 
-    def make(self, tasks: Tasks, rng: np.random.Generator) -> "Points":
+    def make(self, tasks: Tasks, rng: Random) -> "Points":
         return Points(tasks["goal"], self.horizon, arrival=0.01)
 
 
@@ -66,6 +67,7 @@ class SparsePointNavigation:
 
     observation_space = _PLANE
     action_space = _MOVES
+    side_by_side = True
 
     def __post_init__(self) -> None:
         require(self.horizon >= 1, "horizon", self.horizon, "at least 1")
@@ -77,7 +79,7 @@ class SparsePointNavigation:
         angle = np.linspace(0, np.pi, 100)[in_rounds(rng, own, n)]
         return {"goal": np.column_stack([np.cos(angle), np.sin(angle)]).astype(np.float32)}
 
-    def make(self, tasks: Tasks, rng: np.random.Generator) -> "Points":
+    def make(self, tasks: Tasks, rng: Random) -> "Points":
         return Points(tasks["goal"], self.horizon, radius=self.radius, dense=self.dense)
 
 

@@ -20,12 +20,13 @@ from gymnasium import spaces
 from .api import NOTHING, Bools, Split, Step, Tasks
 from .errors import require
 from .planning import action_values, known
+from .seeding import Random
 
 
 class TabularEnv:
     """N tabular MDPs as one batch."""
 
-    def __init__(self, tasks: Tasks, horizon: int, rng: np.random.Generator, *, regret: bool = False) -> None:
+    def __init__(self, tasks: Tasks, horizon: int, rng: Random, *, regret: bool = False) -> None:
         self._gain: np.ndarray | None = None  # minus regret, [horizon, N, S, A]
         if regret:
             values = action_values(tasks["reward"], horizon, known(tasks["transition"]))
@@ -68,6 +69,8 @@ class TabularMDP:
     regret: bool = False
     """Give the outer loop minus each action's expected regret to learn from; the agent sees the reward alone."""
 
+    side_by_side = True
+
     def __post_init__(self) -> None:
         for field in ("states", "actions", "horizon"):
             require(getattr(self, field) >= 1, field, getattr(self, field), "at least 1")
@@ -87,5 +90,5 @@ class TabularMDP:
             "reward": 1 + rng.standard_normal(shape),
         }
 
-    def make(self, tasks: Tasks, rng: np.random.Generator) -> TabularEnv:
+    def make(self, tasks: Tasks, rng: Random) -> TabularEnv:
         return TabularEnv(tasks, self.horizon, rng, regret=self.regret)

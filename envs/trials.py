@@ -11,9 +11,11 @@ from typing import NamedTuple
 import numpy as np
 
 from .api import Bools, Split, Step, TaskFamily, Tasks
-from .boundary import name_of, parse_count, parse_rows, parse_step, parse_tasks
-from .errors import BadInput, ask, require
+from .boundary import name_of, parse_count, parse_tasks
+from .checked import make
+from .errors import BadInput, require
 from .measures import Measures, parse_measures
+from .seeding import Random, SideBySide
 
 
 class Input(NamedTuple):
@@ -51,7 +53,7 @@ class Trials:
         family: TaskFamily,
         tasks: Tasks,
         episodes: int,
-        rng: np.random.Generator,
+        rng: Random,
         rollouts_per_task: int = 1,
         trial_steps: int = 0,
     ) -> None:
@@ -59,7 +61,7 @@ class Trials:
         family: where the tasks come from.
         tasks: one per trial.
         episodes: k, at least 1.
-        rng: all randomness of the MDPs.
+        rng: all randomness of the MDPs; it may be of several batches of trials, side by side.
         rollouts_per_task: rows of one task, at least 1; they are adjacent.
         trial_steps: of each trial, instead of `episodes`; 0 for those.
 
@@ -70,13 +72,13 @@ class Trials:
         """
         require(episodes >= 1, "episodes", episodes, "at least 1")
         require(rollouts_per_task >= 1, "rollouts_per_task", rollouts_per_task, "at least 1")
-        self._name, self._who = name_of(family), name_of(family, "the environment")
+        self._name = name_of(family)
         # Always a copy: what the environment does to its tasks must not reach the caller's.
         tasks = {
             name: np.repeat(array, rollouts_per_task, axis=0) for name, array in parse_tasks(self._name, tasks).items()
         }
-        self._env = ask(self._name, "make", family.make, tasks, rng)
-        self._space = family.observation_space
+        over = parse_measures(self._name, getattr(family, "measures", {}))
+        self._env, self._rng = make(family, tasks, rng, over), rng
         self._n = len(next(iter(tasks.values())))
         require(trial_steps >= 0, "trial_steps", trial_steps, "at least 0")
         require(not (trial_steps and rollouts_per_task > 1), "trial_steps", trial_steps, "0 where rows wait for others")
@@ -91,16 +93,14 @@ class Trials:
         """[N]: episodes ended; the index of the one now running, unless the row waits."""
         self.playing = np.ones(self._n, np.bool_)
         """[N]: the next step counts; False where the row waits or its trial is over."""
-        self.diverged = 0
-        """Episodes that were cut because their simulation broke down."""
-        self._over = parse_measures(self._name, getattr(family, "measures", {}))
-        self.measures = Measures(self._over, self._n)
+        self.diverged = np.zeros(self._n, np.int64)
+        """[N]: episodes that were cut because their simulation broke down."""
+        self.measures = Measures(over, self._n)
         """Of every episode so far."""
-        self._privileged: dict[str, tuple[np.dtype, tuple[int, ...]]] | None = None  # as the first step had it
 
     def begin(self) -> Input:
         """The first input of every trial."""
-        observation = self._reset(np.ones(self._n, np.bool_))
+        observation = self._env.reset(np.ones(self._n, np.bool_))
         return Input(observation, np.zeros(self._n, np.float32), np.zeros(self._n, np.bool_))
 
     def step(self, action: np.ndarray) -> tuple[Input, Step]:
@@ -113,21 +113,18 @@ class Trials:
             BadInput: the environment returned something outside its spaces, or continues beyond its horizon.
             EnvironmentRaised: its own code raised.
         """
-        # A copy: an environment that changes its action in place must not change what the agent did.
-        step = ask(self._name, "step", self._env.step, action.copy())
-        step = parse_step(self._who, step, self._space, self._n)
+        step = self._env.step(action)
         self._clock += 1
         cut = self._clock == self._limit
         if cut:
             step = step._replace(truncated=step.truncated | ~step.terminated)
-        self._check_named(step)
         self.measures.add(step.measures, self.episode, self.playing)
         done = (step.terminated | step.truncated) & self.playing
         going = self.playing & ~done
         if self._clock >= self._due and going.any():
             self._check_horizon(self._began[going])
         if step.diverged is not np.False_:
-            self.diverged += int((step.diverged & self.playing).sum())
+            self.diverged += step.diverged & self.playing
         self.episode += done
         ended = done if not self._wait else ~self.playing | done
         again = ended & (self.episode < self._episodes)
@@ -137,23 +134,11 @@ class Trials:
         observation = step.observation
         if again.any():
             self._began[again] = self._clock
-            fresh = self._reset(again)
+            if self._wait and isinstance(self._rng, SideBySide):
+                self._rng.restart()  # how long rows have waited depends on who else is there
+            fresh = self._env.reset(again)
             observation = np.where(again.reshape(-1, *[1] * (observation.ndim - 1)), fresh, observation)
         return Input(observation, step.reward, done), step
-
-    def _check_named(self, step: Step) -> None:
-        if step.measures.keys() != self._over.keys():
-            raise BadInput(
-                f"the measures of a step of {self._name} are {', '.join(step.measures) or 'none'}; expected "
-                f"{', '.join(self._over) or 'none'}, as its family's `measures` says."
-            )
-        found = {name: (array.dtype, array.shape[1:]) for name, array in step.privileged.items()}
-        if self._privileged is None:
-            self._privileged = found
-        elif found != self._privileged:
-            raise BadInput(
-                f"what is privileged of a step of {self._name} is {found}; expected {self._privileged}, as before."
-            )
 
     def _check_horizon(self, began: np.ndarray) -> None:
         self._due = int(began.min()) + self._horizon
@@ -162,7 +147,3 @@ class Trials:
                 f"an episode of {self._name} goes on after {self._horizon} steps, its horizon; expected terminated or "
                 "truncated by then."
             )
-
-    def _reset(self, rows: Bools) -> np.ndarray:
-        observation = ask(self._name, "reset", self._env.reset, rows.copy())
-        return parse_rows(f"{self._who}'s observation", observation, self._space, self._n)

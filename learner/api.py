@@ -64,7 +64,11 @@ class Problem(NamedTuple):
 
 
 class InnerLoop(Protocol):
-    """An agent that adapts: n rows at once, from what it sees alone."""
+    """An agent that adapts: n rows at once, from what it sees alone.
+
+    One whose rows do not depend on each other, and that draws as `envs.seeding.SideBySide` can, says
+    `side_by_side = True`: an actor then plays several batches of trials as one. Others play one after the other.
+    """
 
     @property
     def rollouts_per_task(self) -> int:

@@ -14,6 +14,7 @@ from gymnasium import spaces
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from ..envs.seeding import Random
 from ..envs.spaces import check_action_space, limits, scale_of
 from .onehot import OneHot
 
@@ -30,7 +31,7 @@ class Head(Protocol):
     width: int
     """Of an action as a policy input."""
 
-    def noise(self, rng: np.random.Generator, rows: int) -> Tensor:
+    def noise(self, rng: Random, rows: int) -> Tensor:
         """What `draw` needs, float32 [rows, ...]."""
         ...
 
@@ -82,7 +83,7 @@ class Categorical(nn.Module):
         rows = torch.cat([torch.zeros(1, self.size), torch.eye(self.size)])
         self.register_buffer("_rows", rows, persistent=False)  # several times faster than F.one_hot, one step at a time
 
-    def noise(self, rng: np.random.Generator, rows: int) -> Tensor:
+    def noise(self, rng: Random, rows: int) -> Tensor:
         return torch.from_numpy(rng.random((rows, 1), np.float32))
 
     def draw(self, parameters: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -133,7 +134,7 @@ class MultiCategorical(nn.Module):
         """Possibilities of each component."""
         self.state_independent, self._shape, self._first = 0, space.shape, first
 
-    def noise(self, rng: np.random.Generator, rows: int) -> Tensor:
+    def noise(self, rng: Random, rows: int) -> Tensor:
         return torch.from_numpy(rng.random((rows, len(self._first), 1), np.float32))
 
     def probabilities(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
@@ -194,7 +195,7 @@ class Gaussian(nn.Module):
         precision = np.result_type(space.low.dtype, np.float32)  # float32 cannot tell 1e9 from 1e9 + 1
         self._centre, self._scale = (array.astype(precision) for array in scale_of(space))
 
-    def noise(self, rng: np.random.Generator, rows: int) -> Tensor:
+    def noise(self, rng: Random, rows: int) -> Tensor:
         return torch.from_numpy(rng.standard_normal((rows, self.width), np.float32))
 
     def draw(self, parameters: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from ..envs.api import Bools
 from ..envs.errors import require
+from ..envs.seeding import Random
 from .api import Problem
 from .encoders import build_encoder
 from .heads import Head, head, outcome
@@ -143,14 +144,15 @@ class RecurrentAgent:
     """An inner loop by memory: the state that `policy` carries through the trial is the adaptation."""
 
     rollouts_per_task = 1
+    side_by_side = True
 
     def __init__(self, policy: RecurrentPolicy, greedy: bool = False) -> None:
         self._policy, self._greedy = policy, greedy
-        self._rng = np.random.default_rng(0)
+        self._rng: Random = np.random.default_rng(0)
         self._device = policy.output.weight.device
         self.note: dict[str, np.ndarray] = {}
 
-    def begin_trial(self, n: int, rng: np.random.Generator | None = None) -> None:
+    def begin_trial(self, n: int, rng: Random | None = None) -> None:
         self._rng = rng or self._rng
         self._state = self._policy.memory.initial(n)
         self._action = self._policy.head.none(n)

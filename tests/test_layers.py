@@ -33,7 +33,7 @@ ROOMS = {
     "distributed.saving": "opening store",
     "distributed.opening": "config rollouts run runs sizes",
     "distributed.trainer": "config launch loop opening rollouts runs saving store store.redis watch",
-    "distributed.papers": "config launch run runs trainer",
+    "distributed.papers": "config launch runs trainer",
     "distributed.commands": "config launch options papers presets run runs trainer watch",
     "distributed.cli": "launch terminal words",
 }

@@ -8,9 +8,10 @@ from gymnasium import spaces
 
 from ...envs.api import Split, Step, TaskFamily, Tasks, VectorEnv
 from ...envs.boundary import name_of, parse_count, parse_rows, parse_step
+from ...envs.checked import make
 from ...envs.errors import ask
 from ...envs.measures import parse_measures
-from ...envs.seeding import streams
+from ...envs.seeding import SideBySide, streams
 from ...envs.spaces import Composite, check_action_space, check_observation_space, inside, leaf_arrays
 from ...envs.trials import Trials, sample_tasks
 from ...learner.options import check_parts
@@ -142,6 +143,35 @@ def batches_do_not_see_each_other(family: TaskFamily) -> None:
     alike([alone, record(family, begin(family, 1), between)], "a batch differs when another one is played beside it")
 
 
+def batches_are_the_same_side_by_side_as_alone(family: TaskFamily) -> None:
+    """Where the family says that it makes several as one."""
+    if not getattr(family, "side_by_side", False):
+        return
+    sizes = 2, 3, N - 5
+    tasks = sample_tasks(family, np.random.default_rng(0), N, "train")
+    seeds = [np.random.SeedSequence(number) for number in range(len(sizes))]
+    everyone = SideBySide(seeds, sizes)
+    together = _steps(family, tasks, everyone, slice(None))
+    for seed, size, columns in zip(seeds, sizes, everyone.columns, strict=True):
+        alone = _steps(family, tasks, SideBySide([seed], [size]), columns)
+        alike([[array[columns] for array in together], alone], "a batch differs when others are made with it as one")
+
+
+def _steps(family: TaskFamily, tasks: Tasks, rng: SideBySide, columns: slice) -> list[np.ndarray]:
+    """All that the MDPs of some of the tasks give, each beginning an episode where the last one has ended."""
+    name = name_of(family)
+    measures = parse_measures(name, getattr(family, "measures", {}))
+    env = make(family, {name: array[columns] for name, array in tasks.items()}, rng, measures)
+    arrays = [env.reset(ALL[columns])]
+    for action in actions(family, 2 * family.horizon):
+        step = env.step(action[columns])
+        arrays += [*step[:4], *step.privileged.values(), *step.measures.values()]
+        over = ended(step)
+        # Of rows without a reset, what comes is as before.
+        arrays.append(env.reset(over) if over.any() else step.observation)
+    return arrays
+
+
 def some_of_the_tasks_make_the_same_kind_of_mdps(family: TaskFamily) -> None:
     tasks = sample_tasks(family, np.random.default_rng(0), N, "train")
     env = family.make({name: array[2:3] for name, array in tasks.items()}, np.random.default_rng(0))
@@ -175,6 +205,7 @@ FAMILY = (
     a_row_whose_episode_has_ended_can_be_stepped,
     the_same_generator_gives_the_same_bits,
     batches_do_not_see_each_other,
+    batches_are_the_same_side_by_side_as_alone,
     some_of_the_tasks_make_the_same_kind_of_mdps,
     it_travels,
     whole_trials_can_be_played,

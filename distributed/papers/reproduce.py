@@ -23,7 +23,6 @@ from ...learner.files import reason, to_json, write_whole
 from ...learner.places import resolve_path
 from ..config import Config, configure
 from ..launch.session import ray_session
-from ..run import Run
 from ..runs.display import Display
 from ..trainer import resume, train
 from .cells import check_run, check_table, chosen, in_order, resolve_cell
@@ -123,13 +122,17 @@ def reproduce(options: Reproduce) -> int:
     return 0
 
 
+ACTORS = 2
+"""Of a cell: as many as the kept results had."""
+
+
 def capacity(address: str) -> int:
-    """Cells for which a cluster has CPUs, at one for each part of a run, and this machine for their learners."""
+    """Cells for which a cluster has CPUs, at one for each actor, and this machine for their learners."""
     if address == "local":
-        return max(1, usable_cpus() // Run().parts)
+        return max(1, usable_cpus() // ACTORS)
     with ray_session(address, False):
         cpus = int(ray.cluster_resources().get("CPU", 1))
-    return max(1, min(cpus // Run().parts, usable_cpus()))
+    return max(1, min(cpus // ACTORS, usable_cpus()))
 
 
 def _place(out: Path, cell: str, column: str) -> Path:
@@ -144,6 +147,7 @@ def _config(table: Table, cell: str, column: str, options: Reproduce, threads: i
         **table.learned[column],
         "minutes": float(options.budget or table.cells[cell].minutes),
         "seed": options.seed,
+        "actors": ACTORS,
         "address": options.address,
         "learner_threads": threads,
         "evaluation_tasks": 0,

@@ -2,6 +2,7 @@
 
 import collections
 import logging
+from collections.abc import Sequence
 
 from ray.exceptions import RayActorError, RayTaskError
 
@@ -42,10 +43,11 @@ class Failures:
         self.given_up.clear()
         self._in_a_row.clear()
 
-    def well(self, slot: int, assignment: Assignment) -> None:
-        """An assignment was played."""
+    def well(self, slot: int, assignments: Sequence[Assignment]) -> None:
+        """Assignments were played."""
         self._in_a_row.pop(slot, None)
-        self._failed_in.pop(assignment, None)
+        for assignment in assignments:
+            self._failed_in.pop(assignment, None)
 
     def record(self, member: Member, error: Exception, *, counts: bool) -> None:
         """An actor failed: say so, each reason once, and give its place up if that happens again and again.
@@ -70,19 +72,20 @@ class Failures:
         elif first:
             _log.warning("%s failed, and is replaced: %s.", member.name, self._last)
 
-    def blame(self, assignment: Assignment, slot: int, error: Exception) -> None:
-        """An actor failed while it played an assignment.
+    def blame(self, assignments: Sequence[Assignment], slot: int, error: Exception) -> None:
+        """An actor failed while it played assignments.
 
         Raises:
             ActorsDied: so have too many others.
         """
-        places = self._failed_in[assignment]
-        places.add(slot)
-        if len(places) > self._max_restarts:
-            raise ActorsDied(
-                f"part {assignment.part} of iteration {assignment.iteration} failed in {len(places)} actors; "
-                f"max_restarts is {self._max_restarts}. The last said: {self._last}."
-            ) from error
+        for assignment in assignments:
+            places = self._failed_in[assignment]
+            places.add(slot)
+            if len(places) > self._max_restarts:
+                raise ActorsDied(
+                    f"part {assignment.part} of iteration {assignment.iteration} failed in {len(places)} actors; "
+                    f"max_restarts is {self._max_restarts}. The last said: {self._last}."
+                ) from error
 
     def all_failed(self) -> ActorsDied:
         """The end of a run of whose actors none is left."""

@@ -10,10 +10,10 @@ from ...actors.actor import Assignment
 
 @dataclass(frozen=True, eq=False)
 class Call:
-    """One assignment under way."""
+    """Assignments under way, played side by side."""
 
-    assignment: Assignment
-    trajectory: ray.ObjectRef
+    assignments: list[Assignment]
+    trajectories: ray.ObjectRef
 
 
 @dataclass(eq=False)

@@ -8,6 +8,7 @@ import collections
 import contextlib
 import itertools
 import logging
+import math
 import queue
 import time
 from concurrent.futures import Future
@@ -20,7 +21,7 @@ from ...actors.actor import Assignment
 from ...envs.errors import BadInput
 from ...learner.experiment import Experiment
 from ..source import deployed
-from ..store.api import Summary, Writer
+from ..store.api import Summary, Whereabouts, Writer
 from .broadcast import Broadcast
 from .failures import Failures
 from .member import Call, Member
@@ -47,6 +48,7 @@ class Pool:
         *,
         nodes: Nodes,
         most: int,
+        batches: int,
         max_restarts: int,
         patience: float,
         tasks: int = 0,
@@ -59,6 +61,7 @@ class Pool:
         seed: of the run.
         nodes: where.
         most: actors, at most; the autoscaler is asked for so many.
+        batches: assignments of an iteration, which actors share.
         max_restarts: how often in a row an actor is replaced before its place stays empty, and in how many places an
             assignment may fail before the run is given up.
         patience: seconds without an answer after which an actor is replaced.
@@ -70,7 +73,7 @@ class Pool:
         self._arguments = ray.put((experiment, seed, tasks, writer))
         self._family, self._remote = experiment.family_name, ray.remote(remote)
         self._fresh = experiment.learns_fresh
-        self._nodes, self._most, self._cpus = nodes, most, cpus
+        self._nodes, self._most, self._batches, self._cpus = nodes, most, batches, cpus
         self._failures, self._patience = Failures(max_restarts), patience
         self._serial = itertools.count()
         self._members: dict[int, Member] = {}
@@ -107,7 +110,7 @@ class Pool:
 
     def pump(
         self, broadcast: Broadcast, timeout: float, clock: float | None = None
-    ) -> list[tuple[Assignment, Summary, ray.ObjectRef]]:
+    ) -> list[tuple[Assignment, Summary, Whereabouts]]:
         """Send out what waits, and return what has been played meanwhile.
 
         Args:
@@ -128,8 +131,9 @@ class Pool:
         for member, call, answer in self._answered(timeout):
             if call is None:
                 self._greeted(member, answer)
-            elif (summary := self._finished(member, call, answer)) is not None:
-                played.append((call.assignment, summary, call.trajectory))
+            else:
+                for at, summary in enumerate(self._finished(member, call, answer)):
+                    played.append((call.assignments[at], summary, Whereabouts(call.trajectories, at)))
         self._send(broadcast)
         return played
 
@@ -147,12 +151,20 @@ class Pool:
                 return
             for member in self._members.values():
                 if self._waiting and member.node and not member.retiring and len(member.calls) == calls:
-                    assignment = self._waiting.popleft()
-                    summary, trajectory = member.play.remote(assignment, *broadcast.newest)
+                    assignments = self._next()
+                    summaries, trajectories = member.play.remote(assignments, *broadcast.newest)
                     if not calls:
                         member.since = self._clock
-                    member.calls.append(Call(assignment, trajectory))
-                    self._await(member, member.calls[-1], summary)
+                    member.calls.append(Call(assignments, trajectories))
+                    self._await(member, member.calls[-1], summaries)
+
+    def _next(self) -> list[Assignment]:
+        """What waits, as much of an iteration as is an actor's share."""
+        share, iteration = math.ceil(self._batches / max(1, self.wanted)), self._waiting[0].iteration
+        found = []
+        while self._waiting and self._waiting[0].iteration == iteration and len(found) < share:
+            found.append(self._waiting.popleft())
+        return found
 
     def _await(self, member: Member, call: Call | None, reference: ray.ObjectRef) -> None:
         reference.future().add_done_callback(lambda answer: self._answers.put((member, call, answer)))
@@ -176,21 +188,21 @@ class Pool:
         except RayError as error:
             self._failed(member, error)
 
-    def _finished(self, member: Member, call: Call, answer: "Future[Any]") -> Summary | None:
-        """A call has ended, well or not; None too if the actor has been replaced meanwhile."""
+    def _finished(self, member: Member, call: Call, answer: "Future[Any]") -> list[Summary]:
+        """A call has ended, well or not; nothing came of it if the actor has been replaced meanwhile, either."""
         if call not in member.calls:
-            return None
+            return []
         try:
-            summary = answer.result()
+            summaries = answer.result()
         except RayError as error:
             self._failed(member, error)
-            return None
+            return []
         member.calls.remove(call)
         member.since = self._clock
-        self._failures.well(member.slot, call.assignment)
+        self._failures.well(member.slot, call.assignments)
         if member.retiring and not member.calls:
             self._end(member)
-        return summary
+        return summaries
 
     def _failed(self, member: Member, error: Exception) -> None:
         """Replace an actor that died, hung or raised; leave its place empty if that happens again and again."""
@@ -202,10 +214,11 @@ class Pool:
         # If the nodes have changed, the one that died may have been its own.
         self._failures.record(member, error, counts=not self._poll_nodes())
         calls, member.calls = member.calls, []
-        self._waiting.extendleft(call.assignment for call in reversed(calls))
-        self.lost_trials += sum(call.assignment.trials for call in calls)
+        again = [assignment for call in calls for assignment in call.assignments]
+        self._waiting.extendleft(reversed(again))
+        self.lost_trials += sum(assignment.trials for assignment in again)
         if calls:  # the others had not begun
-            self._failures.blame(calls[0].assignment, member.slot, error)
+            self._failures.blame(calls[0].assignments, member.slot, error)
         self._fill()
 
     def _end(self, member: Member) -> bool:

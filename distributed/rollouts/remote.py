@@ -76,8 +76,10 @@ class Remote:
         return ray.get_runtime_context().get_node_id()
 
     @ray.method(num_returns=2)
-    def collect(self, assignment: Assignment, version: int, weights: list[Any]) -> tuple[Summary, Trajectory | None]:
-        """Play; returns the summary, and the trajectory unless it went to the store from here.
+    def collect(
+        self, assignments: list[Assignment], version: int, weights: list[Any]
+    ) -> tuple[list[Summary], list[Trajectory]]:
+        """Play side by side; returns the summaries, and the trajectories unless they went to the store from here.
 
         Raises:
             BadInput: the environment misbehaved, or the store refuses for good.
@@ -87,12 +89,14 @@ class Remote:
             self._actor.load(ray.get(weights[0]), version)
         start = time.perf_counter()
         with one_sentence():
-            trajectory = self._actor.collect(assignment)
-        summary = summarise(trajectory, time.perf_counter() - start)
+            trajectories = self._actor.collect_all(assignments)
+        seconds = (time.perf_counter() - start) / len(assignments)
+        summaries = [summarise(trajectory, seconds) for trajectory in trajectories]
         if self._writer is None:
-            return summary, trajectory
-        self._writer.write(assignment, trajectory)
-        return summary, None
+            return summaries, trajectories
+        for assignment, trajectory in zip(assignments, trajectories, strict=True):
+            self._writer.write(assignment, trajectory)
+        return summaries, []
 
 
 def environment(fresh: bool) -> dict[str, str]:

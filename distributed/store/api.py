@@ -4,11 +4,21 @@ from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
 import numpy as np
+import ray
 
 from ...actors.actor import Assignment
 from ...learner.sampling import Sampler
 from ...learner.trajectory import Arrays, Trajectory
 from .schema import Schema
+
+
+class Whereabouts(NamedTuple):
+    """Where a trajectory is: one of those that an actor gave together."""
+
+    reference: ray.ObjectRef
+    """Of a list of trajectories."""
+    at: int
+    """Its index there."""
 
 
 class Summary(NamedTuple):
@@ -114,8 +124,8 @@ class Store(Protocol):
         """
         ...
 
-    def append(self, assignment: Assignment, summary: Summary, reference: object) -> None:
-        """An actor has played an assignment; `reference` is None if it wrote the trajectory itself."""
+    def append(self, assignment: Assignment, summary: Summary, place: Whereabouts | None) -> None:
+        """An actor has played an assignment; `place` is None if it wrote the trajectory itself."""
         ...
 
     def __len__(self) -> int:

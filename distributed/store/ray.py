@@ -8,7 +8,7 @@ from ray.exceptions import ObjectLostError, RayActorError
 
 from ...actors.actor import Assignment
 from ...learner.trajectory import Arrays, Trajectory
-from .api import Kept, Summary, Taken
+from .api import Kept, Summary, Taken, Whereabouts
 from .schema import Schema
 from .shards import ShardedReplay
 
@@ -24,7 +24,7 @@ class RayStore:
         capacity: bytes of replay, in all.
         patience: seconds without an answer after which a shard is replaced.
         """
-        self._waiting: dict[Assignment, tuple[Summary, ray.ObjectRef]] = {}
+        self._waiting: dict[Assignment, tuple[Summary, Whereabouts]] = {}
         self.replay = ShardedReplay(shards, capacity, patience)
 
     @property
@@ -44,24 +44,24 @@ class RayStore:
     def begin(self, version: int, schema: Schema | None = None) -> list[Assignment]:
         return []
 
-    def append(self, assignment: Assignment, summary: Summary, reference: object) -> None:
-        assert isinstance(reference, ray.ObjectRef)
-        self._waiting[assignment] = summary, reference
+    def append(self, assignment: Assignment, summary: Summary, place: Whereabouts | None) -> None:
+        assert place is not None, "actors do not write here"
+        self._waiting[assignment] = summary, place
 
     def __len__(self) -> int:
         return len(self._waiting)
 
     def take(self, count: int, oldest_version: int) -> Taken:
         taken = Taken({}, [], [])
-        fetched: dict[Assignment, ray.ObjectRef] = {}
+        fetched: dict[Assignment, Whereabouts] = {}
         for assignment in sorted(self._waiting):
             if len(fetched) == count:
                 break
-            summary, reference = self._waiting.pop(assignment)
+            summary, place = self._waiting.pop(assignment)
             if summary.version < oldest_version:
                 taken.stale.append(assignment)
             else:
-                fetched[assignment] = reference
+                fetched[assignment] = place
         gone = self.replay.append([*fetched.items()]) if self.replay.shards else []
         for assignment, trajectory in zip(fetched, _fetch([*fetched.values()]), strict=True):
             if trajectory is None or assignment in gone:
@@ -72,7 +72,7 @@ class RayStore:
 
     def keep(self, count: int) -> Kept:
         chosen = {assignment: self._waiting.pop(assignment) for assignment in sorted(self._waiting)[:count]}
-        lost = self.replay.append([(assignment, reference) for assignment, (_, reference) in chosen.items()])
+        lost = self.replay.append([(assignment, place) for assignment, (_, place) in chosen.items()])
         return Kept({assignment: s for assignment, (s, _) in chosen.items() if assignment not in lost}, lost)
 
     def learned(self, assignments: list[Assignment]) -> None:
@@ -89,11 +89,17 @@ class RayStore:
         self.replay.close()
 
 
-def _fetch(references: list[ray.ObjectRef]) -> list[Trajectory | None]:
+def _fetch(places: list[Whereabouts]) -> list[Trajectory | None]:
     """Trajectories, which come from their nodes side by side; None for one that is gone."""
+    references = [*dict.fromkeys(place.reference for place in places)]
+    found = dict(zip(references, _get(references), strict=True))
+    return [None if (together := found[place.reference]) is None else together[place.at] for place in places]
+
+
+def _get(references: list[ray.ObjectRef]) -> list[list[Trajectory] | None]:
     try:
         return ray.get(references)
     except (ObjectLostError, RayActorError):
         if len(references) == 1:
             return [None]
-        return [found for reference in references for found in _fetch([reference])]
+        return [found for reference in references for found in _get([reference])]

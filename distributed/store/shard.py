@@ -1,6 +1,7 @@
 """A Ray actor that keeps the trials of its share of the tasks, and puts batches together where they are."""
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -34,19 +35,27 @@ class Shard:
         self._exported = 0
         self._had: OrderedDict[tuple[int, int], None] = OrderedDict()
 
-    def append(self, assignment: Assignment, trajectory: Trajectory) -> tuple[int, About]:
-        """Keep this shard's columns of a trajectory, which is read where it lies; returns their steps.
+    def append(
+        self, assignments: Sequence[Assignment], indices: Sequence[int], together: Sequence[Trajectory]
+    ) -> tuple[int, About]:
+        """Keep this shard's columns of trajectories, which are read where they lie; returns their steps.
 
-        One that was played again, because it was gone before another shard had read it, is not kept twice.
+        Args:
+            assignments: that were played; one that was played again, because it was gone before another shard had read
+                it, is not kept twice.
+            indices: of their trajectories.
+            together: among these.
         """
-        place = assignment.iteration, assignment.part
-        if place in self._had:
-            return 0, self.about()
-        self._had[place] = None
-        if len(self._had) > REMEMBERED:
-            self._had.popitem(last=False)
-        before, tasks = self._replay.played, assignment.tasks
-        self._replay.append([*tasks], trajectory, [column for column, task in enumerate(tasks) if self._owns(task)])
+        before = self._replay.played
+        for assignment, index in zip(assignments, indices, strict=True):
+            place, tasks = (assignment.iteration, assignment.part), assignment.tasks
+            if place in self._had:
+                continue
+            self._had[place] = None
+            if len(self._had) > REMEMBERED:
+                self._had.popitem(last=False)
+            own = [column for column, task in enumerate(tasks) if self._owns(task)]
+            self._replay.append([*tasks], together[index], own)
         return self._replay.played - before, self.about()
 
     def about(self) -> About:

@@ -4,7 +4,7 @@ import itertools
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +15,7 @@ from ...actors.actor import Assignment
 from ...envs.errors import require
 from ...learner.sampling import Request, Sample, Steps, choose, join
 from ...learner.trajectory import Arrays, Trajectory, concatenate
+from .api import Whereabouts
 from .shard import About, Shard
 
 BLOCK = 4
@@ -36,9 +37,10 @@ class Question(NamedTuple):
     answer: ray.ObjectRef
 
 
-def append_to(assignment: Assignment, reference: ray.ObjectRef) -> Callable[[Any], ray.ObjectRef]:
-    """A question."""
-    return lambda shard: shard.append.remote(assignment, reference)
+def append_to(played: Sequence[tuple[Assignment, Whereabouts]]) -> Callable[[Any], ray.ObjectRef]:
+    """A question, of what lies together."""
+    assignments, places = zip(*played, strict=True)
+    return lambda shard: shard.append.remote(assignments, [place.at for place in places], places[0].reference)
 
 
 class ShardedReplay:
@@ -80,17 +82,18 @@ class ShardedReplay:
         """The tasks of which something is kept, ascending."""
         return np.sort(np.concatenate([about.tasks for about in self._about]))
 
-    def append(self, played: list[tuple[Assignment, ray.ObjectRef]]) -> list[Assignment]:
+    def append(self, played: list[tuple[Assignment, Whereabouts]]) -> list[Assignment]:
         """Keep trajectories in this order, when all shards have read them; returns those that are gone."""
         lost: list[Assignment] = []
-        calls = [[self._ask(i, append_to(a, r)) for i in range(len(self.shards))] for a, r in played]
-        for (assignment, reference), asked in zip(played, calls, strict=True):
+        together = [[*group] for _, group in itertools.groupby(played, lambda each: each[1].reference)]
+        calls = [[self._ask(index, append_to(group)) for index in range(len(self.shards))] for group in together]
+        for group, asked in zip(together, calls, strict=True):
             for index, question in enumerate(asked):
                 try:
-                    steps, _ = self._answer(index, question, append_to(assignment, reference), lambda answer: answer[1])
+                    steps, _ = self._answer(index, question, append_to(group), lambda answer: answer[1])
                     self.played += steps
                 except (ObjectLostError, RayActorError):  # not the shard's: what it should have read is gone
-                    lost.append(assignment)
+                    lost += [assignment for assignment, _ in group]
                     break
         return lost
 

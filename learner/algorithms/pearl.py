@@ -17,6 +17,7 @@ from torch.nn import functional
 from ...envs.api import Bools
 from ...envs.errors import require
 from ...envs.registry import resolve
+from ...envs.seeding import Random, only
 from ..api import MOST_LAYERS, Metrics, Optimise, Problem
 from ..memory import MEMORIES, constructor
 from ..sampling import Request, Sample, Sampler, Steps
@@ -219,14 +220,15 @@ class PosteriorAgent:
     """An inner loop by posterior sampling."""
 
     rollouts_per_task = 1
+    side_by_side = True
 
     def __init__(self, policy: LatentPolicy, greedy: bool = False, persistence: float = 0.0, resample: int = 0) -> None:
         self._policy, self._greedy, self._persistence, self._resample = policy, greedy, persistence, resample
-        self._rng = np.random.default_rng(0)
+        self._rng: Random = np.random.default_rng(0)
         self._device = policy.device
         self.note: dict[str, np.ndarray] = {}
 
-    def begin_trial(self, n: int, rng: np.random.Generator | None = None) -> None:
+    def begin_trial(self, n: int, rng: Random | None = None) -> None:
         self._rng = rng or self._rng
         shape = (n, self._policy.latent)
         zeros = torch.zeros(shape, device=self._device)
@@ -293,5 +295,5 @@ class PosteriorAgent:
         again = done | (self._age == self._resample) if self._resample else done
         if again.any():
             self._age[again] = 0
-            fresh = self._mean + self._variance.sqrt() * noise(self._rng, self._z.shape, self._device)
+            fresh = self._mean + self._variance.sqrt() * noise(only(self._rng, again), self._z.shape, self._device)
             self._z = torch.where(torch.tensor(again, device=self._device).unsqueeze(-1), fresh, self._z)

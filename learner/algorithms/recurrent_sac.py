@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ...envs.api import Bools
 from ...envs.errors import require
+from ...envs.seeding import Random
 from ..api import Metrics, Optimise, Problem
 from ..heads import outcome
 from ..memory import Memory, State, constructor
@@ -163,14 +164,15 @@ class RecurrentActor:
     """An inner loop by memory, without a critic."""
 
     rollouts_per_task = 1
+    side_by_side = True
 
     def __init__(self, model: RecurrentActorCritic, greedy: bool = False) -> None:
         self._model, self._greedy = model, greedy
-        self._rng = np.random.default_rng(0)
+        self._rng: Random = np.random.default_rng(0)
         self._device = model.device
         self.note: dict[str, np.ndarray] = {}
 
-    def begin_trial(self, n: int, rng: np.random.Generator | None = None) -> None:
+    def begin_trial(self, n: int, rng: Random | None = None) -> None:
         self._rng = rng or self._rng
         self._state = self._model.actor.memory.initial(n)
         self._action = self._model.head.none(n)

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ...envs.errors import require
+from ...envs.seeding import Random
 from ...envs.spaces import bounded, check_action_space, half_bounded
 from ..api import Consumes, Metrics, Problem, linear
 from ..encoders import build_encoder, parse_encoder
@@ -178,7 +179,7 @@ def frozen(module: nn.Module) -> Callable[..., Tensor]:
     return copy.deepcopy(module, {id(parameter): parameter.detach() for parameter in module.parameters()})
 
 
-def noise(rng: np.random.Generator, shape: Sequence[int], device: torch.device) -> Tensor:
+def noise(rng: Random, shape: Sequence[int], device: torch.device) -> Tensor:
     """Standard normal float32 of the caller's generator, so that a seeded run repeats on any device."""
     return torch.from_numpy(rng.standard_normal(tuple(shape), np.float32)).to(device)
 

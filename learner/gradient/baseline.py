@@ -20,7 +20,7 @@ def features(x: Tensor) -> Tensor:
 
 
 def fit(inputs: Tensor, target: Tensor, valid: Tensor) -> Tensor:
-    """Ridge regression of every task at once.
+    """Ridge regression of every task, one by one: a product's bits may depend on those that are computed with it.
 
     Args:
         inputs: [tasks, N, F].
@@ -31,7 +31,8 @@ def fit(inputs: Tensor, target: Tensor, valid: Tensor) -> Tensor:
         Coefficients, [tasks, F].
     """
     counted = inputs * valid.unsqueeze(-1)
-    square, cross = counted.mT @ inputs, counted.mT @ target.unsqueeze(-1)
+    square = torch.stack([some.mT @ all_ for some, all_ in zip(counted, inputs, strict=True)])
+    cross = (counted * target.unsqueeze(-1)).sum(1, keepdim=True).mT
     identity = torch.eye(inputs.shape[-1], dtype=inputs.dtype, device=inputs.device)
     ridge = torch.full((len(inputs), 1, 1), RIDGE, dtype=inputs.dtype, device=inputs.device)
     factor, failed = torch.linalg.cholesky_ex(square + ridge * identity)
@@ -69,7 +70,7 @@ def task_advantages(
     nothing = torch.zeros_like(torch.cat([reward, reward[:1]]))
     inputs, counted = by_task(features(x.double()), rollouts_per_task), by_task(valid, rollouts_per_task)
     returns = by_task(advantages(reward, nothing, end, end, discount=discount, trace=1.0), rollouts_per_task)
-    predicted = torch.where(counted, (inputs @ fit(inputs, returns, counted).unsqueeze(-1)).squeeze(-1), 0)
+    predicted = torch.where(counted, (inputs * fit(inputs, returns, counted).unsqueeze(1)).sum(-1), 0)
     value = nothing.clone()
     value[:-1] = predicted.unflatten(1, (-1, rollouts_per_task)).transpose(0, 1).flatten(1, 2)  # by_task undone
     found = by_task(advantages(reward, value, end, end, discount=discount, trace=trace), rollouts_per_task)

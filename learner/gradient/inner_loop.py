@@ -1,5 +1,6 @@
 """What algorithms that adapt by gradient share: their inner loop, and its hyperparameters."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 from ...envs.api import Bools
 from ...envs.errors import require
+from ...envs.seeding import Random, SideBySide
 from ..api import MOST_LAYERS, Consumes, Problem
 from ..encoders import parse_encoder
 from .adaptation import InnerLoss, inner_steps, log_probability_loss, phase
@@ -96,6 +98,8 @@ class GradientAgent:
     """An inner loop by gradient: plays with per-task weights, and takes an inner step whenever all have ended an
     episode."""
 
+    side_by_side = True
+
     def __init__(
         self,
         policy: GradientPolicy,
@@ -110,11 +114,11 @@ class GradientAgent:
         self.rollouts_per_task = rollouts_per_task
         self._policy, self._episodes, self._greedy = policy, episodes, greedy
         self._discount, self._trace, self._loss = discount, trace, loss
-        self._rng = np.random.default_rng(0)
+        self._rng: Random = np.random.default_rng(0)
         self._device = policy.weights["w0"].device
         self.note: dict[str, np.ndarray] = {}
 
-    def begin_trial(self, n: int, rng: np.random.Generator | None = None) -> None:
+    def begin_trial(self, n: int, rng: Random | None = None) -> None:
         require(
             n % self.rollouts_per_task == 0,
             "n",
@@ -122,7 +126,7 @@ class GradientAgent:
             f"a multiple of {self.rollouts_per_task}, the rollouts that an inner step needs",
         )
         self._rng = rng or self._rng
-        self._weights: Weights = dict(self._policy.weights.items())
+        self._adapt(dict(self._policy.weights.items()))
         self._tasks, self._episode = n // self.rollouts_per_task, 0
         self._begin_episode()
 
@@ -141,7 +145,7 @@ class GradientAgent:
         policy = self._policy
         x = policy.observation(torch.as_tensor(observation, device=self._device))
         by_weights = x.unflatten(0, (self._tasks, self.rollouts_per_task)) if self._episode else x
-        parameters = policy.distribution(self._weights, by_weights).reshape(len(x), -1)
+        parameters = policy.acting(self._acting, by_weights).reshape(len(x), -1)
         # What adaptation learns from is explored: only behind the last inner step is a greedy agent greedy.
         greedy = self._greedy and self._episode >= self._episodes - 1
         noise = None if greedy else policy.head.noise(self._rng, len(x))
@@ -153,11 +157,45 @@ class GradientAgent:
     def end_episode(self) -> None:
         """One inner step for every task; none behind the trial's last episode."""
         self._episode += 1
+        if isinstance(self._rng, SideBySide):
+            self._rng.restart()  # how long rows have waited depends on who else is there
         if self._episode < self._episodes:
-            x, draw, log_prob, valid = (torch.stack(column) for column in zip(*self._steps, strict=True))
-            data, _ = phase(
-                x, draw, log_prob, torch.stack(self._rewards), valid,
-                rollouts_per_task=self.rollouts_per_task, discount=self._discount, trace=self._trace,
-            )  # fmt: skip
-            self._weights = inner_steps(self._policy, self._weights, data, self._episode - 1, loss=self._loss)
+            steps = [torch.stack(column) for column in (*zip(*self._steps, strict=True), self._rewards)]
+            *_, valid, _ = steps
+            lengths = valid.unflatten(1, (self._tasks, -1)).any(-1).sum(0).tolist()
+            stepped: list[Weights] = [{}] * self._tasks
+            for length in {*lengths}:
+                tasks = [task for task, its in enumerate(lengths) if its == length]
+                for task, weights in zip(tasks, self._stepped(length, tasks, steps), strict=True):
+                    stepped[task] = weights
+            self._adapt({name: torch.cat([each[name] for each in stepped]) for name in self._weights})
         self._begin_episode()
+
+    def _adapt(self, weights: Weights) -> None:
+        self._weights, self._acting = weights, self._policy.aligned(weights)
+
+    def _stepped(self, length: int, tasks: list[int], steps: Sequence[Tensor]) -> list[Weights]:
+        """Each of some tasks' weights behind an inner step, with an axis of tasks.
+
+        By their own lengths, and one by one: what a task's step gives must not depend on which others are there.
+        """
+        index = torch.tensor(tasks, device=self._device)
+        rows = (
+            index.unsqueeze(1) * self.rollouts_per_task + torch.arange(self.rollouts_per_task, device=self._device)
+        ).flatten()
+        x, draw, log_prob, valid, reward = (column[:length, rows] for column in steps)
+        data, _ = phase(
+            x, draw, log_prob, reward, valid,
+            rollouts_per_task=self.rollouts_per_task, discount=self._discount, trace=self._trace,
+        )  # fmt: skip
+        adapted = self._episode > 1  # before, all share their weights
+        return [
+            inner_steps(
+                self._policy,
+                {name: each[[task]] if adapted else each for name, each in self._weights.items()},
+                data.of(np.array([place])),
+                self._episode - 1,
+                loss=self._loss,
+            )
+            for place, task in enumerate(tasks)
+        ]

@@ -138,6 +138,13 @@ def clock_of_all(self: Any, rows: Bools) -> np.ndarray:
     return self.place.copy()
 
 
+class Slippery(Walkers):
+    """Slips of rows that depend on how many there are."""
+
+    def step(self, action: np.ndarray) -> Step:
+        return super().step(action + (len(action) > 3) * (self.time[0] == 2))
+
+
 class Lock:
     def __deepcopy__(self, memo: Any) -> Any:
         raise TypeError("cannot pickle 'Lock' object")
@@ -198,6 +205,10 @@ FAULTS: dict[str, tuple[Any, str, str]] = {
     "noise of all batches": (
         walking(step=lambda self, action: Walkers.step(_with(self, SHARED), action)),
         "batches do not see each other", "a batch differs when another one is played beside it",
+    ),
+    "not side by side": (
+        with_parts(side_by_side=True, make=lambda self, tasks, rng: Slippery(tasks["goal"], self.horizon, rng)),
+        "batches are the same side by side as alone", "a batch differs when others are made with it as one",
     ),
     "does not travel": (with_parts(lock=None, __init__=lambda self: setattr(self, "lock", Lock())), "it travels",
                         "it raised TypeError: cannot pickle 'Lock' object"),

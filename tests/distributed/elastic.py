@@ -33,7 +33,7 @@ from innerloop.distributed.rollouts.broadcast import Broadcast
 from innerloop.distributed.rollouts.nodes import Nodes
 from innerloop.distributed.rollouts.pool import Member, Pool
 from innerloop.distributed.rollouts.remote import Remote
-from innerloop.distributed.store.api import Summary
+from innerloop.distributed.store.api import Summary, Whereabouts
 from innerloop.distributed.store.ray import RayStore
 from innerloop.distributed.trainer import Components, make_pool, train
 from innerloop.learner.checkpoint import Checkpoints
@@ -151,7 +151,7 @@ def alone() -> dict[str, np.ndarray]:
     actor = Actor(experiment, run.seed)
     for iteration in range(ITERATIONS):
         actor.load(learner.weights(), learner.version)
-        parts = assignments(iteration, run.trials, run.parts)
+        parts = assignments(iteration, run.trials, run.batches)
         learner.update(concatenate([actor.collect(part) for part in parts]), iteration / ITERATIONS)
     return learner.state()[0]
 
@@ -202,8 +202,8 @@ def copies(cluster: Cluster, node: Any) -> Line:
     there = actors[0].make.remote()
     ray.wait([there], fetch_local=False)
     cluster.remove_node(node, allow_graceful=False)
-    for part, reference in enumerate((there, ray.put(weights))):
-        store.append(Assignment(0, part, 1), summary, reference)
+    for part, reference in enumerate((there, ray.put([weights]))):
+        store.append(Assignment(0, part, 1), summary, Whereabouts(reference, 0))
     clock, taken = time.monotonic(), store.take(2, 0)
     found["lost"] = [assignment.part for assignment in taken.lost]
     return found | {"taken": [each.part for each in taken.trajectories], "seconds": time.monotonic() - clock}

@@ -12,7 +12,7 @@ from innerloop.distributed.config import MEGABYTE, Config, configure
 from innerloop.distributed.loop import Loop, mean_by_episode
 from innerloop.distributed.rollouts.broadcast import Broadcast
 from innerloop.distributed.rollouts.tasks import TaskOrder
-from innerloop.distributed.store.api import Summary, summarise
+from innerloop.distributed.store.api import Summary, Whereabouts, summarise
 from innerloop.distributed.store.ray import RayStore
 from innerloop.learner.learner import Learner
 
@@ -33,7 +33,7 @@ class InTurns:
     def submit(self, assignments: list[Assignment]) -> None:
         self._waiting += assignments
 
-    def pump(self, broadcast: Broadcast, timeout: float, *_: Any) -> list[tuple[Assignment, Summary, ray.ObjectRef]]:
+    def pump(self, broadcast: Broadcast, timeout: float, *_: Any) -> list[tuple[Assignment, Summary, Whereabouts]]:
         if not timeout:  # the learner is learning
             return []
         assignment = self._waiting.pop(-(len(self.played) % 2))
@@ -41,7 +41,7 @@ class InTurns:
         self._actor.load(ray.get(weights), version)
         trajectory = self._actor.collect(assignment)
         self.played.append((assignment, summarise(trajectory)))
-        return [(*self.played[-1], ray.put(trajectory))]
+        return [(*self.played[-1], Whereabouts(ray.put([trajectory]), 0))]
 
 
 def run(config: Config) -> tuple[list[dict[str, Any]], list[tuple[Assignment, Summary]], TaskOrder]:
@@ -83,7 +83,7 @@ def test_trials_of_different_lengths_in_one_iteration_are_learned_from_and_repor
     config = configure(**MIXED[name])
     lines, played, order = run(config)
     assert [line["iteration"] for line in lines] == [*range(1, 9)]
-    sizes, parts, mixed = iter(played), config.run.parts, 0
+    sizes, parts, mixed = iter(played), config.run.batches, 0
     for line in lines:
         taken = [summary for _, summary in (next(sizes) for _ in range(parts))]
         longest = max(summary.returns.shape[1] for summary in taken)

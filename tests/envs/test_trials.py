@@ -183,14 +183,14 @@ def test_episodes_that_broke_down_are_counted_once_each_and_not_while_a_row_wait
     counted = []
     for _ in range(int(TOGETHER.sum())):
         trials.step(stay(6))
-        counted.append(trials.diverged)
+        counted.append(int(trials.diverged.sum()))
     assert counted[:4] == [3, 4, 5, 6]
     assert counted[-1] == PLAN.size
     whole = variety()
     whole.begin()
     for _ in range(int(TOGETHER.sum())):
         whole.step(stay(6))
-    assert whole.diverged == 0
+    assert whole.diverged.sum() == 0
 
 
 class Reusing(Corridors):

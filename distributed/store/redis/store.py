@@ -17,7 +17,7 @@ from ....envs.errors import BadInput
 from ....learner.api import Consumes
 from ....learner.replay import Replay
 from ....learner.trajectory import Arrays
-from ..api import Kept, Summary, Taken, summarise
+from ..api import Kept, Summary, Taken, Whereabouts, summarise
 from ..schema import Schema
 from .address import Address
 from .connection import Link, examine
@@ -131,8 +131,8 @@ class RedisStore:
         self.stream.start(self._accept)
         return [entry.assignment for entry in self._waiting.values()]
 
-    def append(self, assignment: Assignment, summary: Summary, reference: object) -> None:
-        assert reference is None, "the actor writes by itself"
+    def append(self, assignment: Assignment, summary: Summary, place: Whereabouts | None) -> None:
+        assert place is None, "the actor writes by itself"
         with self._lock:
             self._announced[_key(assignment)] = _Announced(assignment, summary, self.stream.clock)
 

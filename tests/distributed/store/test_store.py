@@ -14,7 +14,7 @@ from redis_stores import needs_redis
 from scipy.stats import chisquare
 
 from innerloop.actors.actor import Assignment
-from innerloop.distributed.store.api import Store, summarise
+from innerloop.distributed.store.api import Store, Whereabouts, summarise
 from innerloop.distributed.store.ray import RayStore
 from innerloop.distributed.store.redis.store import RedisStore
 from innerloop.envs.errors import BadInput
@@ -72,12 +72,10 @@ def trajectory(number: float, version: int = 0, columns: int = 1, steps: int = 6
 
 def deliver(store: Store, assignment: Assignment, played: Trajectory) -> None:
     """What an actor does, and what the pool then says of it."""
-    reference = None
     if store.writer:
         store.writer.write(assignment, played)
-    else:
-        reference = ray.put(played)
-    store.append(assignment, summarise(played), reference)
+    place = None if store.writer else Whereabouts(ray.put([played]), 0)
+    store.append(assignment, summarise(played), place)
 
 
 def wait_for(store: Store, trajectories: int) -> None:
@@ -257,7 +255,7 @@ class Owner:
     """What it puts into the object store dies with it."""
 
     def put(self, trajectory: Trajectory) -> list[ray.ObjectRef]:
-        return [ray.put(trajectory)]
+        return [ray.put([trajectory])]
 
 
 def lost_reference() -> ray.ObjectRef:
@@ -283,7 +281,7 @@ def test_what_is_lost_with_its_machine_is_named_and_the_rest_is_delivered(consum
     """In Ray; what is lost on the way to Redis is in test_store_redis.py."""
     store = in_ray(consumes)
     summary = summarise(trajectory(7, 1))
-    store.append(Assignment(0, 1, 1, (1,)), summary, lost_reference())
+    store.append(Assignment(0, 1, 1, (1,)), summary, Whereabouts(lost_reference(), 0))
     deliver(store, Assignment(0, 0, 1, (0,)), trajectory(0, 1))
     done = store.take(2, oldest_version=1) if consumes != "replay" else store.keep(2)
     assert done.lost == [Assignment(0, 1, 1, (1,))]

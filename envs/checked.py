@@ -1,0 +1,121 @@
+"""The MDPs of a family as whoever plays them meets them: all that their code returns is parsed, once, here."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from .api import Bools, Step, TaskFamily, Tasks, VectorEnv
+from .boundary import name_of, parse_rows, parse_step
+from .errors import BadInput, ask
+from .measures import Over
+from .seeding import Random, SideBySide
+
+
+def make(family: TaskFamily, tasks: Tasks, rng: Random, measures: Mapping[str, Over]) -> VectorEnv:
+    """The MDPs that tasks describe.
+
+    Args:
+        family: makes them.
+        tasks: parsed.
+        rng: all their randomness; of several batches side by side, those of a family that does not know of such are
+            made one by one.
+        measures: that the family names.
+
+    Raises:
+        BadInput: what is made for one batch is made for another, too.
+        EnvironmentRaised: the family's own code raised.
+    """
+
+    def checked(tasks: Tasks, rng: Random) -> Checked:
+        return Checked(family, tasks, rng, measures)
+
+    if not isinstance(rng, SideBySide) or getattr(family, "side_by_side", False):
+        return checked(tasks, rng)
+    batches = [
+        checked({name: array[columns] for name, array in tasks.items()}, own)
+        for own, columns in zip(rng.generators(), rng.columns, strict=True)
+    ]
+    if len({id(batch.env) for batch in batches}) < len(batches):
+        raise BadInput(f"{name_of(family)}'s make returned one object for two batches; expected another for each.")
+    return batches[0] if len(batches) == 1 else Joined(batches, rng.columns)
+
+
+class Checked:
+    """A family's `VectorEnv`, with its answers parsed."""
+
+    def __init__(self, family: TaskFamily, tasks: Tasks, rng: Random, measures: Mapping[str, Over]) -> None:
+        """Args: see `make`."""
+        self._name, self._who = name_of(family), name_of(family, "the environment")
+        build: Callable[..., VectorEnv] = family.make  # which takes `SideBySide` where the family says so
+        self.env = ask(self._name, "make", build, tasks, rng)
+        self._space, self._measures, self._n = family.observation_space, measures, len(next(iter(tasks.values())))
+        self._privileged: dict[str, tuple[np.dtype, tuple[int, ...]]] | None = None  # as the first step had it
+
+    def reset(self, rows: Bools) -> np.ndarray:
+        """Raises:
+        BadInput: the observation is outside its space.
+        EnvironmentRaised: the environment's own code raised.
+        """
+        observation = ask(self._name, "reset", self.env.reset, rows.copy())
+        return parse_rows(f"{self._who}'s observation", observation, self._space, self._n)
+
+    def step(self, action: np.ndarray) -> Step:
+        """Raises:
+        BadInput: it returned something outside its spaces, or other names than before.
+        EnvironmentRaised: its own code raised.
+        """
+        # A copy: an environment that changes its action in place must not change what the agent did.
+        step = ask(self._name, "step", self.env.step, action.copy())
+        step = parse_step(self._who, step, self._space, self._n)
+        if step.measures.keys() != self._measures.keys():
+            raise BadInput(
+                f"the measures of a step of {self._name} are {', '.join(step.measures) or 'none'}; expected "
+                f"{', '.join(self._measures) or 'none'}, as its family's `measures` says."
+            )
+        found = {name: (array.dtype, array.shape[1:]) for name, array in step.privileged.items()}
+        if self._privileged is None:
+            self._privileged = found
+        elif found != self._privileged:
+            raise BadInput(
+                f"what is privileged of a step of {self._name} is {found}; expected {self._privileged}, as before."
+            )
+        return step
+
+
+class Joined:
+    """Batches side by side as one."""
+
+    def __init__(self, batches: Sequence[Checked], columns: Sequence[slice]) -> None:
+        """Args:
+        batches: of one family.
+        columns: where each has its rows.
+        """
+        self._batches, self._columns = batches, columns
+        self._seen: list[np.ndarray] = []
+
+    def reset(self, rows: Bools) -> np.ndarray:
+        needed = [bool(rows[columns].any()) for columns in self._columns]
+        self._seen = [
+            batch.reset(rows[columns]) if need else self._seen[index]
+            for index, (batch, columns, need) in enumerate(zip(self._batches, self._columns, needed, strict=True))
+        ]
+        return np.concatenate(self._seen)
+
+    def step(self, action: np.ndarray) -> Step:
+        steps = [batch.step(action[columns]) for batch, columns in zip(self._batches, self._columns, strict=True)]
+        self._seen = [step.observation for step in steps]
+        return Step(
+            observation=np.concatenate(self._seen),
+            reward=np.concatenate([step.reward for step in steps]),
+            terminated=np.concatenate([step.terminated for step in steps]),
+            truncated=np.concatenate([step.truncated for step in steps]),
+            diverged=np.concatenate([np.broadcast_to(step.diverged, len(step.reward)) for step in steps]),
+            privileged={
+                name: np.concatenate([step.privileged[name] for step in steps]) for name in steps[0].privileged
+            },
+            measures={name: np.concatenate([step.measures[name] for step in steps]) for name in steps[0].measures},
+        )
+
+
+def _joined(named: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return {name: np.concatenate([each[name] for each in named]) for name in named[0]}
