@@ -37,13 +37,13 @@ class Feather:
     def collect(
         self, assignments: list[tuple[int, ...]], version: int, weights: list[Any]
     ) -> tuple[list["Sent"], list["Sent"]]:
-        """Pretends to play one assignment, for as many milliseconds as its iteration says."""
+        """Pretends to play, for as many milliseconds as the first one's iteration says."""
         if version != self._version:
             ray.get(weights[0])
             self._version = version
-        ((milliseconds, *_),) = assignments
-        time.sleep(milliseconds / 1000)
-        return [Sent(summary, version, 1600, self._returns, 0, 0.0, {})], [Sent(trajectory, version, self._arrays)]
+        time.sleep(assignments[0][0] / 1000)
+        summaries = [Sent(summary, version, 1600, self._returns, 0, 0.0, {}) for _ in assignments]
+        return summaries, [Sent(trajectory, version, self._arrays) for _ in assignments]
 
 
 class Sent:

@@ -17,6 +17,7 @@ from .loop import Actors, Loop
 from .opening import Opened, open_new, open_saved
 from .rollouts.nodes import Nodes
 from .rollouts.pool import Pool
+from .rollouts.remote import Remote
 from .runs.directory import remove
 from .runs.journal import Journal
 from .runs.locking import DirectoryLock
@@ -44,8 +45,14 @@ def make_store(config: Config) -> Store:
     return RedisStore(run.store, run.name, capacity=capacity, consumes=consumes)
 
 
-def make_pool(config: Config, learner: Learner, store: Store) -> Pool:
+def make_pool(config: Config, learner: Learner, store: Store, remote: type = Remote) -> Pool:
     """Actors wherever the cluster has room for them, that hand what they play to the store.
+
+    Args:
+        config: of the run.
+        learner: whose threads are left to it.
+        store: gets what is played.
+        remote: what an actor does in its own process.
 
     Raises:
         BadInput: the run itself holds what they need.
@@ -64,6 +71,7 @@ def make_pool(config: Config, learner: Learner, store: Store) -> Pool:
         tasks=run.tasks,
         writer=store.writer,
         cpus=run.actor_cpus,
+        remote=remote,
     )
 
 
