@@ -5,6 +5,8 @@ import os
 import sys
 import tempfile
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import NoReturn
 
 from ..envs.errors import FULL, BadInput, RunFailed, hide_password, raised_by, without_passwords
@@ -60,7 +62,7 @@ def main(arguments: list[str] | None = None) -> None:
         if command not in COMMANDS:
             raise BadInput(f"command is {command!r}; expected one of {', '.join(COMMANDS)}.")
         refuse_odd(rest)
-        with while_importing():
+        with while_importing(), _said(f"loading innerloop {command}"):
             module = importlib.import_module(f"..commands.{COMMANDS[command]}", __name__)
         module.run(rest)
     except BadInput as error:
@@ -79,6 +81,22 @@ def main(arguments: list[str] | None = None) -> None:
         _end(f"{error}; expected room on the disk.", 1, given)
     except Exception as error:
         _unexpected(error, given)
+
+
+@contextmanager
+def _said(text: str) -> Iterator[None]:
+    """A word in a terminal, within the block."""
+
+    def write(text: str) -> None:
+        if sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+            with suppress(OSError):  # the terminal has hung up
+                print(text, end="", file=sys.stderr, flush=True)
+
+    write(text)
+    try:
+        yield
+    finally:
+        write("\r\033[K")
 
 
 def _end(sentence: str, status: int, words: list[str]) -> NoReturn:

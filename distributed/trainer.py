@@ -30,6 +30,8 @@ from .watch.telemetry import Telemetry
 
 Watch = Callable[[dict[str, Any]], None]
 """Called after every iteration with its metrics."""
+Say = Callable[[str], None]
+"""Called with what is being waited for, in a word or two."""
 
 
 def make_store(config: Config) -> Store:
@@ -89,6 +91,7 @@ def train(
     *,
     overwrite: bool = False,
     watch: Watch = lambda line: None,
+    say: Say = lambda text: None,
     components: Components = Components(),
 ) -> None:
     """Begin a run.
@@ -98,6 +101,7 @@ def train(
         out: its directory, made here.
         overwrite: delete what an earlier run left there.
         watch: called after every iteration.
+        say: called with what is being waited for.
         components: makes the run's parts.
 
     Raises:
@@ -107,7 +111,7 @@ def train(
         Unsaved: none of its checkpoints could be written.
     """
     with open_new(config, out, overwrite=overwrite) as (opened, locks):
-        _run(opened, locks, watch, components, overwrite=overwrite)
+        _run(opened, locks, watch, say, components, overwrite=overwrite)
 
 
 def resume(
@@ -115,6 +119,7 @@ def resume(
     config: Config | None = None,
     *,
     watch: Watch = lambda line: None,
+    say: Say = lambda text: None,
     trust_plugins: bool | Collection[str] = False,
     components: Components = Components(),
 ) -> None:
@@ -124,6 +129,7 @@ def resume(
         out: the run's directory.
         config: another configuration to go on with; the saved one by default. Some of it a run cannot change.
         watch: called after every iteration.
+        say: called with what is being waited for.
         trust_plugins: see `Agent.load`; of the saved configuration.
         components: makes the run's parts.
 
@@ -131,14 +137,21 @@ def resume(
         As `train`.
     """
     with open_saved(out, config, trust_plugins) as (opened, locks):
-        _run(opened, locks, watch, components)
+        _run(opened, locks, watch, say, components)
 
 
 def _run(
-    opened: Opened, locks: list[DirectoryLock], watch: Watch, components: Components, *, overwrite: bool = False
+    opened: Opened,
+    locks: list[DirectoryLock],
+    watch: Watch,
+    say: Say,
+    components: Components,
+    *,
+    overwrite: bool = False,
 ) -> None:
     config, learner, run = opened.config, opened.learner, opened.config.run
     with ExitStack() as stack:
+        say("starting Ray" if run.address == "local" else "joining Ray")
         stack.enter_context(ray_session(run.address, run.dashboard, run.actor_cpus))
         store = components.store(config)
         stack.callback(store.close)
@@ -153,6 +166,7 @@ def _run(
         record = _recorder(opened, watch, stack)
         if opened.resumed:
             store.restore(opened.pieces.read(learner.version), int(opened.counts["env_steps"]))
+        say("starting actors")
         pool = components.pool(config, learner, store)
         stack.callback(pool.close)
         loop, saver = Loop(config, learner, pool, store, opened.order, opened.counts), Saver(opened, store)

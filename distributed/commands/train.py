@@ -26,9 +26,9 @@ def run(rest: list[str]) -> None:
     with Display(config.run) as display:
         try:
             if options.resume:
-                resume(out, config, watch=display, trust_plugins=trusted)
+                resume(out, config, watch=display, say=display.waits, trust_plugins=trusted)
             else:
-                train(config, out, overwrite=options.overwrite, watch=display)
+                train(config, out, overwrite=options.overwrite, watch=display, say=display.waits)
         except Interrupted as stopped:
             raise Interrupted(stopped.version, f"; go on with: innerloop train --resume {shlex.quote(out)}") from None
     try:
@@ -45,7 +45,8 @@ def _report(out: str, config: Config, trusted: bool | list[str]) -> None:
     directory = resolve_path("out", out)
     if config.run.evaluation_tasks:
         agent = Agent.load(out, episodes=config.run.evaluation_episodes, trust_plugins=trusted)
-        result = evaluation(agent, tasks=config.run.evaluation_tasks, seed=config.run.seed)
+        with Console(stderr=True).status(f"evaluating on {config.run.evaluation_tasks:,} tasks"):
+            result = evaluation(agent, tasks=config.run.evaluation_tasks, seed=config.run.seed)
         write_whole(directory / "evaluation.json", json.dumps(result, indent=1).encode())
         Console().print(table(result, directory.name))
     from ..runs.plot import plot  # not above: matplotlib takes a second

@@ -75,7 +75,7 @@ class Display:
                 TimeRemainingColumn(),
                 console=self._console,
             )
-            self._bar = self._progress.add_task("starting Ray", total=1.0)
+            self._bar = self._progress.add_task("opening", total=1.0)
 
     def __enter__(self) -> "Display":
         if self._progress:
@@ -87,6 +87,11 @@ class Display:
     ) -> None:
         if self._progress:
             self._progress.stop()
+
+    def waits(self, text: str) -> None:
+        """In a terminal, say what is being waited for before the first iteration."""
+        if self._progress:
+            self._progress.update(self._bar, description=text, refresh=True)
 
     def __call__(self, line: dict[str, Any]) -> None:
         text = f"return {line['return']:.3f}  "

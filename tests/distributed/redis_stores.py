@@ -64,7 +64,3 @@ def entries(server: RedisServer, store: RedisStore) -> int:
 
 def numbers(trajectories: dict[Assignment, Trajectory]) -> list[float]:
     return [float(t.reward[0, 0]) for t in trajectories.values()]
-
-
-def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.getMessage() for record in caplog.records if record.name == "innerloop"]

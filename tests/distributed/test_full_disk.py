@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from logged import ours
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 from test_trainer import final, same_bits, small
 
@@ -85,7 +86,7 @@ def test_a_run_goes_on_while_the_disk_is_full_and_nothing_of_its_metrics_is_miss
     assert [line["iteration"] for line in lines] == [*range(1, 9)]
     assert [line["checkpoints_failed"] for line in lines] == [0, 0, 0, 1, 2, 3, 3, 3]
     assert final(out).keys() == final(tmp_path / "quiet").keys()
-    said = [record.getMessage() for record in caplog.records if record.name == "innerloop"]
+    said = ours(caplog)
     failed = [sentence for sentence in said if "could not be saved" in sentence]
     assert [sentence.partition(" could")[0] for sentence in failed] == [
         f"The checkpoint of iteration {iteration}" for iteration in (3, 4, 5)

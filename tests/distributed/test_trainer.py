@@ -51,17 +51,22 @@ def same_bits(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> bool:
     return a.keys() == b.keys() and all(np.array_equal(a[name], b[name]) for name in a)
 
 
-def test_the_same_seed_gives_the_same_bits_with_one_actor_and_with_two(tmp_path: Path) -> None:
+def test_the_same_seed_gives_the_same_bits_with_any_number_of_actors(tmp_path: Path) -> None:
+    """With as many parts as there are by default."""
+    said: list[str] = []
     for name, options in {
         "one": {"actors": 1},
         "two": {"actors": 2},
-        "again": {"actors": 2},
+        "three": {"actors": 3, "actor_cpus": 0.5},
         "other": {"seed": 1},
     }.items():
-        train(small(**options), tmp_path / name)
-    assert same_bits(final(tmp_path / "two"), final(tmp_path / "again"))
-    assert same_bits(final(tmp_path / "one"), final(tmp_path / "two"))  # the stated tolerance is none
+        train(small(parts=0, **options), tmp_path / name, say=said.append)
+        wanted = [line["actors_wanted"] for line in read_lines(tmp_path / name / "metrics.jsonl")]
+        assert wanted == [options.get("actors", 2)] * 4
+    for name in ("two", "three"):
+        assert same_bits(final(tmp_path / "one"), final(tmp_path / name))  # the stated tolerance is none
     assert not same_bits(final(tmp_path / "one"), final(tmp_path / "other"))
+    assert said == ["starting Ray", "starting actors"] * 4
 
 
 def test_an_interrupted_run_ends_where_the_uninterrupted_one_ends(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 from given import Given, family, played
 from gymnasium import spaces
 from gymnasium.wrappers import NormalizeObservation, NormalizeReward, RecordEpisodeStatistics, TimeLimit
+from logged import ours
 
 from innerloop.envs.errors import BadInput, EnvironmentRaised
 from innerloop.envs.trials import Trials
@@ -189,9 +190,7 @@ def test_an_environment_that_does_not_close_is_named_and_the_others_are_closed(
     del some
     gc.collect()
     assert [env.closed for env in made] == [1] * 3
-    assert [r.message for r in caplog.records] == [
-        "An environment could not be closed: OSError: the display is gone."
-    ] * 3
+    assert ours(caplog) == ["An environment could not be closed: OSError: the display is gone."] * 3
 
 
 def test_a_copy_that_travelled_makes_its_own_and_expects_the_same_spaces() -> None:
@@ -232,7 +231,7 @@ def test_statistics_that_run_over_episodes_are_warned_of_once(
     with caplog.at_level(logging.WARNING, "innerloop"):
         some = family(lambda: wrap(Given()))
         played(some, n=4)
-    found = [record.message for record in caplog.records if record.name == "innerloop"]
+    found = ours(caplog)
     assert [message.split()[0] for message in found] == names
     assert all("Given" in message and "results depend on what else was played" in message for message in found)
 

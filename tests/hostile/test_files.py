@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from logged import ours
 from safetensors.numpy import save
 from saved_runs import Ended, tree
 
@@ -292,7 +293,7 @@ def test_replay_that_somebody_crafted(
             opened.pieces.save(version, arrays)
         read = [version for version, _ in opened.pieces.whole(6)]
     assert read == [4, 6]
-    [said] = [record.getMessage() for record in caplog.records]
+    [said] = ours(caplog)
     assert "replay/00000005' is no piece of this run: " in said
     assert named in said
     assert said.endswith("The run goes on without what was in it.")

@@ -1,5 +1,6 @@
 """Whatever the terminal is, what is printed does not end a run."""
 
+import contextlib
 import fcntl
 import os
 import pty
@@ -82,6 +83,35 @@ def test_a_file_that_is_opened_does_not_take_the_place_of_a_closed_stream(tmp_pa
     code = MAIN + "file = open('mine', 'w'); import os; os.write(1, b'x'); os.write(2, b'x'); print('y')"
     assert run(code, tmp_path, "<&- >&- 2>&-").returncode == 0
     assert (tmp_path / "mine").read_text() == ""
+
+
+WAITS = MAIN + (
+    "from innerloop.distributed.runs.display import Display; from innerloop.distributed.run import Run\n"
+    f"with Display(Run(iterations=3)) as display:\n    display.waits('starting actors'); display({LINE!r})\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("code", "word"), [(STATUS, b"loading innerloop status"), (WAITS, b"starting actors")], ids=["loading", "actors"]
+)
+@pytest.mark.parametrize("term", ["xterm", "dumb"])
+def test_a_terminal_is_told_what_is_waited_for(code: str, word: bytes, term: str, tmp_path: Path) -> None:
+    """And a file or a pipe is not."""
+    (tmp_path / "said.py").write_text(code)
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 120, 0, 0))
+    environment = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES")} | {"TERM": term}
+    process = subprocess.Popen([sys.executable, "said.py"], cwd=tmp_path, env=environment, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    said = b""
+    with contextlib.suppress(OSError):  # the other end is closed
+        while piece := os.read(ours, 2**16):
+            said += piece
+    os.close(ours)
+    assert process.wait(120) == 0
+    assert (word in said) == (term == "xterm"), said
+    quiet = run(code, tmp_path)
+    assert (quiet.returncode, quiet.stderr.count(word), quiet.stdout.count(word)) == (0, 0, 0)
 
 
 @pytest.mark.parametrize("code", [DISPLAY, STATUS, HELP], ids=["display", "status", "help"])

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from logged import ours
 
 from innerloop.distributed.runs.journal import LONGEST_LINE, Journal, read_lines, scan
 from innerloop.envs.errors import BadInput
@@ -54,7 +55,7 @@ def test_a_damaged_line_is_left_out_and_said_and_what_follows_is_read(
     before = text(1, 2) + damage + text(4, 5)
     file.write_bytes(before)
     assert read_lines(file) == [line(each) for each in (1, 2, 4, 5)]
-    [said] = [record.getMessage() for record in caplog.records]
+    [said] = ours(caplog)
     assert said.startswith(f"'{file}' is damaged: 1 of its lines left out (line 3 ")
     assert said.endswith("), 1 iterations missing.")
     assert sentence in said
@@ -62,7 +63,7 @@ def test_a_damaged_line_is_left_out_and_said_and_what_follows_is_read(
     caplog.clear()
     Journal(tmp_path, 5).close()  # a run that goes on does not delete what it cannot read
     assert file.read_bytes() == before
-    [said] = [record.getMessage() for record in caplog.records]
+    [said] = ours(caplog)
     assert said.endswith(" They stay in the file.")
 
 
@@ -86,7 +87,7 @@ def test_lines_out_of_order_or_twice_are_said(
     file = tmp_path / "metrics.jsonl"
     file.write_bytes(text(*order))
     assert [each["iteration"] for each in read_lines(file)] == read
-    [said] = [record.getMessage() for record in caplog.records]
+    [said] = ours(caplog)
     assert (f"{missing} iterations missing" in said) == (missing > 0)
     if len(read) < len(order):
         assert f"{len(order) - len(read)} of its lines left out (line" in said
@@ -105,7 +106,7 @@ def test_a_last_line_that_a_crash_cut_short_is_left_out_without_a_word(
     journal.write(line(3))
     journal.close()
     assert file.read_bytes() == text(1, 2, 3)
-    assert not caplog.records
+    assert not ours(caplog)
 
 
 def test_a_last_line_that_only_lacks_its_end_is_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -118,7 +119,7 @@ def test_a_last_line_that_only_lacks_its_end_is_read(tmp_path: Path, caplog: pyt
     assert file.read_bytes() == text(1, 2, 3)
     file.write_bytes(text(1) + b"{}")  # it is whole, and not ours
     assert read_lines(file) == [line(1)]
-    [said] = [record.getMessage() for record in caplog.records]
+    [said] = ours(caplog)
     assert "line 2 has no iteration" in said
 
 
@@ -140,7 +141,7 @@ def test_numbers_that_are_no_numbers_are_kept(tmp_path: Path, caplog: pytest.Log
     [found] = read_lines(tmp_path / "metrics.jsonl")
     assert (math.isnan(found["loss"]), found["kl"]) == (True, math.inf)
     assert (type(found["env_steps"]), type(found["seconds"])) == (int, float)
-    assert not caplog.records
+    assert not ours(caplog)
 
 
 def test_a_file_that_is_not_there_has_no_lines_and_what_is_no_file_is_refused(tmp_path: Path) -> None:
@@ -157,7 +158,7 @@ def test_many_faults_are_counted_and_some_are_shown(tmp_path: Path, caplog: pyte
     file = tmp_path / "metrics.jsonl"
     file.write_bytes(text(1) + 50 * b"x\n" + text(2) + b"\n\r\n" + text(3).replace(b"\n", b"\r\n"))
     assert len(read_lines(file)) == 3
-    [record] = caplog.records
+    [record] = [each for each in caplog.records if each.name == "innerloop"]
     assert record.levelno == logging.WARNING
     assert "50 of its lines left out (line 2 cannot" in record.getMessage()
     assert record.getMessage().count("cannot be used") == 3

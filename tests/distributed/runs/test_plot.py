@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from damage import ANY_JSON, CONFIG, METRICS, changed, tree
+from logged import ours
 
 from innerloop.distributed.cli import main
 from innerloop.distributed.runs.plot import curve, drawable, label, plot
@@ -136,7 +137,7 @@ def test_metrics_that_are_broken_in_the_middle_are_drawn_with_a_warning(
     (run / "metrics.jsonl").write_text("".join(text))
     main(["plot", str(run), "--out", str(tmp_path / "out")])
     assert capsys.readouterr().out.count("\n") == 2
-    [said] = [record.getMessage() for record in caplog.records]
+    [said] = ours(caplog)
     assert "1 of its lines left out (line 51 cannot be used" in said
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from damage import ANY_JSON, CONFIG, METRICS, changed, tree
 from dashboards import Answers, Dashboard, healthy
+from logged import ours
 from rich.console import Console
 
 from innerloop.distributed.cli import main
@@ -198,7 +199,7 @@ def test_what_else_answers_is_one_sentence_and_a_run_that_cannot_be_read_hides_n
     if endpoint == "run":
         main(["status", "--address", at.address])
         assert "mine" in capsys.readouterr().out
-        [said] = [record.getMessage() for record in caplog.records]
+        [said] = ours(caplog)
         assert said.startswith("run of node n1 is left out: ")
         assert said.isprintable()
     else:
@@ -217,7 +218,7 @@ def test_a_notice_of_another_shape_is_left_out(
 ) -> None:
     at = serve(healthy(run=status_file(**change), mine=status_file("mine")))
     assert [run.name for run in of_cluster(at.address)] == ["mine"]
-    assert len(caplog.records) == 1
+    assert len(ours(caplog)) == 1
 
 
 def test_a_notice_of_another_version_is_shown(serve: Callable[[Answers], Dashboard]) -> None:

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from logged import ours
 from redis_server import RedisServer
-from redis_stores import Open, begun, entries, needs_redis, numbers, play, trajectory, wait_for, wait_until, warnings
+from redis_stores import Open, begun, entries, needs_redis, numbers, play, trajectory, wait_for, wait_until
 
 from innerloop.actors.actor import Assignment
 from innerloop.distributed.store.api import summarise
@@ -292,7 +293,7 @@ def test_what_does_not_decode_is_put_aside_named_and_counted(
         play(store, Assignment(0, 1, 1))
         wait_for(store, 1)
         assert store.counts["quarantined"] == 4
-        said = [line for line in warnings(caplog) if "put aside" in line]
+        said = [line for line in ours(caplog) if "put aside" in line]
         assert [entry.decode() in line for entry, line in zip(bad, said, strict=True)] == [True] * 4
         assert f"it is of format {wire.FORMAT + 1}; expected {wire.FORMAT}." in said[1]
         aside = client.xrange(keys.quarantine)

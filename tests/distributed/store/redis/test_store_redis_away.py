@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 import ray
+from logged import ours
 from redis_server import RedisServer
-from redis_stores import Open, begun, needs_redis, trajectory, wait_until, warnings
+from redis_stores import Open, begun, needs_redis, trajectory, wait_until
 from test_trainer import replaying, small
 
 from innerloop.actors.actor import Assignment
@@ -145,7 +146,7 @@ def test_a_run_that_goes_on_waits_for_the_server_and_one_that_ends_does_not(
         store.close()
         assert time.monotonic() - clock < 5
         after(server)
-    assert sum("the run waits" in line for line in warnings(caplog)) == 2
+    assert sum("the run waits" in line for line in ours(caplog)) == 2
 
 
 def test_what_the_server_refuses_an_actor_for_good_ends_the_run_in_a_sentence(open_store: Open) -> None:

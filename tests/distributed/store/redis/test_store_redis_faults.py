@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 import redis
+from logged import ours
 from redis_server import RedisServer
-from redis_stores import Open, begun, entries, needs_redis, numbers, play, trajectory, wait_for, wait_until, warnings
+from redis_stores import Open, begun, entries, needs_redis, numbers, play, trajectory, wait_for, wait_until
 
 from innerloop.actors.actor import Assignment
 from innerloop.distributed.store.api import summarise
@@ -58,7 +59,7 @@ def test_nothing_that_was_acknowledged_is_lost_when_the_server_is_killed(
         actor.join()
     assert sorted(delivered) == sorted(100 * iteration + part for iteration in range(60) for part in range(2))
     wait_until(lambda: entries(durable, store) == 0)
-    said = [line for line in warnings(caplog) if "the run" in line]
+    said = [line for line in ours(caplog) if "the run" in line]
     place = f"Redis at 127.0.0.1:{durable.port}"
     assert [line.startswith(f"no answer from {place}; the run waits") for line in said] == [True, False] * 2
     assert [line == f"{place} answers again; the run goes on." for line in said] == [False, True] * 2
@@ -149,7 +150,7 @@ def test_somebody_who_was_refused_memory_is_noticed(
             with pytest.raises(redis.OutOfMemoryError):
                 client.set("any", "thing")
             client.config_set("maxmemory", 10**8)
-        wait_until(lambda: any("is full, or nearly (" in line for line in warnings(caplog)))
+        wait_until(lambda: any("is full, or nearly (" in line for line in ours(caplog)))
 
 
 def test_nothing_counts_as_lost_while_the_server_is_away(durable: RedisServer, open_store: Open) -> None:
@@ -174,7 +175,7 @@ def test_nothing_counts_as_lost_while_the_server_is_away(durable: RedisServer, o
 def test_a_server_that_comes_back_empty_is_no_end(open_store: Open, caplog: pytest.LogCaptureFixture) -> None:
     with RedisServer() as forgetful:
         store = begun(open_store(forgetful, lost_after=0.3))
-        assert "does not log to disk (appendonly no)" in warnings(caplog)[0]
+        assert "does not log to disk (appendonly no)" in ours(caplog)[0]
         play(store, Assignment(0, 0, 1))
         wait_for(store, 1)
         forgetful.kill()
@@ -185,7 +186,7 @@ def test_a_server_that_comes_back_empty_is_no_end(open_store: Open, caplog: pyte
         assert (numbers(taken.trajectories), taken.lost) == ([0], [Assignment(0, 1, 1)])
         play(store, Assignment(0, 1, 1))
         wait_for(store, 1)
-        assert sum("has lost what it held of this run" in line for line in warnings(caplog)) == 1
+        assert sum("has lost what it held of this run" in line for line in ours(caplog)) == 1
 
 
 @pytest.mark.parametrize("on_policy", [True, False])
@@ -206,8 +207,8 @@ def test_a_full_server_is_waited_for(
             done.set()
 
         threading.Thread(target=act, daemon=True).start()
-        wait_until(lambda: any("the actor waits for room" in line for line in warnings(caplog)))
-        wait_until(lambda: any("is full, or nearly (" in line for line in warnings(caplog)))
+        wait_until(lambda: any("the actor waits for room" in line for line in ours(caplog)))
+        wait_until(lambda: any("is full, or nearly (" in line for line in ours(caplog)))
         time.sleep(0.3)
         assert not done.is_set()
         for iteration in range(20):
@@ -226,4 +227,4 @@ def test_a_full_server_is_waited_for(
 
         wait_until(learn)
         assert done.wait(10)
-        wait_until(lambda: "has room again" in warnings(caplog)[-1])
+        wait_until(lambda: "has room again" in ours(caplog)[-1])

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 from families import BreakingPoints
+from logged import ours
 from redis_server import RedisServer
-from redis_stores import Open, needs_redis, wait_for, wait_until, warnings
+from redis_stores import Open, needs_redis, wait_for, wait_until
 from test_trainer import final, replaying, same_bits, small
 
 from innerloop.actors.actor import Actor, Assignment
@@ -247,7 +248,7 @@ def test_what_is_none_of_the_runs_is_put_aside_counted_and_named(
         assert store.begin(3, schema) == [pair[0]]
         expected += len(bad)
         assert store.counts["quarantined"] == expected
-        said = [line for line in warnings(caplog) if "put aside" in line or "was deleted" in line]
+        said = [line for line in ours(caplog) if "put aside" in line or "was deleted" in line]
         assert len(said) == expected
         for id, wrong in zip(ids, bad, strict=True):
             assert any(line.startswith(f"entry {id} of {trajectories} is no traj") for line in said), wrong
@@ -320,4 +321,4 @@ def test_a_run_among_what_is_none_of_its_own_ends_in_the_same_bits(
                     client.xadd("innerloop:among:trajectories", {"0": wire.encode(*change(*pair))})
         resume(tmp_path / "dead")
     assert same_bits(final(tmp_path / "whole"), final(tmp_path / "dead"))
-    assert len([line for line in warnings(caplog) if "was put aside" in line]) >= 2 * len(wrong)
+    assert len([line for line in ours(caplog) if "was put aside" in line]) >= 2 * len(wrong)

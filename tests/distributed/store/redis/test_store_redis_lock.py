@@ -13,8 +13,9 @@ from typing import Any
 
 import psutil
 import pytest
+from logged import ours
 from redis_server import RedisServer
-from redis_stores import Open, begun, entries, needs_redis, play, trajectory, wait_for, wait_until, warnings
+from redis_stores import Open, begun, entries, needs_redis, play, trajectory, wait_for, wait_until
 from test_trainer import small
 
 from innerloop.actors.actor import Assignment
@@ -118,7 +119,7 @@ def test_what_may_be_dead_elsewhere_is_waited_for_until_its_lock_lapses(
     with server.client() as client:
         client.set(KEY.format(run), value, px=700)
         store = begun(open_store(server, run))
-        said = [line for line in warnings(caplog) if "may have died" in line]
+        said = [line for line in ours(caplog) if "may have died" in line]
         assert len(said) == 1
         assert f"the name {run!r} is in use on " in said[0]
         wait_until(lambda: client.get(KEY.format(run)) == store.run_lock.value)

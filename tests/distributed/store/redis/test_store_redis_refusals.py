@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from logged import ours
 from redis_server import RedisServer, certificate, free_port, saying, tls_before
-from redis_stores import Open, begun, needs_redis, numbers, play, trajectory, wait_for, wait_until, warnings
+from redis_stores import Open, begun, needs_redis, numbers, play, trajectory, wait_for, wait_until
 
 from innerloop.actors.actor import Assignment
 from innerloop.distributed.store.redis import address, wire
@@ -186,7 +187,7 @@ def test_the_password_is_in_no_message_log_or_repr(
         said.append(repr(caught.value))
         store.close()
     printed = "".join(capfd.readouterr())
-    for text in [*said, *warnings(caplog), caplog.text, printed]:
+    for text in [*said, *ours(caplog), caplog.text, printed]:
         assert CANARY not in text
         assert ESCAPED not in text
         assert "c4n" not in text
