@@ -70,7 +70,7 @@ class GradientPolicy(nn.Module):
             self.weights[f"b{index}"] = torch.zeros(outputs)
         if self.head.state_independent:
             self.weights["state_independent"] = torch.zeros(self.head.state_independent)
-        self._layers, self._rate, self._decay = layers + 1, rate, decay
+        self._layers, self._outputs, self._rate, self._decay = layers + 1, widths[-1], rate, decay
         rates = {name: torch.full_like(weight, rate) for name, weight in self.weights.items()}
         self.rates = nn.ParameterDict(rates if learned_rates else {})
 
@@ -79,34 +79,39 @@ class GradientPolicy(nn.Module):
 
         With tasks as first axis of the weights, x has it too.
         """
+        return self._with_state_independent(weights, self._propagated(weights, x))
+
+    def aligned(self, weights: Weights) -> Weights:
+        """The same network for `acting`: with zeros, every width becomes a multiple of `LINE`.
+
+        Each row and each task's matrices then begin where a line of memory does. Elsewhere libraries may multiply them
+        in another way, and what a task's rows give would depend on the tasks before them.
+        """
+
+        def wider(name: str, array: Tensor) -> Tensor:
+            if name == "state_independent":
+                return array
+            sizes = array.shape[-2:] if name.startswith("w") else array.shape[-1:]
+            return pad(array, [each for size in reversed(sizes) for each in (0, -size % LINE)])
+
+        return {name: wider(name, array) for name, array in weights.items()}
+
+    def acting(self, aligned: Weights, x: Tensor) -> Tensor:
+        """`distribution` with what `aligned` gave."""
+        out = self._propagated(aligned, pad(x, (0, -x.shape[-1] % LINE)))
+        return self._with_state_independent(aligned, out[..., : self._outputs])
+
+    def _propagated(self, weights: Weights, x: Tensor) -> Tensor:
         for index in range(self._layers):
             x = x @ weights[f"w{index}"] + weights[f"b{index}"].unsqueeze(-2)
             if index + 1 < self._layers:
                 x = self._activation(x)
+        return x
+
+    def _with_state_independent(self, weights: Weights, out: Tensor) -> Tensor:
         if "state_independent" not in weights:
-            return x
-        return torch.cat([x, weights["state_independent"].unsqueeze(-2).expand(*x.shape[:-1], -1)], -1)
-
-    def aligned(self, weights: Weights) -> Weights:
-        """The same network for `acting`, whose bits do not depend on which rows and tasks lie before others.
-
-        Libraries multiply into few columns from where a row is aligned, and tasks' matrices may begin anywhere: where
-        that could matter, zeros make inputs as wide as lines of memory.
-        """
-        found = dict(weights)
-        for index in range(self._layers):
-            *_, inputs, outputs = weights[f"w{index}"].shape
-            if inputs * outputs % LINE or (inputs % 4 and outputs <= LINE):
-                more = -inputs % LINE
-                found[f"w{index}"] = pad(found[f"w{index}"], (0, 0, 0, more))
-                for before in (f"w{index - 1}", f"b{index - 1}") if index else ():
-                    found[before] = pad(found[before], (0, more))
-        return found
-
-    def acting(self, aligned: Weights, x: Tensor) -> Tensor:
-        """`distribution` with what `aligned` gave."""
-        more = aligned["w0"].shape[-2] - x.shape[-1]
-        return self.distribution(aligned, pad(x, (0, more)) if more else x)
+            return out
+        return torch.cat([out, weights["state_independent"].unsqueeze(-2).expand(*out.shape[:-1], -1)], -1)
 
     def rate(self, name: str, step: int) -> Tensor | float:
         """Of an inner step, counted from 0, for one of the weights."""
