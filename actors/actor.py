@@ -18,6 +18,8 @@ from ..learner.trajectory import Arrays, Trajectory
 from .rollout import play, play_side_by_side
 from .widened import Widened
 
+ALIGNED, FEW = 4, 16
+"""Into few columns, libraries multiply from where a row is aligned to so many numbers."""
 TRIED = 12
 """Steps that an agent takes both ways, to see whether batches have the same bits side by side as alone."""
 
@@ -51,6 +53,7 @@ class Actor:
         self._model = experiment.algorithm.build(experiment.problem).requires_grad_(False)
         self._agent = experiment.algorithm.inner_loop(self._model, experiment.problem)
         self._wide = Widened(self._agent)
+        self._odd = self._agent.rollouts_per_task == 1 and any(map(_is_odd, self._model.parameters()))
         self._alike: dict[tuple[int, ...], bool] = {}
         """By the sizes of batches: whether they have the same bits side by side as alone."""
         self.version = -1
@@ -100,6 +103,8 @@ class Actor:
         if self._agent.rollouts_per_task > 1 and not getattr(self._experiment.family, "side_by_side", False):
             return False  # how many numbers an MDP draws while it waits depends on who else is there
         sizes = tuple(assignment.trials for assignment in assignments)
+        if self._odd and any(size % ALIGNED for size in sizes):
+            return False
         if sizes not in self._alike:
             self._alike[sizes] = self._can_be_made(assignments) and self._acts_alike(assignments)
         return self._alike[sizes]
@@ -162,3 +167,8 @@ class Actor:
             return {name: array[list(assignment.tasks)] for name, array in self._tasks.items()}
         rng = np.random.Generator(np.random.Philox(seed))
         return sample_tasks(self._experiment.family, rng, assignment.trials, "train")
+
+
+def _is_odd(weight: torch.Tensor) -> bool:
+    """Whether a row's bits in a product with it, [outputs, inputs], may depend on where the row lies among others."""
+    return weight.ndim == 2 and weight.shape[0] <= FEW and weight.shape[1] % ALIGNED != 0
