@@ -22,6 +22,7 @@ from .boundary import parse_count, parse_flag, parse_number, parse_rows
 from .errors import BadInput, ask, require
 from .instances import Instances, running_statistics
 from .measures import Over, parse_measures
+from .seeding import Random, SideBySide, only
 from .spaces import layout_of
 from .task_source import Drawn, Listed, TaskSource
 
@@ -37,6 +38,8 @@ class GymnasiumFamily:
     task  of a function, the entries that it gives, each stacked to [N, ...]; of a list, member: int64 [N], the number
           of each task among all that were given, train before test, and the entries that all tasks share
     """
+
+    side_by_side = True
 
     def __init__(
         self,
@@ -105,7 +108,7 @@ class GymnasiumFamily:
     def sample(self, rng: np.random.Generator, n: int, split: Split) -> Tasks:
         return self.source.sample(rng, n, split)
 
-    def make(self, tasks: Tasks, rng: np.random.Generator) -> "GymnasiumEnvs":
+    def make(self, tasks: Tasks, rng: Random) -> "GymnasiumEnvs":
         instances, n = self.instances, len(next(iter(tasks.values())))
         seeds: list[int] | None = None if self._seed_from is None else []
         envs = instances.take(n)
@@ -135,7 +138,7 @@ class GymnasiumEnvs:
         instances: Instances,
         envs: list[gymnasium.Env],
         horizon: int,
-        rng: np.random.Generator,
+        rng: Random,
         seeds: list[int] | None,
         measures: Mapping[str, Over],
         unseen: set[str],
@@ -162,7 +165,7 @@ class GymnasiumEnvs:
         weakref.finalize(self, instances.give_back, envs)
 
     def reset(self, rows: Bools) -> np.ndarray:
-        drawn = self._rng.integers(2**31, size=len(self._envs)).tolist() if self._seeds is None else self._seeds
+        drawn = self._seeds if self._seeds is not None else _seeds(only(self._rng, rows), len(self._envs))
         for row in np.flatnonzero(rows).tolist():
             answer = self._ask(row, "reset", seed=drawn[row])
             if not (isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[1], dict)):
@@ -223,3 +226,9 @@ class GymnasiumEnvs:
         return BadInput(
             f"what {method} of {self._name} returned is a {type(answer).__name__}{size}; expected {expected}."
         )
+
+
+def _seeds(rng: Random, n: int) -> list[int]:
+    if isinstance(rng, SideBySide):
+        return (2**31 * rng.random(n)).astype(np.int64).tolist()
+    return rng.integers(2**31, size=n).tolist()

@@ -6,6 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 from gymnasium import spaces
@@ -17,6 +18,7 @@ from innerloop.actors.actor import Actor, Assignment
 from innerloop.actors.widened import OF_TASKS, ROWS
 from innerloop.distributed.config import configure
 from innerloop.distributed.loop import assignments
+from innerloop.envs.adapter import GymnasiumFamily
 from innerloop.envs.api import Bools, Split, Step, Tasks
 from innerloop.envs.families import FAMILIES
 from innerloop.envs.seeding import Random
@@ -98,6 +100,25 @@ def test_episodes_of_different_lengths_that_others_wait_for(algorithm: str) -> N
     family = f"{Lengthy.__module__}:Declared"
     alike_however_they_are_divided(
         lambda: shaken(family=family, algorithm=algorithm, episodes=3, hidden=8, **SMALL[algorithm])
+    )
+
+
+def _set_length(env: gymnasium.Env, task: Any) -> None:
+    env.unwrapped.length = float(task["length"])  # pyright: ignore[reportAttributeAccessIssue]
+
+
+POLES = GymnasiumFamily(
+    lambda: gymnasium.make("CartPole-v1"), _set_length, lambda rng: {"length": rng.uniform(0.1, 0.9)}, horizon=25
+)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_single_environments(algorithm: str) -> None:
+    """Their episodes end at different times, and each has its own seed."""
+    alike_however_they_are_divided(
+        lambda: shaken(
+            family=f"{Lengthy.__module__}:POLES", algorithm=algorithm, episodes=3, hidden=8, **SMALL[algorithm]
+        )
     )
 
 
