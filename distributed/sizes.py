@@ -22,7 +22,9 @@ def refuse_too_large(config: Config) -> None:
     run, experiment = config.run, config.experiment
     check_model(experiment.algorithm, experiment.problem)
     family, problem = experiment.family, experiment.problem
-    together = run.trials if experiment.learns_fresh else math.ceil(run.trials / run.batches)
+    # On one machine actors hold all of an iteration between them; elsewhere a part is the least that one holds.
+    share = run.trials if run.address == "local" else math.ceil(run.trials / run.batches)
+    together = run.trials if experiment.learns_fresh else share
     width = getattr(experiment.algorithm, "rollouts", 1)
     step = layout_of(problem.observation_space).nbytes + layout_of(problem.action_space).nbytes + FLAGS
     refuse_beyond_memory(f"trials is {run.trials}: what an iteration plays", together * width * problem.steps * step)
@@ -33,7 +35,7 @@ def refuse_too_large(config: Config) -> None:
             fault = f"a single task of family {experiment.family_name!r} does not fit into memory ({error})"
             raise BadInput(f"{fault}; expected a smaller one.") from error
         task = sum(array.nbytes for array in drawn.values())
-        refuse_beyond_memory(f"trials is {run.trials}: their tasks", math.ceil(run.trials / run.batches) * width * task)
+        refuse_beyond_memory(f"trials is {run.trials}: their tasks", share * width * task)
         refuse_beyond_memory(f"tasks is {run.tasks}: they", run.tasks * (task + 16))
     if experiment.replays and (run.address == "local" or run.store != "ray"):
         refuse_beyond_memory(f"replay_mb is {run.replay_mb}: the replay", run.replay_mb * MEGABYTE)
