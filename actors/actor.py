@@ -10,7 +10,7 @@ import torch
 
 from ..envs.boundary import parse_rows
 from ..envs.errors import BadInput
-from ..envs.seeding import SideBySide, seeds, streams
+from ..envs.seeding import SideBySide, generator, seeds, streams
 from ..envs.trials import Trials, sample_tasks
 from ..learner.experiment import Experiment
 from ..learner.learner import load_weights
@@ -19,14 +19,14 @@ from .rollout import play, play_side_by_side
 from .widened import Widened
 
 ALIGNED, FEW = 4, 16
-"""Into few columns, libraries multiply from where a row is aligned to so many numbers."""
+"""In a product with at most `FEW` outputs, the bits of a row depend on its alignment to `ALIGNED` floats."""
 TRIED = 12
-"""Steps that an agent takes both ways, to see whether batches have the same bits side by side as alone."""
+"""Steps for which the agent is run both side by side and alone, to compare the bits."""
 
 
 class Assignment(NamedTuple):
-    """One batch of trials to play, each of a task of its own. The same assignment with the same weights gives the same
-    bits, whoever plays it, and beside whatever else."""
+    """A part to play: some of an iteration's trials, each on its own task. The same assignment with the same weights
+    gives the same bits, whichever actor plays it and whatever is played beside it."""
 
     iteration: int
     part: int
@@ -55,7 +55,7 @@ class Actor:
         self._wide = Widened(self._agent)
         self._odd = self._agent.rollouts_per_task == 1 and any(map(_is_odd, self._model.parameters()))
         self._alike: dict[tuple[int, ...], bool] = {}
-        """By the sizes of batches: whether they have the same bits side by side as alone."""
+        """By the sizes of the parts: whether they have the same bits side by side as alone."""
         self.version = -1
         """Of the weights; -1 before the first `load`."""
 
@@ -79,10 +79,10 @@ class Actor:
         return found
 
     def collect_all(self, assignments: Sequence[Assignment]) -> list[Trajectory]:
-        """`collect` of assignments whose trials have equally many episodes.
+        """`collect` several assignments whose trials have the same number of episodes.
 
-        Where the agent can and this machine's arithmetic allows they are played side by side: a network's batch of many
-        rows costs little more than one of few.
+        They are played side by side if the agent supports it and the arithmetic of this machine gives the same bits: a
+        large network batch costs little more than a small one.
 
         Raises:
             BadInput: the environment returned something that its spaces do not have.
@@ -97,11 +97,11 @@ class Actor:
         return [replace(each, note={}) for each in found]  # replay keeps none
 
     def _alike_together(self, assignments: Sequence[Assignment]) -> bool:
-        """Whether these have the same bits side by side as alone."""
+        """Whether these assignments have the same bits side by side as alone."""
         if not self._draws_side_by_side:
             return False
         if self._agent.rollouts_per_task > 1 and not getattr(self._experiment.family, "side_by_side", False):
-            return False  # how many numbers an MDP draws while it waits depends on who else is there
+            return False  # how much an MDP draws while it waits depends on the other parts
         sizes = tuple(assignment.trials for assignment in assignments)
         if self._odd and any(size % ALIGNED for size in sizes):
             return False
@@ -121,12 +121,12 @@ class Actor:
         return True
 
     def _acts_alike(self, assignments: Sequence[Assignment]) -> bool:
-        """Whether the agent does the same in both ways, to the bit, in a few steps with inputs of no meaning."""
+        """Whether the agent acts alike in both ways, bit for bit, for a few steps on arbitrary inputs."""
         together, *alone = (self._tried(each) for each in (assignments, *([each] for each in assignments)))
         return all(np.array_equal(all_, np.concatenate(each)) for all_, *each in zip(together, *alone, strict=True))
 
     def _tried(self, assignments: Sequence[Assignment]) -> list[np.ndarray]:
-        """What the agent answers and notes, [rows, ...] each; on the way it is told that all episodes have ended."""
+        """The agent's actions and notes on arbitrary inputs, [rows, ...] each; some of these end all episodes."""
         space, width = copy.deepcopy(self._experiment.family.observation_space), self._agent.rollouts_per_task
         rows = [each.trials * width for each in assignments]
         observation, reward = [], []
@@ -138,11 +138,12 @@ class Actor:
         agent.begin_trial(sum(rows), SideBySide([np.random.SeedSequence(each.part) for each in assignments], rows))
         seen = []
         for step in range(TRIED):
-            seen += [agent.act(*given, np.full(sum(rows), step % 4 == 3)), *agent.note.values()]
+            action = agent.act(*given, np.full(sum(rows), step % 4 == 3))
+            seen += [np.array(each) for each in (action, *agent.note.values())]  # copies: it may reuse its arrays
         return seen
 
     def _play(self, assignments: Sequence[Assignment]) -> list[Trajectory]:
-        """Play assignments side by side, or one alone."""
+        """Play assignments side by side, or a single one."""
         trials, rng = self._begun(assignments)
         if self._draws_side_by_side:
             return play_side_by_side(self._wide, trials, rng, self.version)
@@ -150,7 +151,7 @@ class Actor:
         return [play(self._agent, trials, alone, self.version)]
 
     def _begun(self, assignments: Sequence[Assignment]) -> tuple[Trials, SideBySide]:
-        """The trials of assignments, and what their agent draws from."""
+        """The trials of assignments, and their agent's source of randomness."""
         experiment, family = self._experiment, self._experiment.family
         streams_of = [seeds(self._seed, "train", each.iteration, each.part) for each in assignments]
         drawn = [self._drawn(each, own[0]) for each, own in zip(assignments, streams_of, strict=True)]
@@ -165,10 +166,9 @@ class Actor:
         """An assignment's tasks."""
         if assignment.tasks:
             return {name: array[list(assignment.tasks)] for name, array in self._tasks.items()}
-        rng = np.random.Generator(np.random.Philox(seed))
-        return sample_tasks(self._experiment.family, rng, assignment.trials, "train")
+        return sample_tasks(self._experiment.family, generator(seed), assignment.trials, "train")
 
 
 def _is_odd(weight: torch.Tensor) -> bool:
-    """Whether a row's bits in a product with it, [outputs, inputs], may depend on where the row lies among others."""
+    """Whether, in a product with this weight [outputs, inputs], a row's bits may depend on its place in the batch."""
     return weight.ndim == 2 and weight.shape[0] <= FEW and weight.shape[1] % ALIGNED != 0

@@ -62,7 +62,7 @@ def play(agent: InnerLoop, trials: Trials, rng: Random, version: int = 0) -> Tra
 
 
 def play_side_by_side(agent: InnerLoop, trials: Trials, rng: SideBySide, version: int = 0) -> list[Trajectory]:
-    """`play` of several batches as one; the trajectory of each is what it would be alone."""
+    """Play several parts as one batch; returns the trajectory of each, the same as if it were played alone."""
     together = play(agent, trials, rng, version)
     if len(rng.columns) == 1:
         return [together]
@@ -70,7 +70,7 @@ def play_side_by_side(agent: InnerLoop, trials: Trials, rng: SideBySide, version
 
 
 def _alone(together: Trajectory, columns: slice, trials: Trials) -> Trajectory:
-    """One batch's columns, as long as its own longest trial."""
+    """The columns of one part, cut to its longest trial."""
     steps = int(np.flatnonzero(together.valid[:, columns].any(1))[-1]) + 1
 
     def own(array: np.ndarray, length: int) -> np.ndarray:

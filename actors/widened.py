@@ -1,4 +1,4 @@
-"""An agent whose network is asked of a number of rows at which a row has the same bits however many there are."""
+"""Pads an agent's batch to a number of rows at which the bits of a row do not depend on the number of rows."""
 
 import math
 from collections.abc import Mapping
@@ -10,16 +10,16 @@ from ..envs.api import Bools
 from ..learner.api import InnerLoop
 
 ROWS, OF_TASKS = 32, 8
-"""A network's batch has a multiple of so many rows, and of so many where several are a task's: libraries compute the
-rows at the end of other numbers in another way."""
+"""The batch has a multiple of `ROWS` rows; of `OF_TASKS` for agents that play several rows per task. Vectorised kernels
+compute the remainder of a batch differently."""
 
 
 class Widened:
-    """Another agent, asked about some of the rows again where their number is no multiple of `ROWS`."""
+    """Another agent, whose batch is padded by repeating rows."""
 
     def __init__(self, agent: InnerLoop) -> None:
         """Args:
-        agent: that draws from `SideBySide`.
+        agent: one that can draw from `SideBySide`.
         """
         self._agent = agent
         self.rollouts_per_task = agent.rollouts_per_task
@@ -29,7 +29,7 @@ class Widened:
         return {name: array[: self._n] for name, array in self._agent.note.items()}
 
     def begin_trial(self, n: int, rng: Any = None) -> None:
-        """`rng`: `SideBySide`."""
+        """`rng`: a `SideBySide`."""
         more = -n % (ROWS if self.rollouts_per_task == 1 else math.lcm(OF_TASKS, 2 * self.rollouts_per_task))
         self._n, self._more = n, np.arange(more) % self.rollouts_per_task
         self._agent.begin_trial(n + more, rng.beside(more) if more else rng)

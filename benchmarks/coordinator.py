@@ -73,7 +73,7 @@ class Coordinator:
     def __init__(self, actors: int, nodes: Nodes, cpus: float) -> None:
         algorithm = SimpleNamespace(consumes="fresh")
         experiment: Any = SimpleNamespace(family_name="feather", algorithm=algorithm)
-        options = {"most": actors, "batches": actors, "max_restarts": 0, "patience": 3600.0, "cpus": cpus}
+        options = {"most": actors, "parts": actors, "max_restarts": 0, "patience": 3600.0, "cpus": cpus}
         self._actors, self._pool = actors, Pool(experiment, 0, nodes=nodes, remote=Feather, **options)
         self._store, self.broadcast = RayStore(), Broadcast()
         self._part = 0

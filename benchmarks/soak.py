@@ -212,14 +212,15 @@ def counted(outcome: Outcome, config: Config, messages: list[str]) -> list[Check
         or (event.kind == "hang" and event.at < outcome.seconds - PATIENCE - NOTICED)
     )  # fmt: skip
     most = sum(PER_NODE if event.kind == "node" else hit for event, hit in players)
+    part = -(-run.trials // run.part_count)
     nodes = sum(event.kind == "node" for event in outcome.events)
     again = (re.match(r"(\d+) times an actor failed like this", message) for message in messages)
     said = sum("is replaced" in message for message in messages) + sum(int(found[1]) - 1 for found in again if found)
     checks = [
         Check("restarts", f"{certain} to {most}", f"{last['restarts']}", certain <= last["restarts"] <= most),
         Check("warnings", f"{last['restarts']}, as many as restarts", f"{said}", said == last["restarts"]),
-        within("lost_trials", last, last["restarts"] * IN_FLIGHT * run.trials),  # of an actor that is alone
-        within("dropped_lost", last, run.batches * (1 + run.max_staleness) * nodes),
+        within("lost_trials", last, last["restarts"] * IN_FLIGHT * part),
+        within("dropped_lost", last, run.part_count * (1 + run.max_staleness) * nodes),
         within("trials", last, run.iterations * run.trials, run.iterations * run.trials),
         within("diverged", last, 0),
     ]  # fmt: skip

@@ -56,7 +56,10 @@ def first_iteration(config: Config) -> tuple[Actor, list[list[Assignment]]]:
     actor = Actor(config.experiment, config.run.seed)
     learner = Learner(config.experiment.algorithm, config.experiment.problem, seed=0, device="cpu")
     actor.load(learner.weights(), 0)
-    batches, actors = assignments(0, config.run.trials, config.run.batches), min(usable_cpus(), config.run.batches)
+    batches, actors = (
+        assignments(0, config.run.trials, config.run.part_count),
+        min(usable_cpus(), config.run.part_count),
+    )
     return actor, [
         batches[index * len(batches) // actors : (index + 1) * len(batches) // actors] for index in range(actors)
     ]
@@ -117,7 +120,7 @@ def measure(work: str, precision: str | None, iterations: int, mode: str, device
     torch.set_num_threads(1)
     cpus = usable_cpus()
     matrix = matrix_flops(cpus)
-    batch = config.run.trials // min(cpus, config.run.batches)
+    batch = config.run.trials // min(cpus, config.run.part_count)
     bare = bare_steps_per_s(config.experiment.family, batch)
     rollout_rate, trajectories = rollout(config)
     learner_rate = learn(config, trajectories)

@@ -33,11 +33,11 @@ from innerloop.learner.learner import Learner
 
 WANTED = 32
 MILLISECONDS = 500
-"""Of an assignment: long enough for all actors to be asked before the first answers."""
+"""Duration of a call: long enough for every actor to get one before the first returns."""
 
 
 def at_work(preset: str) -> tuple[int, int]:
-    """Actors that are there, and those among them that are asked for something in an iteration."""
+    """The number of actors, and of those that get work in an iteration."""
     config = configure(preset)
     learner = Learner(config.experiment.algorithm, config.experiment.problem, seed=0, device="cpu", threads=1)
     pool, broadcast = make_pool(config, learner, RayStore(), Feather), Broadcast()
@@ -45,7 +45,7 @@ def at_work(preset: str) -> tuple[int, int]:
     try:
         while pool.alive < pool.wanted:
             pool.pump(broadcast, 1.0)
-        pool.submit(assignments(MILLISECONDS, config.run.trials, config.run.batches))
+        pool.submit(assignments(MILLISECONDS, config.run.trials, config.run.part_count))
         pool.pump(broadcast, 0.0)
         return pool.alive, sum(bool(member.calls) for member in pool.playing)
     finally:
@@ -68,10 +68,10 @@ def main() -> None:
         ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")  # pyright: ignore
         for preset in PRESETS:
             run = configure(preset).run
-            if run.batches not in found:
-                found[run.batches] = at_work(preset)
-            alive, busy = found[run.batches]
-            table.add_row(preset, f"{run.trials}", f"{run.batches}", f"{alive}", f"{busy}")
+            if run.part_count not in found:
+                found[run.part_count] = at_work(preset)
+            alive, busy = found[run.part_count]
+            table.add_row(preset, f"{run.trials}", f"{run.part_count}", f"{alive}", f"{busy}")
             missing += [preset] if busy < min(WANTED, run.trials, cpus) else []
     finally:
         ray.shutdown()

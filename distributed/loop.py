@@ -130,7 +130,7 @@ class Loop:
         """What comes back from a store that others can write to is compared with it."""
         run, experiment, learner = self._run, self._experiment, self._learner
         iterations = max(run.iterations, learner.version + 1)
-        return Schema.of(experiment, learner.model, iterations=iterations, parts=run.batches, tasks=run.tasks)
+        return Schema.of(experiment, learner.model, iterations=iterations, parts=run.part_count, tasks=run.tasks)
 
     def _request(self) -> None:
         """Have the next iterations played, as far ahead as the mode allows."""
@@ -140,14 +140,14 @@ class Loop:
             begun = [episodes for (iteration, _), episodes in self._waiting.items() if iteration == requested]
             episodes = begun[0] if begun else self._config.episodes(requested, self.counts["seconds"])
             trials = run.trials * self._experiment.episodes // episodes
-            wanted = assignments(requested, trials, run.batches, self._order.choose(requested, trials), episodes)
+            wanted = assignments(requested, trials, run.part_count, self._order.choose(requested, trials), episodes)
             self._actors.submit([each for each in wanted if (requested, each.part) not in self._waiting])
             self._requested += 1
 
     def _collect(self, stopping: threading.Event) -> dict[Assignment, Played] | None:
         """An iteration's trajectories, of whichever assignments they are; None when it is time to stop."""
         played: dict[Assignment, Played] = {}
-        while (missing := self._run.batches - len(played)) > 0:
+        while (missing := self._run.part_count - len(played)) > 0:
             if stopping.is_set():
                 return None
             if len(self._store) < missing:

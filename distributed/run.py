@@ -7,8 +7,8 @@ from typing import Literal
 from ..envs.errors import require
 from .store.redis.address import split_secret
 
-BATCHES = 32
-"""Into which an iteration's trials are divided by default: so many actors have work."""
+PARTS = 32
+"""Default number of parts of an iteration, and so the number of actors that have work."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +28,9 @@ class Run:
     """Curriculum: episodes per trial at the start of the run, growing geometrically to `episodes` by its middle. While
     trials are shorter, more of them are played, so that the number of episodes stays the same. 0 for no curriculum."""
     parts: int = 0
-    """Batches that an iteration's trials are divided into: at most so many actors have work at once, and each batch has
-    its own random numbers. 0 for 32, or as many as there are trials. Results do not depend on who plays which."""
+    """Number of parts that an iteration's trials are divided into. Each has its own random numbers and is played by one
+    actor, so this limits how many actors have work. 0 for 32, or one per trial if there are fewer. Results do not
+    depend on which actor plays a part."""
     tasks: int = 0
     """Size of a fixed set of training tasks; 0 for a new task in every trial (100 for algorithms with replay)."""
     task_order: Literal["balanced", "prioritised"] = "balanced"
@@ -109,9 +110,9 @@ class Run:
         )
 
     @property
-    def batches(self) -> int:
-        """Into which an iteration's trials are divided."""
-        return self.parts or min(BATCHES, self.trials)
+    def part_count(self) -> int:
+        """Number of parts of an iteration."""
+        return self.parts or min(PARTS, self.trials)
 
     def progress(self, iteration: int, seconds: float) -> float:
         """Share of the run that is done, in [0, 1], after this many meta-updates and seconds of training."""

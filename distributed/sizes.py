@@ -23,7 +23,7 @@ def refuse_too_large(config: Config) -> None:
     check_model(experiment.algorithm, experiment.problem)
     family, problem = experiment.family, experiment.problem
     # On one machine actors hold all of an iteration between them; elsewhere a part is the least that one holds.
-    share = run.trials if run.address == "local" else math.ceil(run.trials / run.batches)
+    share = run.trials if run.address == "local" else math.ceil(run.trials / run.part_count)
     together = run.trials if experiment.learns_fresh else share
     width = getattr(experiment.algorithm, "rollouts", 1)
     step = layout_of(problem.observation_space).nbytes + layout_of(problem.action_space).nbytes + FLAGS

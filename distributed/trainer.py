@@ -60,14 +60,14 @@ def make_pool(config: Config, learner: Learner, store: Store, remote: type = Rem
         BadInput: the run itself holds what they need.
     """
     run, overlapped = config.run, config.run.mode == "overlapped"
-    at_once = run.batches * (1 + run.max_staleness if overlapped else 1)
+    at_once = run.part_count * (1 + run.max_staleness if overlapped else 1)
     reserved = learner.threads if overlapped else 0
     return Pool(
         config.experiment,
         run.seed,
         nodes=Nodes(run.actor_cpus, reserved=reserved, everywhere=run.actors_on_learner_nodes),
         most=min(run.actors or at_once, at_once),
-        batches=run.batches,
+        parts=run.part_count,
         max_restarts=run.max_restarts,
         patience=run.patience,
         tasks=run.tasks,

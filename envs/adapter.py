@@ -150,7 +150,8 @@ class GymnasiumEnvs:
         rng: gives a seed to every episode, unless it is given.
         seeds: of every episode of a row.
         measures: of the steps' infos.
-        unseen: those that no info had yet, shared by all batches of a family, so that it is said once.
+        unseen: names that no info has contained so far; all batches of a family share the set, so that they are
+            reported once.
         """
         self.instances, self._envs, self._horizon, self._rng, self._seeds = instances, envs, horizon, rng, seeds
         self._name, self._space, self._actions = instances.name, instances.observation_space, instances.action_space

@@ -73,8 +73,9 @@ class TaskFamily(Protocol):
 
     A family whose train and test tasks are the same ones, as it was published, says so: `same_tasks = True`.
 
-    A family whose MDPs do not depend on each other, and draw nothing but what `seeding.SideBySide` can, says
-    `side_by_side = True`: several batches are then made as one, with such an `rng`; those of others one by one.
+    A family whose MDPs are independent of each other and draw only through the methods of `seeding.SideBySide` may set
+    `side_by_side = True`: `make` is then called once for several parts, with such an `rng`. Otherwise it is called once
+    per part.
 
     A family whose steps have `measures` names them in an attribute `measures`: name to how an episode's number is made
     of its steps', "last", "sum" or "ever" (see `measures.Over`).

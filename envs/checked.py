@@ -1,4 +1,4 @@
-"""The MDPs of a family as whoever plays them meets them: all that their code returns is parsed, once, here."""
+"""The boundary to a family's MDPs: everything that their code returns is parsed here, once."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -12,17 +12,17 @@ from .seeding import Random, SideBySide
 
 
 def make(family: TaskFamily, tasks: Tasks, rng: Random, measures: Mapping[str, Over]) -> VectorEnv:
-    """The MDPs that tasks describe.
+    """The MDPs that the tasks describe.
 
     Args:
         family: makes them.
         tasks: parsed.
-        rng: all their randomness; of several batches side by side, those of a family that does not know of such are
-            made one by one.
-        measures: that the family names.
+        rng: source of all their randomness. With `SideBySide`, a family that does not support it makes each part's
+            MDPs separately.
+        measures: those that the family names.
 
     Raises:
-        BadInput: what is made for one batch is made for another, too.
+        BadInput: `make` returned the same object for two parts.
         EnvironmentRaised: the family's own code raised.
     """
 
@@ -36,12 +36,14 @@ def make(family: TaskFamily, tasks: Tasks, rng: Random, measures: Mapping[str, O
         for own, columns in zip(rng.generators(), rng.columns, strict=True)
     ]
     if len({id(batch.env) for batch in batches}) < len(batches):
-        raise BadInput(f"{name_of(family)}'s make returned one object for two batches; expected another for each.")
+        raise BadInput(
+            f"{name_of(family)}'s make returned the same object for two batches; expected a new one for each."
+        )
     return batches[0] if len(batches) == 1 else Joined(batches, rng.columns)
 
 
 class Checked:
-    """A family's `VectorEnv`, with its answers parsed."""
+    """A family's `VectorEnv` whose results are parsed."""
 
     def __init__(self, family: TaskFamily, tasks: Tasks, rng: Random, measures: Mapping[str, Over]) -> None:
         """Args: see `make`."""
@@ -83,12 +85,12 @@ class Checked:
 
 
 class Joined:
-    """Batches side by side as one."""
+    """Several batches as one."""
 
     def __init__(self, batches: Sequence[Checked], columns: Sequence[slice]) -> None:
         """Args:
         batches: of one family.
-        columns: where each has its rows.
+        columns: the rows of each.
         """
         self._batches, self._columns = batches, columns
         self._seen: list[np.ndarray] = []

@@ -1,4 +1,4 @@
-"""Where randomness comes from: streams keyed by what is played, never by who plays it, or beside what."""
+"""Where randomness comes from: streams keyed by what is played, never by who plays it or what is played beside it."""
 
 import copy
 from collections.abc import Sequence
@@ -10,44 +10,44 @@ import numpy as np
 from .api import Bools, Split
 
 AHEAD = 16
-"""Steps for which numbers are drawn at once: a call costs more than its numbers."""
+"""Steps whose numbers are drawn in one call, which costs more than the numbers."""
 
 
 class SideBySide:
-    """Random numbers of several batches of rows that are played as one: each batch gets what it would get alone.
+    """The random numbers of several parts that are played as one batch: each part gets the numbers it would get alone.
 
-    It has three methods of `np.random.Generator`, whose `size` begins with the number of all rows.
+    It offers three methods of `np.random.Generator`; the first entry of `size` is the total number of rows.
     """
 
     def __init__(self, seeds: Sequence[np.random.SeedSequence], rows: Sequence[int]) -> None:
         """Args:
-        seeds: of each batch.
-        rows: of each batch.
+        seeds: of each part.
+        rows: number of rows of each part.
         """
         self._seeds, self._rows = seeds, rows
         self.columns = [slice(*ends) for ends in pairwise(accumulate(rows, initial=0))]
-        """Where each batch has its rows."""
+        """The rows of each part."""
         self._only: Bools | None = None
         self._restarts = 0
         self._sources: dict[tuple[Any, ...], list[np.random.Generator]] = {}
         self._drawn: dict[tuple[Any, ...], list[np.ndarray]] = {}  # the next one last
 
     def generators(self) -> list[np.random.Generator]:
-        """Of each batch, for who draws for one alone."""
-        return [np.random.Generator(np.random.Philox(seed)) for seed in self._seeds]
+        """One per part, for code that plays the parts separately."""
+        return [generator(seed) for seed in self._seeds]
 
     def beside(self, rows: int) -> "SideBySide":
-        """With one more batch of so many rows, at the end."""
+        """The same parts, followed by a further one with this number of rows."""
         return SideBySide([*self._seeds, np.random.SeedSequence(0)], [*self._rows, rows])
 
     def only(self, rows: Bools) -> Self:
-        """The same for draws that some rows need: a batch that has none of them draws nothing, and gets zeros."""
+        """A view for draws that only some rows need: parts without any of these rows draw nothing and get zeros."""
         some = copy.copy(self)
         some._only = rows
         return some
 
     def restart(self) -> None:
-        """Go on with other numbers: the same ones, however many were drawn before."""
+        """Continue with new numbers, which do not depend on how many were drawn before."""
         self._restarts += 1
         self._sources.clear()
         self._drawn.clear()
@@ -66,36 +66,39 @@ class SideBySide:
 
     def _draw(self, method: str, size: Any, dtype: Any) -> np.ndarray:
         _, *rest = (size,) if isinstance(size, int) else size
-        # A stream for each kind of draw: which kind comes when, then does not matter.
+        # One stream per kind of draw, so that the order of different kinds does not matter.
         kind = (self._only is None, method == "random", np.dtype(dtype).itemsize, *rest)
+        if waiting := self._drawn.get(kind):
+            return waiting.pop()
         if kind not in self._sources:
             self._sources[kind] = [_source(seed, self._restarts, *map(int, kind)) for seed in self._seeds]
-        batches = zip(self._sources[kind], self._rows, self.columns, strict=True)
+        parts = zip(self._sources[kind], self._rows, self.columns, strict=True)
         if self._only is not None:
-            needed = [self._only[columns].any() for columns in self.columns]
             drawn = [
-                getattr(rng, method)((n, *rest), dtype) if need else np.zeros((n, *rest), dtype)
-                for (rng, n, _), need in zip(batches, needed, strict=True)
+                getattr(rng, method)((n, *rest), dtype) if self._only[columns].any() else np.zeros((n, *rest), dtype)
+                for rng, n, columns in parts
             ]
             return np.concatenate(drawn)
-        if not self._drawn.get(kind):
-            block = [getattr(rng, method)((AHEAD, n, *rest), dtype) for rng, n, _ in batches]
-            self._drawn[kind] = [*np.concatenate(block, axis=1)[::-1]]
+        block = [getattr(rng, method)((AHEAD, n, *rest), dtype) for rng, n, _ in parts]
+        self._drawn[kind] = [*np.concatenate(block, axis=1)[::-1]]
         return self._drawn[kind].pop()
 
 
+def generator(seed: np.random.SeedSequence) -> np.random.Generator:
+    """A counter-based generator."""
+    return np.random.Generator(np.random.Philox(seed))
+
+
 def _source(seed: np.random.SeedSequence, *key: int) -> np.random.Generator:
-    return np.random.Generator(
-        np.random.Philox(np.random.SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, *key)))
-    )
+    return generator(np.random.SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, *key)))
 
 
 Random = np.random.Generator | SideBySide
-"""What draws for many rows at once."""
+"""A source of random numbers for many rows at once."""
 
 
 def only(rng: Random, rows: Bools) -> Random:
-    """For draws that only these rows need; of a `Generator`, all rows get theirs."""
+    """`SideBySide.only`; a plain generator draws for all rows."""
     return rng.only(rows) if isinstance(rng, SideBySide) else rng
 
 
@@ -111,7 +114,7 @@ class Streams(NamedTuple):
 
 
 def seeds(seed: int, split: Split, *key: int) -> list[np.random.SeedSequence]:
-    """Of the three `Streams` of the batch of trials named by `key`.
+    """The seeds of the three `Streams` of the batch of trials named by `key`.
 
     Training and test draw from different streams, so that tasks of a continuous distribution are disjoint too.
 
@@ -124,9 +127,8 @@ def seeds(seed: int, split: Split, *key: int) -> list[np.random.SeedSequence]:
 
 
 def streams(seed: int, split: Split, *key: int) -> Streams:
-    """Streams for the batch of trials named by `key`, as `seeds`; the same arguments give the same numbers, on any
-    worker."""
-    return Streams(*(np.random.Generator(np.random.Philox(child)) for child in seeds(seed, split, *key)))
+    """Streams for the batch of trials named by `key`; the same arguments give the same numbers on any worker."""
+    return Streams(*map(generator, seeds(seed, split, *key)))
 
 
 def in_rounds(rng: np.random.Generator, members: np.ndarray, n: int) -> np.ndarray:

@@ -61,7 +61,7 @@ class Trials:
         family: where the tasks come from.
         tasks: one per trial.
         episodes: k, at least 1.
-        rng: all randomness of the MDPs; it may be of several batches of trials, side by side.
+        rng: source of all randomness of the MDPs; `SideBySide` if the trials are of several parts.
         rollouts_per_task: rows of one task, at least 1; they are adjacent.
         trial_steps: of each trial, instead of `episodes`; 0 for those.
 
@@ -135,7 +135,7 @@ class Trials:
         if again.any():
             self._began[again] = self._clock
             if self._wait and isinstance(self._rng, SideBySide):
-                self._rng.restart()  # how long rows have waited depends on who else is there
+                self._rng.restart()  # how long rows have waited depends on the other tasks
             fresh = self._env.reset(again)
             observation = np.where(again.reshape(-1, *[1] * (observation.ndim - 1)), fresh, observation)
         return Input(observation, step.reward, done), step

@@ -66,8 +66,9 @@ class Problem(NamedTuple):
 class InnerLoop(Protocol):
     """An agent that adapts: n rows at once, from what it sees alone.
 
-    One whose rows do not depend on each other, and that draws as `envs.seeding.SideBySide` can, says
-    `side_by_side = True`: an actor then plays several batches of trials as one. Others play one after the other.
+    An agent whose rows are independent of each other and that draws only through the methods of
+    `envs.seeding.SideBySide` may set `side_by_side = True`: an actor then plays several parts as one batch, otherwise
+    one after the other.
     """
 
     @property

@@ -161,8 +161,10 @@ class RecurrentAgent:
     @torch.inference_mode()
     def act(self, observation: np.ndarray, reward: np.ndarray, done: Bools) -> np.ndarray:
         policy, head = self._policy, self._policy.head
-        given, *previous = (torch.as_tensor(a, device=self._device) for a in (observation, self._action, reward, done))
-        seen = policy.observation(given)
+        previous = (torch.as_tensor(array, device=self._device) for array in (self._action, reward, done))
+        seen = policy.observation(
+            torch.tensor(observation, device=self._device)
+        )  # a copy: the caller may reuse its array
         x = policy.inputs(seen, self._before, outcome(head, *previous))
         parameters, value, self._state = policy.step(x, self._state)
         self._before = seen
@@ -170,4 +172,4 @@ class RecurrentAgent:
         draw, log_prob = head.draw(parameters, noise)
         self.note = {"draw": draw.cpu().numpy(), "log_prob": log_prob.cpu().numpy(), "value": value.cpu().numpy()}
         self._action = head.action(self.note["draw"])
-        return self._action
+        return self._action.copy()

@@ -123,7 +123,7 @@ def reproduce(options: Reproduce) -> int:
 
 
 ACTORS = 2
-"""Of a cell: as many as the kept results had."""
+"""Actors of a cell, as in the kept results."""
 
 
 def capacity(address: str) -> int:

@@ -48,7 +48,7 @@ class Pool:
         *,
         nodes: Nodes,
         most: int,
-        batches: int,
+        parts: int,
         max_restarts: int,
         patience: float,
         tasks: int = 0,
@@ -61,7 +61,7 @@ class Pool:
         seed: of the run.
         nodes: where.
         most: actors, at most; the autoscaler is asked for so many.
-        batches: assignments of an iteration, which actors share.
+        parts: of an iteration, shared among the actors.
         max_restarts: how often in a row an actor is replaced before its place stays empty, and in how many places an
             assignment may fail before the run is given up.
         patience: seconds without an answer after which an actor is replaced.
@@ -73,7 +73,7 @@ class Pool:
         self._arguments = ray.put((experiment, seed, tasks, writer))
         self._family, self._remote = experiment.family_name, ray.remote(remote)
         self._fresh = experiment.learns_fresh
-        self._nodes, self._most, self._batches, self._cpus = nodes, most, batches, cpus
+        self._nodes, self._most, self._parts, self._cpus = nodes, most, parts, cpus
         self._failures, self._patience = Failures(max_restarts), patience
         self._serial = itertools.count()
         self._members: dict[int, Member] = {}
@@ -159,8 +159,8 @@ class Pool:
                     self._await(member, member.calls[-1], summaries)
 
     def _next(self) -> list[Assignment]:
-        """What waits, as much of an iteration as is an actor's share."""
-        share, iteration = math.ceil(self._batches / max(1, self.wanted)), self._waiting[0].iteration
+        """The next call's assignments: an actor's share of an iteration, in two calls if there is only one actor."""
+        share, iteration = math.ceil(self._parts / max(IN_FLIGHT, self.wanted)), self._waiting[0].iteration
         found = []
         while self._waiting and self._waiting[0].iteration == iteration and len(found) < share:
             found.append(self._waiting.popleft())
@@ -189,7 +189,7 @@ class Pool:
             self._failed(member, error)
 
     def _finished(self, member: Member, call: Call, answer: "Future[Any]") -> list[Summary]:
-        """A call has ended, well or not; nothing came of it if the actor has been replaced meanwhile, either."""
+        """The summaries of a call that has ended; none if it failed, or if the actor has been replaced meanwhile."""
         if call not in member.calls:
             return []
         try:
@@ -214,10 +214,9 @@ class Pool:
         # If the nodes have changed, the one that died may have been its own.
         self._failures.record(member, error, counts=not self._poll_nodes())
         calls, member.calls = member.calls, []
-        again = [assignment for call in calls for assignment in call.assignments]
-        self._waiting.extendleft(reversed(again))
-        self.lost_trials += sum(assignment.trials for assignment in again)
+        self._waiting.extendleft(reversed([assignment for call in calls for assignment in call.assignments]))
         if calls:  # the others had not begun
+            self.lost_trials += sum(assignment.trials for assignment in calls[0].assignments)
             self._failures.blame(calls[0].assignments, member.slot, error)
         self._fill()
 

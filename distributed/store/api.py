@@ -13,12 +13,12 @@ from .schema import Schema
 
 
 class Whereabouts(NamedTuple):
-    """Where a trajectory is: one of those that an actor gave together."""
+    """Where a trajectory is: in a list that an actor returned."""
 
     reference: ray.ObjectRef
-    """Of a list of trajectories."""
+    """To the list."""
     at: int
-    """Its index there."""
+    """The index."""
 
 
 class Summary(NamedTuple):

@@ -41,10 +41,10 @@ class Shard:
         """Keep this shard's columns of trajectories, which are read where they lie; returns their steps.
 
         Args:
-            assignments: that were played; one that was played again, because it was gone before another shard had read
-                it, is not kept twice.
-            indices: of their trajectories.
-            together: among these.
+            assignments: those that were played. One that was played again, because it was lost before another shard had
+                read it, is not kept twice.
+            indices: of their trajectories in `together`.
+            together: the list that an actor returned.
         """
         before = self._replay.played
         for assignment, index in zip(assignments, indices, strict=True):

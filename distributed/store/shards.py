@@ -38,7 +38,7 @@ class Question(NamedTuple):
 
 
 def append_to(played: Sequence[tuple[Assignment, Whereabouts]]) -> Callable[[Any], ray.ObjectRef]:
-    """A question, of what lies together."""
+    """The question to append trajectories that are in one list."""
     assignments, places = zip(*played, strict=True)
     return lambda shard: shard.append.remote(assignments, [place.at for place in places], places[0].reference)
 

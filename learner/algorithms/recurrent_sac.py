@@ -184,4 +184,4 @@ class RecurrentActor:
         parameters, self._state = model.actor.step(model.inputs(*given), self._state)
         draw = None if self._greedy else noise(self._rng, (len(reward), model.head.noise_width), self._device)
         self._action = model.head.action(model.head.draw(parameters, draw)[0].cpu().numpy())
-        return self._action
+        return self._action.copy()

@@ -20,7 +20,7 @@ def features(x: Tensor) -> Tensor:
 
 
 def fit(inputs: Tensor, target: Tensor, valid: Tensor) -> Tensor:
-    """Ridge regression of every task, one by one: a product's bits may depend on those that are computed with it.
+    """Ridge regression for every task, one at a time: in a batched product, a task's bits may depend on the others.
 
     Args:
         inputs: [tasks, N, F].

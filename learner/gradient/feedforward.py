@@ -82,10 +82,10 @@ class GradientPolicy(nn.Module):
         return self._with_state_independent(weights, self._propagated(weights, x))
 
     def aligned(self, weights: Weights) -> Weights:
-        """The same network for `acting`: with zeros, every width becomes a multiple of `LINE`.
+        """The same network for `acting`, with every width zero-padded to a multiple of `LINE`.
 
-        Each row and each task's matrices then begin where a line of memory does. Elsewhere libraries may multiply them
-        in another way, and what a task's rows give would depend on the tasks before them.
+        Each row and each task's matrices are then aligned. Kernels may compute unaligned ones differently, and the bits
+        of a task's rows would depend on how many tasks come before it.
         """
 
         def wider(name: str, array: Tensor) -> Tensor:
@@ -97,7 +97,7 @@ class GradientPolicy(nn.Module):
         return {name: wider(name, array) for name, array in weights.items()}
 
     def acting(self, aligned: Weights, x: Tensor) -> Tensor:
-        """`distribution` with what `aligned` gave."""
+        """`distribution`, with the weights that `aligned` returned."""
         out = self._propagated(aligned, pad(x, (0, -x.shape[-1] % LINE)))
         return self._with_state_independent(aligned, out[..., : self._outputs])
 

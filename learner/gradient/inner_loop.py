@@ -158,7 +158,7 @@ class GradientAgent:
         """One inner step for every task; none behind the trial's last episode."""
         self._episode += 1
         if isinstance(self._rng, SideBySide):
-            self._rng.restart()  # how long rows have waited depends on who else is there
+            self._rng.restart()  # how long rows have waited depends on the other tasks
         if self._episode < self._episodes:
             steps = [torch.stack(column) for column in (*zip(*self._steps, strict=True), self._rewards)]
             *_, valid, _ = steps
@@ -175,9 +175,9 @@ class GradientAgent:
         self._weights, self._acting = weights, self._policy.aligned(weights)
 
     def _stepped(self, length: int, tasks: list[int], steps: Sequence[Tensor]) -> list[Weights]:
-        """Each of some tasks' weights behind an inner step, with an axis of tasks.
+        """The weights of each of these tasks after an inner step, with a task axis of 1.
 
-        By their own lengths, and one by one: what a task's step gives must not depend on which others are there.
+        One task at a time: the bits of a task's step must not depend on which other tasks there are.
         """
         index = torch.tensor(tasks, device=self._device)
         rows = (

@@ -1,5 +1,7 @@
 """Every algorithm plays every family and learns from what it played: a new one of either is tested by being named."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -73,3 +75,34 @@ def test_an_actor_plays_the_same_with_the_weights_that_it_is_sent_as_with_all(al
     for name, array in played[0].note.items():
         np.testing.assert_array_equal(array, played[1].note[name])
     assert (len(learner.acting_weights()) < len(learner.weights())) == (not config.experiment.learns_fresh)
+
+
+HOLDS: dict[str, dict[str, Any]] = {
+    **{name: {"algorithm": name} for name in ALGORITHMS},
+    "rl2-transitions": {"algorithm": "rl2", "transitions": True},
+    "pearl-successors": {"algorithm": "pearl", "next_observation": True},
+}
+
+
+@pytest.mark.parametrize("name", HOLDS)
+def test_an_agent_keeps_no_hold_on_the_arrays_it_is_shown_or_gives(name: str) -> None:
+    """An environment may write every step into the same ones."""
+    options = SMALL[HOLDS[name]["algorithm"]] | HOLDS[name]
+    experiment = configure(family="point-navigation", horizon=4, episodes=3, hidden=8, **options).experiment
+    learner = Learner(experiment.algorithm, experiment.problem, seed=0, device="cpu", threads=1)
+    n, found = 4 * options.get("rollouts", 1), []
+    for reused in (False, True):
+        agent, rng = experiment.algorithm.inner_loop(learner.model, experiment.problem), np.random.default_rng(1)
+        agent.begin_trial(n, np.random.default_rng(0))
+        given = np.zeros((n, 2), np.float32), np.zeros(n, np.float32), np.zeros(n, np.bool_)
+        found.append([])
+        for t in range(9):
+            action = agent.act(*(given if reused else (array.copy() for array in given)))
+            found[-1] += [action.copy(), *(array.copy() for array in agent.note.values())]
+            if reused:
+                action[...] = 0
+            given[0][...] = rng.standard_normal((n, 2))
+            given[1][...] = rng.standard_normal(n)
+            given[2][...] = t % 4 == 2
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, other)

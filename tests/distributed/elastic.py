@@ -151,7 +151,7 @@ def alone() -> dict[str, np.ndarray]:
     actor = Actor(experiment, run.seed)
     for iteration in range(ITERATIONS):
         actor.load(learner.weights(), learner.version)
-        parts = assignments(iteration, run.trials, run.batches)
+        parts = assignments(iteration, run.trials, run.part_count)
         learner.update(concatenate([actor.collect(part) for part in parts]), iteration / ITERATIONS)
     return learner.state()[0]
 

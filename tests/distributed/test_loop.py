@@ -83,7 +83,7 @@ def test_trials_of_different_lengths_in_one_iteration_are_learned_from_and_repor
     config = configure(**MIXED[name])
     lines, played, order = run(config)
     assert [line["iteration"] for line in lines] == [*range(1, 9)]
-    sizes, parts, mixed = iter(played), config.run.batches, 0
+    sizes, parts, mixed = iter(played), config.run.part_count, 0
     for line in lines:
         taken = [summary for _, summary in (next(sizes) for _ in range(parts))]
         longest = max(summary.returns.shape[1] for summary in taken)

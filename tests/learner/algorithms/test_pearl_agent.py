@@ -143,25 +143,6 @@ def test_a_new_trial_forgets_the_last(options: dict[str, Any], pearl_on: PearlOn
     np.testing.assert_array_equal(noted[0], noted[1])
 
 
-def test_it_keeps_no_hold_on_the_arrays_it_is_shown(pearl_on: PearlOn, shaken: Made) -> None:
-    """An environment may write every step into the same ones."""
-    model, _ = parts_of(shaken(pearl_on(Drift(), next_observation=True)))
-    noted: list[np.ndarray] = []
-    for reused in (False, True):
-        agent, rng = PosteriorAgent(model), np.random.default_rng(1)
-        agent.begin_trial(3, np.random.default_rng(0))
-        given = np.zeros((3, 1), np.float32), np.zeros(3, np.float32), np.zeros(3, np.bool_)
-        for t in range(5):
-            action = agent.act(*(given if reused else (array.copy() for array in given)))
-            if reused:
-                action[...] = 0
-            given[0][...] = rng.standard_normal((3, 1))
-            given[1][...] = rng.standard_normal(3)
-            given[2][...] = t == 2
-        noted.append(agent.note["mean"])
-    np.testing.assert_array_equal(noted[0], noted[1])
-
-
 def test_noise_persists_within_an_episode_and_each_draw_is_standard_normal(pearl_on: PearlOn, shaken: Made) -> None:
     experiment = pearl_on(PointNavigation(horizon=5), persistence=0.8)
     agent = experiment.algorithm.inner_loop(shaken(experiment).model, experiment.problem)

@@ -136,22 +136,6 @@ def test_a_task_learns_from_its_own_rows_alone(adapting_on: AdaptingOn, shaken: 
     assert (np.abs(noted[0][4:] - noted[1][4:]) > 1e-4).all()
 
 
-def test_it_keeps_no_hold_on_the_arrays_it_is_shown(adapting_on: AdaptingOn, shaken: Made) -> None:
-    """An environment may write every step into the same ones."""
-    experiment = adapting_on()
-    learner, noted = shaken(experiment), []
-    for reused in (False, True):
-        agent, rng = begun(experiment, learner, 8), np.random.default_rng(1)
-        given = np.zeros((8, 2), np.float32), np.zeros(8, np.float32), np.zeros(8, np.bool_)
-        for t in range(4):
-            agent.act(*(given if reused else (array.copy() for array in given)))
-            given[0][...] = rng.standard_normal((8, 2))
-            given[1][...] = rng.standard_normal(8)
-            given[2][...] = t == 2
-        noted.append(agent.note["log_prob"])
-    np.testing.assert_array_equal(noted[0], noted[1])
-
-
 def test_it_reads_the_models_weights_as_they_are_when_a_trial_begins(adapting_on: AdaptingOn, shaken: Made) -> None:
     experiment = adapting_on()
     learner, other = shaken(experiment), shaken(experiment, seed=1)

@@ -49,7 +49,7 @@ def genuine(config: Config, iteration: int = 3, part: int = 1) -> Pair:
     learner = Learner(experiment.algorithm, experiment.problem, seed=0, device="cpu", threads=1)
     actor = Actor(experiment, run.seed, run.tasks)
     actor.load(learner.weights(), 2)
-    trials = max(2, run.trials // run.batches)
+    trials = max(2, run.trials // run.part_count)
     tasks = tuple(i % run.tasks for i in range(trials)) if run.tasks else ()
     assignment = Assignment(iteration, part, trials, tasks, experiment.episodes)
     trajectory = actor.collect(assignment)
@@ -59,7 +59,7 @@ def genuine(config: Config, iteration: int = 3, part: int = 1) -> Pair:
 def schema_of(config: Config) -> Schema:
     run, experiment = config.run, config.experiment
     learner = Learner(experiment.algorithm, experiment.problem, seed=0, device="cpu", threads=1)
-    return Schema.of(experiment, learner.model, iterations=run.iterations, parts=run.batches, tasks=run.tasks)
+    return Schema.of(experiment, learner.model, iterations=run.iterations, parts=run.part_count, tasks=run.tasks)
 
 
 @pytest.mark.parametrize("name", RUNS)
