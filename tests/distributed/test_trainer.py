@@ -1,10 +1,8 @@
 """The loop: repeatable, resumable, bounded in staleness, unmoved by the death of actors."""
 
 import os
-import shutil
 import signal
 import threading
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +10,7 @@ import numpy as np
 import pytest
 import ray
 from families import BreakingPoints, NaNBandit, SuicidalBandit
-from redis_server import RedisServer, find_server
+from small_runs import adapting, cut_short, final, mixing, replaying, same_bits, small
 
 from innerloop.actors.agent import Agent
 from innerloop.actors.baselines import baselines
@@ -26,29 +24,8 @@ from innerloop.distributed.runs.journal import read_lines
 from innerloop.distributed.store.ray import RayStore
 from innerloop.distributed.trainer import Components, make_pool, resume, train
 from innerloop.envs.errors import BadInput
-from innerloop.learner.checkpoint import Checkpoints
-from innerloop.learner.learner import weights_of
 
 pytestmark = pytest.mark.usefixtures("own_ray")
-
-CANARY = "c4n-ary-password"
-
-
-def small(**options: Any) -> Config:
-    """A run of a few seconds."""
-    given: dict[str, Any] = {
-        "iterations": 4, "trials": 64, "parts": 4, "hidden": 16, "embedding": 0, "learner_threads": 1, "episodes": 5,
-        "checkpoint_every": 2,
-    }  # fmt: skip
-    return configure(**given | options)
-
-
-def final(out: Path) -> dict[str, np.ndarray]:
-    return Checkpoints(str(out / "checkpoints")).newest().arrays
-
-
-def same_bits(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> bool:
-    return a.keys() == b.keys() and all(np.array_equal(a[name], b[name]) for name in a)
 
 
 def test_the_same_seed_gives_the_same_bits_with_any_number_of_actors(tmp_path: Path) -> None:
@@ -102,15 +79,6 @@ def test_a_curriculum_lengthens_trials_and_goes_on_where_it_was_interrupted(tmp_
         assert [line["env_steps"] for line in lines] == [320, 640, 960, 1280]
 
 
-def adapting(algorithm: str, **options: Any) -> Config:
-    """A run of a second, with two inner steps."""
-    given: dict[str, Any] = {
-        "family": "point-navigation", "horizon": 5, "algorithm": algorithm, "rollouts": 3, "hidden": 4, "episodes": 3,
-        "iterations": 4, "trials": 4, "parts": 2, "learner_threads": 1, "checkpoint_every": 2,
-    }  # fmt: skip
-    return configure(**given | options)
-
-
 @pytest.mark.parametrize(
     ("algorithm", "family", "steps", "diverged"),
     [("maml", "point-navigation", 5, 0), ("promp", f"{BreakingPoints.__module__}:BreakingPoints", 2, 1)],
@@ -134,27 +102,6 @@ def test_a_run_that_adapts_by_gradient_ends_alike_with_any_number_of_actors_and_
     agent = Agent.load(tmp_path / "dead", trust_plugins=True)
     assert agent.rollouts_per_task == 3
     assert play_tasks(agent, agent.experiment.family, 3, tasks=2, seed=0).shape == (2, 3)
-
-
-def replaying(algorithm: str = "pearl", **options: Any) -> Config:
-    """A run of a second, with gradient steps from the second iteration on."""
-    given: dict[str, Any] = {
-        "family": "sparse-point-navigation", "horizon": 5, "algorithm": algorithm, "hidden": 8, "episodes": 2,
-        "iterations": 4, "trials": 6, "tasks": 5, "parts": 2, "learner_threads": 1, "checkpoint_every": 2,
-        "warm_up": 60, "updates_per_step": 0.05, "evaluation_tasks": 0,
-    }  # fmt: skip
-    if algorithm == "pearl":
-        given |= {"steps_per_task": 8, "context": 4, "context_hidden": 8, "layers": 1, "tasks_per_batch": 3}
-    return configure(**given | options)
-
-
-def cut_short(whole: Path, dead: Path) -> None:
-    """What a run of four iterations leaves if it dies in its fourth: metrics of three, and the second's checkpoint."""
-    shutil.copytree(whole, dead)
-    for file in (dead / "checkpoints").glob("*4.*"):
-        file.unlink()
-    metrics = dead / "metrics.jsonl"
-    metrics.write_text("".join(metrics.read_text().splitlines(keepends=True)[:3]))
 
 
 @pytest.mark.parametrize(
@@ -208,31 +155,6 @@ def test_a_shard_killed_in_the_middle_costs_its_trials_and_nothing_else(
     assert f"{last['replay_lost']} trials of 2 tasks are lost" in caplog.text
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[RedisServer]:
-    if find_server() is None:
-        pytest.skip("no redis-server of version 6.2 or newer is installed")
-    with RedisServer(password=CANARY, durable=True) as server:
-        yield server
-
-
-def test_a_run_through_redis_changes_no_bit_and_leaves_no_password(
-    server: RedisServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    train(small(), tmp_path / "ray")
-    train(small(store=server.url), tmp_path / "redis")
-    assert same_bits(final(tmp_path / "ray"), final(tmp_path / "redis"))
-    assert read_lines(tmp_path / "redis" / "metrics.jsonl")[-1]["quarantined"] == 0
-    for file in (tmp_path / "redis").rglob("*"):
-        assert file.is_dir() or CANARY.encode() not in file.read_bytes()
-    assert CANARY not in caplog.text
-
-
-def mixing(**options: Any) -> Config:
-    """An algorithm that consumes fresh trajectories and replay."""
-    return small(algorithm="families:Mixing", tasks=10, **options)
-
-
 def test_fresh_trajectories_and_replay_are_consumed_together(tmp_path: Path) -> None:
     train(mixing(), tmp_path / "both")
     lines = read_lines(tmp_path / "both" / "metrics.jsonl")
@@ -242,35 +164,6 @@ def test_fresh_trajectories_and_replay_are_consumed_together(tmp_path: Path) -> 
     train(small(tasks=10), tmp_path / "fresh")
     learned, plain = (final(tmp_path / name) for name in ("both", "fresh"))
     assert learned.keys() == plain.keys()
-
-
-@pytest.mark.parametrize("make", [small, replaying, mixing], ids=["rl2", "pearl", "both"])
-def test_a_run_through_redis_goes_on_after_a_crash(
-    make: Callable[..., Config], server: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Of the learner and of the server: what the server holds is found again under the run's name."""
-    train(make(store=server.url), tmp_path / "whole")
-
-    def die(line: dict[str, Any]) -> None:
-        if line["iteration"] == 3:
-            raise RuntimeError("dies")  # no checkpoint of the third iteration but the one that a dying run saves
-
-    with pytest.raises(RuntimeError, match="dies"):
-        train(make(store=server.url), tmp_path / "dead", watch=die)
-    server.kill()
-    server.start()
-    monkeypatch.setenv("INNERLOOP_REDIS_PASSWORD", CANARY)  # the saved configuration does not have it
-    resume(tmp_path / "dead", trust_plugins=True)
-    assert same_bits(final(tmp_path / "whole"), final(tmp_path / "dead"))
-
-
-def test_a_name_that_redis_holds_is_not_overwritten_unasked(server: RedisServer, tmp_path: Path) -> None:
-    config = small(store=server.url, name="taken", iterations=1)
-    train(config, tmp_path / "first")
-    with pytest.raises(BadInput, match="name is 'taken'; expected one that the store does not hold yet"):
-        train(config, tmp_path / "second")
-    assert not (tmp_path / "second").exists()
-    train(config, tmp_path / "second", overwrite=True)
 
 
 def test_overlapped_staleness_is_bounded_and_measured(tmp_path: Path) -> None:
@@ -317,65 +210,6 @@ def test_a_memory_can_be_a_plug_in(tmp_path: Path) -> None:
     agent = Agent.load(str(tmp_path / "run"), trust_plugins=True)
     agent.begin_trial(3)
     assert agent.act(np.zeros(3, np.int64), np.zeros(3), np.zeros(3, np.bool_)).shape == (3,)
-
-
-def test_a_directory_that_holds_a_run_is_not_overwritten_unasked(tmp_path: Path) -> None:
-    train(small(iterations=1), tmp_path / "run")
-    before = final(tmp_path / "run")
-    with pytest.raises(BadInput, match="holds a run"):
-        train(small(iterations=1, seed=1), tmp_path / "run")
-    assert same_bits(before, final(tmp_path / "run"))
-    train(small(iterations=1, seed=1), tmp_path / "run", overwrite=True)
-    assert not same_bits(before, final(tmp_path / "run"))
-
-
-def test_what_another_program_left_in_a_directory_is_not_deleted_unasked(tmp_path: Path) -> None:
-    (tmp_path / "tensorboard").mkdir()
-    (tmp_path / "tensorboard" / "events").write_text("somebody's")
-    with pytest.raises(BadInput, match="holds a run"):
-        train(small(iterations=1), tmp_path)
-    assert (tmp_path / "tensorboard" / "events").read_text() == "somebody's"
-
-
-def test_checkpoints_go_to_any_url_and_resume_finds_them(tmp_path: Path) -> None:
-    place = f"file://{tmp_path}/elsewhere"
-    train(small(iterations=2, checkpoints=place), tmp_path / "run")
-    assert not (tmp_path / "run" / "checkpoints").exists()
-    agent = Agent.load(str(tmp_path / "run"))
-    agent.begin_trial(2)
-    assert agent.act(np.zeros(2, np.int64), np.zeros(2), np.zeros(2, np.bool_)).shape == (2,)
-    resume(tmp_path / "run")
-    with pytest.raises(BadInput, match="another run"):
-        train(small(iterations=2, checkpoints=place), tmp_path / "other")
-
-
-def test_a_run_can_start_from_the_weights_of_another(tmp_path: Path) -> None:
-    train(small(iterations=1), tmp_path / "first")
-    still = {"learning_rate": 1e-12, "learning_rate_end": 1e-12, "iterations": 1, "episodes": 7}
-    train(small(start_from=str(tmp_path / "first"), **still), tmp_path / "second")
-    train(small(**still), tmp_path / "anew")
-    memories = []
-    for name in ("first", "second", "anew"):  # the value's head follows the scale of returns, whatever the step size
-        weights = weights_of(final(tmp_path / name))
-        memories.append(np.concatenate([weights[key].ravel() for key in sorted(weights) if key.startswith("memory.")]))
-    np.testing.assert_allclose(memories[0], memories[1], atol=1e-6)
-    assert np.abs(memories[0] - memories[2]).max() > 1e-3
-    assert Checkpoints(str(tmp_path / "second" / "checkpoints")).newest().numbers["version"] == 1
-    for config, sentence in (
-        (small(start_from=str(tmp_path / "nowhere")), "expected the directory of a run"),
-        (small(start_from=str(tmp_path / "first"), hidden=8), "of another family, memory or width"),
-        (replaying(start_from=str(tmp_path / "first")), "expected none with an algorithm that learns from replay"),
-    ):
-        with pytest.raises(BadInput, match=sentence):
-            train(config, tmp_path / "refused")
-        assert not (tmp_path / "refused").exists()
-
-
-def test_a_checkpoint_of_another_shape_is_refused_in_one_sentence(tmp_path: Path) -> None:
-    train(small(iterations=1), tmp_path / "run")
-    with pytest.raises(BadInput, match="shape") as refused:
-        resume(tmp_path / "run", small(iterations=2, hidden=8))
-    assert "\n" not in str(refused.value)
 
 
 def test_training_works_outside_the_main_thread(tmp_path: Path) -> None:

@@ -1,163 +1,25 @@
-"""Recurrent soft actor-critic: stored trials give what was played, and its losses are those of a slow recursion."""
+"""Recurrent soft actor-critic's update: its losses are those of a slow recursion."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from fixture_types import Made
-from gymnasium import spaces
 from off_policy import Constant, Drift, Watched, trials_of
+from small_recurrent import RecurrentOn, every_memory, parts_of, stored
 from torch import Tensor, nn
 
-from innerloop.actors.rollout import play
-from innerloop.envs.api import Bools, Split, Step, TaskFamily, Tasks
 from innerloop.envs.errors import BadInput
-from innerloop.envs.navigation import PointNavigation, SparsePointNavigation
-from innerloop.envs.seeding import streams
-from innerloop.envs.trials import Trials
-from innerloop.learner.algorithms.recurrent_sac import RecurrentActorCritic, RecurrentSAC
+from innerloop.envs.navigation import SparsePointNavigation
+from innerloop.learner.algorithms.recurrent_sac import RecurrentSAC
 from innerloop.learner.experiment import Experiment
 from innerloop.learner.learner import Learner
 from innerloop.learner.replay import Replay
 from innerloop.learner.sampling import Request, Sample
 from innerloop.learner.trajectory import Trajectory, concatenate
-
-RecurrentOn = Callable[..., Experiment]
-
-every_memory = pytest.mark.parametrize("memory", ["gru", "lstm", "none"])
-
-
-@pytest.fixture
-def recurrent_on() -> RecurrentOn:
-    """A small experiment; options are RecurrentSAC's."""
-
-    def make(family: TaskFamily | None = None, episodes: int = 3, **options: Any) -> Experiment:
-        small = {"memory": "gru", "hidden": 8, "trials_per_batch": 4, "warm_up": 0}
-        return Experiment(
-            family_name="given",
-            family=family or PointNavigation(horizon=5),
-            algorithm_name="recurrent-sac",
-            algorithm=RecurrentSAC(**(small | options)),
-            episodes=episodes,
-        )
-
-    return make
-
-
-def parts_of(learner: Learner) -> tuple[RecurrentActorCritic, RecurrentSAC]:
-    assert isinstance(learner.model, RecurrentActorCritic)
-    assert isinstance(learner.algorithm, RecurrentSAC)
-    return learner.model, learner.algorithm
-
-
-@dataclass(frozen=True)
-class Told:
-    """One step: what pays is to hit a point, 0.6 to one side or to the other; which one is shown at the trial's first
-    observation alone."""
-
-    horizon = 1
-    observation_space = spaces.Discrete(3)
-    action_space = spaces.Box(-1, 1, (1,), np.float32)
-
-    def sample(self, rng: np.random.Generator, n: int, split: Split) -> Tasks:
-        return {"aim": np.where(rng.random(n) < 0.5, -0.6, 0.6).astype(np.float32)}
-
-    def make(self, tasks: Tasks, rng: np.random.Generator) -> "Aiming":
-        return Aiming(tasks["aim"])
-
-
-class Aiming:
-    def __init__(self, aim: np.ndarray) -> None:
-        self._aim = aim
-        self._told = np.zeros(len(aim), np.bool_)
-
-    def reset(self, rows: Bools) -> np.ndarray:
-        seen = np.where(self._told, 0, np.where(self._aim > 0, 1, 2))
-        self._told |= rows
-        return seen
-
-    def step(self, action: np.ndarray) -> Step:
-        ended = np.ones(len(self._aim), np.bool_)
-        return Step(np.zeros(len(ended), np.int64), -np.square(action[:, 0] - self._aim), ended, ~ended)
-
-
-def stored(trajectory: Trajectory, order: np.ndarray) -> Trajectory:
-    """The columns of a trajectory, as they come back from replay."""
-    replay = Replay(10**6)
-    replay.append(range(trajectory.reward.shape[1]), trajectory)
-    return replay.draw_trials(order, np.random.default_rng(0))
-
-
-# What is read again is what was played
-
-
-def test_inputs_are_the_observation_and_the_step_before_across_episodes(
-    recurrent_on: RecurrentOn, shaken: Made
-) -> None:
-    experiment = recurrent_on(Drift())
-    learner = shaken(experiment)
-    (model, _), trajectory = parts_of(learner), trials_of(experiment, learner)
-    none = model.head.none(8)
-    observation, action, reward, done = trajectory.inputs(none)
-    encoded = model.unrolled_inputs(trajectory).numpy()
-    assert trajectory.done[:-1].any()
-    for t in range(len(trajectory.reward) + 1):
-        for row in range(8):
-            before = (none[row], 0, False)
-            if t > 0:
-                before = trajectory.action[t - 1, row], trajectory.reward[t - 1, row], trajectory.done[t - 1, row]
-            assert observation[t, row] == trajectory.observation[t, row]
-            assert (action[t, row], reward[t, row], done[t, row]) == before
-            centred = (before[0][0] + 0.5) / 1.5
-            expected = [trajectory.observation[t, row, 0], centred, before[1], before[2]]
-            np.testing.assert_allclose(encoded[t, row], expected, atol=1e-6)
-
-
-@every_memory
-def test_a_greedy_agents_actions_are_those_of_its_stored_trials_unrolled(
-    memory: str, recurrent_on: RecurrentOn, shaken: Made
-) -> None:
-    experiment = recurrent_on(Drift(), memory=memory)
-    learner = shaken(experiment)
-    model, _ = parts_of(learner)
-    order = np.array([5, 0, 7, 2])
-    trials = stored(trials_of(experiment, learner, greedy=True), order)
-    assert not trials.valid.all()
-    with torch.no_grad():
-        draw, _ = model.head.draw(model.actor(model.unrolled_inputs(trials)), None)
-    actions = model.head.action(draw[:-1].flatten(0, 1).numpy()).reshape(trials.action.shape)
-    np.testing.assert_allclose(actions[trials.valid], trials.action[trials.valid], atol=1e-5)
-    assert np.ptp(actions) > 0.05
-
-
-@every_memory
-def test_a_drawing_agent_draws_from_the_distribution_of_its_stored_trials_unrolled(
-    memory: str, recurrent_on: RecurrentOn, shaken: Made
-) -> None:
-    """The noise that it drew with, step by step, gives its actions again."""
-    experiment = recurrent_on(Drift(), memory=memory)
-    learner = shaken(experiment)
-    (model, _), trajectory = parts_of(learner), trials_of(experiment, learner)
-    rng = streams(3, "train", 0).agent
-    noise = torch.from_numpy(rng.standard_normal((*trajectory.reward.shape, 1), np.float32))
-    with torch.no_grad():
-        draw, _ = model.head.draw(model.actor(model.unrolled_inputs(trajectory))[:-1], noise)
-    actions = model.head.action(draw.flatten(0, 1).numpy()).reshape(trajectory.action.shape)
-    np.testing.assert_allclose(actions[trajectory.valid], trajectory.action[trajectory.valid], atol=1e-5)
-
-
-def test_the_same_random_numbers_play_the_same_and_others_otherwise(recurrent_on: RecurrentOn, shaken: Made) -> None:
-    experiment = recurrent_on(Drift())
-    learner = shaken(experiment)
-    first, second, other = (trials_of(experiment, learner, seed=seed) for seed in (3, 3, 4))
-    np.testing.assert_array_equal(first.action, second.action)
-    assert (first.action[0] != other.action[0]).all()
-
-
-# The outer update
 
 
 class Given:
@@ -406,9 +268,6 @@ def test_gradients_are_shortened(recurrent_on: RecurrentOn, shaken: Made) -> Non
     assert 0 < max(moved) < 1e-6  # Adam divides by at least 1e-8
 
 
-# Options, and that it learns
-
-
 @pytest.mark.parametrize(
     ("option", "value", "expected"),
     [
@@ -428,30 +287,3 @@ def test_a_memory_that_is_not_known_is_refused_and_the_known_ones_are_named() ->
         BadInput, match=r"^memory is 'perceiver'; expected one of deepset, gru, lstm, mingru, none, snail, "
     ):
         RecurrentSAC(memory="perceiver")
-
-
-def test_it_learns_to_remember(recurrent_on: RecurrentOn) -> None:
-    """Who forgets what the first episode has shown loses 0.36 at least in every later one."""
-    experiment = recurrent_on(
-        Told(),
-        hidden=24,
-        trials_per_batch=16,
-        warm_up=64,
-        updates_per_step=0.1,
-        learning_rate=1e-2,
-        discount=0.0,
-        temperature=0.01,
-        target_rate=0.05,
-    )
-    learner = Learner(experiment.algorithm, experiment.problem, seed=0, device="cpu", threads=1)
-    replay, later = Replay(10**6), []
-    tasks = experiment.family.sample(np.random.default_rng(0), 16, "train")
-    for iteration in range(22):
-        rng = streams(0, "train", iteration)
-        agent = experiment.algorithm.inner_loop(learner.model, experiment.problem)
-        trajectory = play(agent, Trials(experiment.family, tasks, 3, rng.env), rng.agent)
-        later.append(float(trajectory.reward[1:].mean()))
-        replay.append(range(16), trajectory)
-        learner.update(replay, 0.0)
-    assert np.mean(later[:3]) < -0.36
-    assert np.mean(later[-5:]) > -0.18
