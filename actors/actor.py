@@ -114,6 +114,7 @@ class Actor:
         return getattr(self._agent, "side_by_side", False)
 
     def _can_be_made(self, assignments: Sequence[Assignment]) -> bool:
+        """Whether the family can make these MDPs together; what else is wrong is said when they are made alone."""
         try:
             self._begun(assignments)
         except BadInput:

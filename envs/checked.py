@@ -47,18 +47,19 @@ class Checked:
 
     def __init__(self, family: TaskFamily, tasks: Tasks, rng: Random, measures: Mapping[str, Over]) -> None:
         """Args: see `make`."""
-        self._name, self._who = name_of(family), name_of(family, "the environment")
+        self.name, self._who = name_of(family), name_of(family, "the environment")
         build: Callable[..., VectorEnv] = family.make  # which takes `SideBySide` where the family says so
-        self.env = ask(self._name, "make", build, tasks, rng)
+        self.env = ask(self.name, "make", build, tasks, rng)
         self._space, self._measures, self._n = family.observation_space, measures, len(next(iter(tasks.values())))
-        self._privileged: dict[str, tuple[np.dtype, tuple[int, ...]]] | None = None  # as the first step had it
+        self.privileged: dict[str, tuple[np.dtype, tuple[int, ...]]] | None = None
+        """Names, types and shapes, as the first step had them."""
 
     def reset(self, rows: Bools) -> np.ndarray:
         """Raises:
         BadInput: the observation is outside its space.
         EnvironmentRaised: the environment's own code raised.
         """
-        observation = ask(self._name, "reset", self.env.reset, rows.copy())
+        observation = ask(self.name, "reset", self.env.reset, rows.copy())
         return parse_rows(f"{self._who}'s observation", observation, self._space, self._n)
 
     def step(self, action: np.ndarray) -> Step:
@@ -67,19 +68,19 @@ class Checked:
         EnvironmentRaised: its own code raised.
         """
         # A copy: an environment that changes its action in place must not change what the agent did.
-        step = ask(self._name, "step", self.env.step, action.copy())
+        step = ask(self.name, "step", self.env.step, action.copy())
         step = parse_step(self._who, step, self._space, self._n)
         if step.measures.keys() != self._measures.keys():
             raise BadInput(
-                f"the measures of a step of {self._name} are {', '.join(step.measures) or 'none'}; expected "
+                f"the measures of a step of {self.name} are {', '.join(step.measures) or 'none'}; expected "
                 f"{', '.join(self._measures) or 'none'}, as its family's `measures` says."
             )
         found = {name: (array.dtype, array.shape[1:]) for name, array in step.privileged.items()}
-        if self._privileged is None:
-            self._privileged = found
-        elif found != self._privileged:
+        if self.privileged is None:
+            self.privileged = found
+        elif found != self.privileged:
             raise BadInput(
-                f"what is privileged of a step of {self._name} is {found}; expected {self._privileged}, as before."
+                f"what is privileged of a step of {self.name} is {found}; expected {self.privileged}, as before."
             )
         return step
 
@@ -94,6 +95,7 @@ class Joined:
         """
         self._batches, self._columns = batches, columns
         self._seen: list[np.ndarray] = []
+        self._alike = False
 
     def reset(self, rows: Bools) -> np.ndarray:
         needed = [bool(rows[columns].any()) for columns in self._columns]
@@ -106,17 +108,26 @@ class Joined:
     def step(self, action: np.ndarray) -> Step:
         steps = [batch.step(action[columns]) for batch, columns in zip(self._batches, self._columns, strict=True)]
         self._seen = [step.observation for step in steps]
+        if not self._alike:  # from the second step on, each batch is compared with itself
+            self._compare([batch.privileged for batch in self._batches])
         return Step(
             observation=np.concatenate(self._seen),
             reward=np.concatenate([step.reward for step in steps]),
             terminated=np.concatenate([step.terminated for step in steps]),
             truncated=np.concatenate([step.truncated for step in steps]),
             diverged=np.concatenate([np.broadcast_to(step.diverged, len(step.reward)) for step in steps]),
-            privileged={
-                name: np.concatenate([step.privileged[name] for step in steps]) for name in steps[0].privileged
-            },
-            measures={name: np.concatenate([step.measures[name] for step in steps]) for name in steps[0].measures},
+            privileged=_joined([step.privileged for step in steps]),
+            measures=_joined([step.measures for step in steps]),
         )
+
+    def _compare(self, privileged: Sequence[object]) -> None:
+        for found in privileged:
+            if found != privileged[0]:
+                raise BadInput(
+                    f"what is privileged of a step of {self._batches[0].name} is {found}; expected {privileged[0]}, as "
+                    "in another batch."
+                )
+        self._alike = True
 
 
 def _joined(named: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:

@@ -162,9 +162,8 @@ class RecurrentAgent:
     def act(self, observation: np.ndarray, reward: np.ndarray, done: Bools) -> np.ndarray:
         policy, head = self._policy, self._policy.head
         previous = (torch.as_tensor(array, device=self._device) for array in (self._action, reward, done))
-        seen = policy.observation(
-            torch.tensor(observation, device=self._device)
-        )  # a copy: the caller may reuse its array
+        given = torch.tensor(observation, device=self._device)  # a copy: the caller may reuse its array
+        seen = policy.observation(given)
         x = policy.inputs(seen, self._before, outcome(head, *previous))
         parameters, value, self._state = policy.step(x, self._state)
         self._before = seen

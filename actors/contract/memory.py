@@ -52,7 +52,7 @@ def outputs_have_the_width_that_was_asked_for(make: MakeMemory) -> None:
 
 
 def step_by_step_equals_unroll(make: MakeMemory) -> None:
-    """On trials shorter than, as long as, and longer than the memory was built for."""
+    """For trials that are shorter than the memory was built for, equally long, and longer."""
     for steps in (1, 5, T, 40):
         memory, x = made(make, steps), inputs(20)
         close(stepped(memory, x), memory.unroll(x), f"step by step and unroll differ (made for {steps} steps)")
