@@ -25,7 +25,7 @@ from limits import (
 )
 from rich.console import Console
 from rich.table import Table
-from throughput import WORKS, first_iteration, multiply_adds
+from works import WORKS, first_iteration, multiply_adds
 
 from innerloop.distributed.config import configure
 from innerloop.learner.algorithms.rl2 import RL2

@@ -24,9 +24,9 @@ from rich.table import Table
 from innerloop.actors.actor import Assignment
 from innerloop.distributed.config import configure
 from innerloop.distributed.launch.local import own_directory
-from innerloop.distributed.loop import assignments
 from innerloop.distributed.presets import PRESETS
 from innerloop.distributed.rollouts.broadcast import Broadcast
+from innerloop.distributed.rollouts.tasks import assignments
 from innerloop.distributed.store.ray import RayStore
 from innerloop.distributed.trainer import make_pool
 from innerloop.learner.learner import Learner

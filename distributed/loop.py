@@ -1,6 +1,5 @@
 """THE loop: tasks -> actors -> store -> learner -> weights -> actors."""
 
-import itertools
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -18,7 +17,7 @@ from ..learner.sampling import Both, Sampler
 from ..learner.trajectory import Trajectory, concatenate, rows_together
 from .config import Config
 from .rollouts.broadcast import Broadcast
-from .rollouts.tasks import TaskOrder
+from .rollouts.tasks import TaskOrder, assignments
 from .store.api import Store, Summary, Whereabouts, summarise
 from .store.schema import Schema
 from .watch.telemetry import MEASURE, episode_entries
@@ -243,15 +242,6 @@ class Loop:
             **self._store.counts,
             **self.counts,
         }
-
-
-def assignments(
-    iteration: int, trials: int, parts: int, tasks: tuple[int, ...] = (), episodes: int = 0
-) -> list[Assignment]:
-    """An iteration's trials in `parts` batches as equal as possible, of these fixed tasks or of new ones."""
-    sizes = [trials // parts + (part < trials % parts) for part in range(parts)]
-    starts = [0, *itertools.accumulate(sizes)]
-    return [Assignment(iteration, p, size, tasks[starts[p] : starts[p + 1]], episodes) for p, size in enumerate(sizes)]
 
 
 def last_episode(returns: np.ndarray) -> np.ndarray:

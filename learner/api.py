@@ -122,7 +122,7 @@ class Optimise(Protocol):
         ...
 
     def map(self, function: Callable[[T], R], items: Iterable[T]) -> list[R]:
-        """What `function` makes of each item, in their order, computed in the threads."""
+        """What `function` makes of each item, in their order, computed in the threads, where gradients are recorded."""
         ...
 
     def __call__(

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..envs.errors import BadInput, require
 from .api import Algorithm, Diverged, Metrics, Problem
 from .cpus import usable_cpus
+from .exact import exact
 from .model import build, check_array, compare_shapes
 from .optimisers import GuardedSteps, after_a_step, named, parse_state
 from .sampling import Both, Sampler
@@ -37,21 +38,13 @@ def choose_device(name: str = "auto") -> torch.device:
 
 @contextmanager
 def _repeatable(device: torch.device) -> Iterator[None]:
-    """On a GPU, compute in true float32, and make the same update give the same bits.
-
-    By default cuDNN multiplies float32 matrices in TensorFloat-32, with three significant digits. And gradients are
-    accumulated in an order that depends on the threads, so the backward pass runs in the thread of the forward pass.
-    """
+    """`exact`; and on a GPU the backward pass runs in the thread of the forward pass: gradients are accumulated in an
+    order that depends on the threads."""
     if device.type != "cuda":
         yield
         return
-    before = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = False
-    try:
-        with torch.autograd.set_multithreading_enabled(False):
-            yield
-    finally:
-        torch.backends.cudnn.allow_tf32 = before
+    with exact(device), torch.autograd.set_multithreading_enabled(False):
+        yield
 
 
 class Learner:

@@ -4,6 +4,7 @@ import copy
 import math
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import reduce
 from typing import TypeVar
 
 import numpy as np
@@ -38,7 +39,10 @@ class GuardedSteps:
         return [part for part in np.array_split(trials, self._threads * rounds) if len(part)]
 
     def map(self, function: Callable[[T], R], items: Iterable[T]) -> list[R]:
-        return list(self._pool.map(function, items) if self._pool else map(function, items))
+        if self._pool:
+            return list(self._pool.map(function, items))
+        with torch.enable_grad():  # as in a thread of its own, whatever the caller's is
+            return list(map(function, items))
 
     def __call__(
         self, loss: Loss, trials: np.ndarray, *, learning_rate: float, max_norm: float, optimiser: str = "adam"
@@ -56,7 +60,8 @@ class GuardedSteps:
 
         shares = self.map(gradients, self.parts(trials))
         for parameter, *found in zip(parameters, *(share[0] for share in shares), strict=True):
-            parameter.grad = sum(found[1:], start=found[0])
+            # The numbers of a convolution's gradient may lie in another order than the parameter's.
+            parameter.grad = reduce(torch.add, found).contiguous()
         norm = float(nn.utils.clip_grad_norm_(parameters, max_norm))
         numbers = sum((share[2] for share in shares), start=torch.zeros_like(shares[0][2]))
         metrics = dict(zip(shares[0][1], numbers.tolist(), strict=True))  # all at once: a GPU is waited for at each

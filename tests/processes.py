@@ -34,6 +34,9 @@ FAIR = {"RAY_worker_niceness": "0"}
 LOOK_SECONDS = 0.5
 """Between two looks of a watcher at whether its pytest is there."""
 
+ENDING_WITH_US = "from multiprocessing", "compile_worker"
+"""Helpers of this process, which wait for its end: the resource tracker's, the compiler's."""
+
 _numbers = count()
 
 
@@ -143,7 +146,7 @@ def nothing_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
     mark, left = os.environ[MARK], []
 
     def gone() -> bool:
-        left[:] = [each for each in marked(mark) if "from multiprocessing" not in told(each)]  # which end with us
+        left[:] = [each for each in marked(mark) if not any(name in told(each) for name in ENDING_WITH_US)]
         return not left
 
     try:

@@ -13,7 +13,7 @@ LONGEST = 300
 """Lines of a source file."""
 
 ROOMS = {
-    "learner.encoders": "constructors onehot",
+    "learner.encoders": "constructors exact onehot",
     "learner.memory": "constructors",
     "learner.gradient": "api encoders heads returns trajectory",
     "learner.algorithms": "api encoders gradient heads memory policy returns sampling trajectory",

@@ -1,7 +1,10 @@
-"""Which of the run's fixed training tasks are played next."""
+"""Which trials are played next, and of which of the run's fixed training tasks."""
+
+import itertools
 
 import numpy as np
 
+from ...actors.actor import Assignment
 from ...envs.errors import require
 from ...learner.trajectory import Arrays
 
@@ -81,3 +84,12 @@ class TaskOrder:
         """The task at a place of an endless sequence of shuffles of all tasks."""
         shuffle, index = divmod(place, self._tasks)
         return int(np.random.default_rng((self._seed, shuffle)).permutation(self._tasks)[index])
+
+
+def assignments(
+    iteration: int, trials: int, parts: int, tasks: tuple[int, ...] = (), episodes: int = 0
+) -> list[Assignment]:
+    """An iteration's trials in `parts` batches as equal as possible, of these fixed tasks or of new ones."""
+    sizes = [trials // parts + (part < trials % parts) for part in range(parts)]
+    starts = [0, *itertools.accumulate(sizes)]
+    return [Assignment(iteration, p, size, tasks[starts[p] : starts[p + 1]], episodes) for p, size in enumerate(sizes)]

@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ...envs.errors import BadInput, brief
 from ...envs.spaces import leaves
+from ..exact import exact
 from .flat import FlatLeaf, has_bounds
 from .split import Split, has_image, is_image
 
@@ -84,6 +85,7 @@ class Image(nn.Module):
     def _encoded(self, x: Tensor) -> Tensor:
         x = x.unsqueeze(1) if self._channels is None else x.movedim(self._channels, 1)
         x = (x.float() - self._low) / self._span
-        for convolution in self.convolutions:
-            x = functional.relu(convolution(x))
+        with exact(x.device):
+            for convolution in self.convolutions:
+                x = functional.relu(convolution(x))
         return torch.tanh(self.norm(self.output(x.flatten(1))))

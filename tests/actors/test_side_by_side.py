@@ -17,7 +17,7 @@ from torch import nn
 from innerloop.actors.actor import Actor, Assignment
 from innerloop.actors.widened import OF_TASKS, ROWS
 from innerloop.distributed.config import configure
-from innerloop.distributed.loop import assignments
+from innerloop.distributed.rollouts.tasks import assignments
 from innerloop.envs.adapter import GymnasiumFamily
 from innerloop.envs.api import Bools, Split, Step, Tasks
 from innerloop.envs.families import FAMILIES

@@ -28,11 +28,11 @@ from ray.experimental.internal_kv import _internal_kv_get
 from innerloop.actors.actor import Actor, Assignment
 from innerloop.distributed.config import Config, configure
 from innerloop.distributed.launch.local import own_directory, patience
-from innerloop.distributed.loop import assignments
 from innerloop.distributed.rollouts.broadcast import Broadcast
 from innerloop.distributed.rollouts.nodes import Nodes
 from innerloop.distributed.rollouts.pool import Member, Pool
 from innerloop.distributed.rollouts.remote import Remote
+from innerloop.distributed.rollouts.tasks import assignments
 from innerloop.distributed.store.api import Summary, Whereabouts
 from innerloop.distributed.store.ray import RayStore
 from innerloop.distributed.trainer import Components, make_pool, train

@@ -17,9 +17,9 @@ from innerloop.actors.baselines import baselines
 from innerloop.actors.evaluate import play_tasks
 from innerloop.distributed.config import MEGABYTE, Config, configure
 from innerloop.distributed.launch.stopping import Interrupted
-from innerloop.distributed.loop import assignments
 from innerloop.distributed.rollouts.failures import ActorsDied
 from innerloop.distributed.rollouts.pool import Pool
+from innerloop.distributed.rollouts.tasks import assignments
 from innerloop.distributed.runs.journal import read_lines
 from innerloop.distributed.store.ray import RayStore
 from innerloop.distributed.trainer import Components, make_pool, resume, train
