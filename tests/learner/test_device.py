@@ -128,9 +128,16 @@ def batch_for(experiment: Experiment, seed: int = 3, trials: int = 16) -> Trajec
     return replay
 
 
-def updated(device: str, experiment: Experiment, updates: int = 2) -> tuple[Learner, list[dict[str, float]]]:
-    """A learner after some updates, each on its own trials, and their metrics."""
+def updated(
+    device: str, experiment: Experiment, updates: int = 2, nudge: int = 0
+) -> tuple[Learner, list[dict[str, float]]]:
+    """A learner after some updates, each on its own trials, and their metrics; `nudge` is the seed of a change of its
+    first weights in their last place."""
     learner = learner_on(device, experiment)
+    draw = torch.Generator().manual_seed(nudge)
+    for parameter in learner.model.parameters() if nudge else ():
+        ulps = torch.randint(-1, 2, parameter.shape, generator=draw)
+        parameter.detach().mul_((1 + ulps * torch.finfo(torch.float32).eps).to(parameter.device))
     batches = [batch_for(experiment, seed) for seed in range(updates)]
     for batch, later in zip(batches[1:], batches, strict=False):
         if isinstance(batch, Replay) and isinstance(later, Replay):
@@ -151,6 +158,14 @@ def distance(found: np.ndarray, expected: np.ndarray) -> float:
     return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
 
 
+def within_rounding(found: np.ndarray, expected: np.ndarray, experiment: Experiment) -> bool:
+    """To 1 in 10,000 of the way; or, where an activation or a gradient lies next to a kink, to ten times as far as the
+    CPU's own update goes elsewhere when its first weights change in their last place."""
+    apart = distance(found, expected)
+    others = (moved(updated("cpu", experiment, nudge=nudge)[0]) for nudge in range(1, 5))
+    return apart < 1e-4 or apart < 10 * max(distance(other, expected) for other in others)
+
+
 def same_bits(one: tuple[Arrays, dict[str, float]], other: tuple[Arrays, dict[str, float]]) -> None:
     assert one[1] == other[1]
     assert one[0].keys() == other[0].keys()
@@ -161,12 +176,12 @@ def same_bits(one: tuple[Arrays, dict[str, float]], other: tuple[Arrays, dict[st
 
 @by_case
 def test_two_updates_are_those_of_the_cpu(case: Case, device: str) -> None:
-    """In float32, to 1 in 10,000 of the way that the weights have gone; what is reported, to 1 in 100."""
+    """In float32, within rounding; what is reported, to 1 in 100."""
     experiment = case.experiment()
     (slow, expected), (fast, found) = (updated(each, experiment) for each in ("cpu", device))
     assert fast.device.type == device
     assert {p.device.type for p in [*fast.model.parameters(), *fast.model.buffers()]} == {device}
-    assert distance(moved(fast), moved(slow)) < 1e-4
+    assert within_rounding(moved(fast), moved(slow), experiment)
     for one, other in zip(found, expected, strict=True):
         assert one == pytest.approx(other, rel=1e-2, abs=1e-4)
 
