@@ -3,7 +3,6 @@
 import contextlib
 import logging
 import os
-import shutil
 import signal
 import sys
 import tempfile
@@ -18,13 +17,12 @@ import ray
 from ray._private import ray_constants, services
 
 from ...envs.errors import BadInput, RunFailed, require
+from .guard import CLUSTER, end_cluster
 
 START_SECONDS = 120.0
 """For a node to begin; Ray's own 30, fixed in its code, are too few on a busy machine."""
 PAUSES = 2.0, 10.0
 """Seconds before another try, when Ray has not started."""
-STOP_SECONDS = 30.0
-"""For what is left of a start that failed, to end."""
 LONGEST_PARENT = 28
 """Bytes of the name of the directory that Ray's may lie in: a socket's whole name may have 107."""
 _PATIENT = {
@@ -34,9 +32,7 @@ _PATIENT = {
     "RAY_worker_register_timeout_seconds": 2 * START_SECONDS,
 }
 """What Ray's processes read from the environment."""
-_MARK = "INNERLOOP_CLUSTER"
-"""In the environment of all processes of a cluster of ours: the directory of its files."""
-_running: set[Path] = set()
+running: set[Path] = set()
 """Directories of the clusters that this process has started and not ended."""
 
 _log = logging.getLogger("innerloop")
@@ -56,20 +52,18 @@ def own_cluster(cpus: int, *, dashboard: bool = False) -> Iterator[Any]:
     """
     given = {"num_cpus": cpus, "include_dashboard": dashboard, "log_to_driver": False, "logging_level": "ERROR"}
     context, directory = _begin(given | {"configure_logging": True})
-    _running.add(directory)
+    running.add(directory)
     try:
         yield context
     finally:
         _end(directory)
-        shutil.rmtree(directory, ignore_errors=True)
-        _running.discard(directory)
+        running.discard(directory)
 
 
 def abandon() -> None:
     """End the clusters that this process has started, without asking Ray, which cannot be asked any more."""
-    for directory in [*_running]:
-        _kill(directory)
-        shutil.rmtree(directory, ignore_errors=True)
+    for directory in [*running]:
+        end_cluster(str(directory))
 
 
 def own_directory() -> Path:
@@ -100,16 +94,14 @@ def _begin(options: dict[str, Any]) -> tuple[Any, Path]:
             with patience(), _on_loopback(), _ended_by_sigterm(), _marked(directory):
                 return ray.init(address="local", _temp_dir=str(directory / "r"), **options), directory
         except Exception as error:  # Ray raises bare ones
-            _end(directory)
+            _end(directory, keep=pause is None)
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             if pause is None:
                 raise ClusterFailed(f"Ray does not start ({reason}). Its logs are kept in {directory}.") from error
             _log.warning("Ray did not start (%s). It is tried again in %g seconds.", reason, pause)
-            shutil.rmtree(directory, ignore_errors=True)
             time.sleep(pause)
         except BaseException:
             _end(directory)
-            shutil.rmtree(directory, ignore_errors=True)
             raise
     raise AssertionError
 
@@ -145,11 +137,11 @@ def _is_living_raylet(process: psutil.Process) -> bool:
 @contextlib.contextmanager
 def _marked(directory: Path) -> Iterator[None]:
     """What is started within the block can be found again, also without its parent and under another title."""
-    os.environ[_MARK] = str(directory)
+    os.environ[CLUSTER] = str(directory)
     try:
         yield
     finally:
-        del os.environ[_MARK]
+        del os.environ[CLUSTER]
 
 
 def _on_loopback() -> contextlib.AbstractContextManager[None]:
@@ -181,21 +173,8 @@ def _ended_by_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _end(directory: Path) -> None:
-    """End a cluster whose files are in a directory."""
+def _end(directory: Path, *, keep: bool = False) -> None:
+    """End a cluster whose files are in a directory, which is removed unless it is to be kept."""
     with contextlib.suppress(Exception):
         ray.shutdown()
-    _kill(directory)
-
-
-def _kill(directory: Path) -> None:
-    """End every process that was started with files in a directory, and what it started; Ray forgets some."""
-    found: set[psutil.Process] = set()
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
-            if process.environ().get(_MARK) == str(directory):
-                found |= {process, *process.children(recursive=True)}
-    for process in found - {psutil.Process()}:
-        with contextlib.suppress(psutil.Error):
-            process.kill()
-    psutil.wait_procs(found - {psutil.Process()}, timeout=STOP_SECONDS)
+    end_cluster(str(directory), keep=keep)

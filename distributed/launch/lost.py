@@ -1,7 +1,8 @@
 """A cluster that dies under its driver ends the run in a sentence, with its state saved.
 
 Left to itself, Ray's core ends the process: at once when it next needs the raylet, after a minute when it needs the
-GCS, and nothing is saved. So the driver notices first, asks the loop to stop, and does not let it call Ray again.
+GCS, and nothing is saved. So the driver notices first, asks the loop to stop, and does not let it call Ray again. Where
+Ray's core was faster, or an answer does not come, its guard says the sentence in its place.
 """
 
 import contextlib
@@ -9,7 +10,6 @@ import logging
 import os
 import select
 import socket
-import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -20,7 +20,8 @@ from ray._private import auto_init_hook, state, worker
 from ray.util.client import ray as client
 
 from ...envs.errors import BadInput
-from .local import ClusterFailed, abandon, replaced
+from .guard import SAVED, Guard, open_all, sentence
+from .local import ClusterFailed, abandon, replaced, running
 from .stopping import stop_all
 
 ANSWER_SECONDS = 20.0
@@ -45,18 +46,12 @@ def watched() -> Iterator[None]:
         yield
     except BaseException as error:
         if watch.missing and not isinstance(error, BadInput):
-            raise ClusterFailed(_sentence(watch.missing, getattr(error, "version", None))) from error
+            version = getattr(error, "version", None)
+            saved = SAVED if version is None else f"the state after iteration {version} is saved"
+            raise ClusterFailed(sentence(watch.missing, saved)) from error
         raise
     finally:
         watch.end()
-
-
-def _sentence(missing: str, version: int | None) -> str:
-    saved = "what was saved last is whole" if version is None else f"the state after iteration {version} is saved"
-    return (
-        f"{missing} has ended, and the run's Ray cluster with it; {saved}. "
-        "Go on with: innerloop train --resume, and the run's directory."
-    )
 
 
 class _Watch:
@@ -65,35 +60,39 @@ class _Watch:
     def __init__(self) -> None:
         self.missing = ""
         """What has ended."""
+        self._guard: Guard | None = None
         self._over = threading.Event()
         self._changes, self._print = contextlib.ExitStack(), worker.print_to_stdstream
         if not client.is_connected():
             node = worker.global_worker.node
             names = _processes(node.get_session_dir_path(), node.raylet_socket_name) if node else {}
-            gcs = None if "gcs_server" in names.values() else ray.get_runtime_context().gcs_address
+            self._guard = Guard(names, [str(each) for each in running])
+            gcs = (
+                None if any("gcs_server" in name for name in names.values()) else ray.get_runtime_context().gcs_address
+            )
             worker.print_to_stdstream = _log_what_ray_says
             threading.Thread(target=self._wait, args=(names, gcs), name="cluster", daemon=True).start()
 
     def end(self) -> None:
         """The driver leaves the cluster."""
         self._over.set()
+        if self._guard:
+            self._guard.dismiss()
         self._changes.close()
         if not self.missing:  # what Ray's thread says of that comes late
             worker.print_to_stdstream = self._print
 
     def _wait(self, names: dict[int, str], gcs: str | None) -> None:
-        descriptors: dict[int, str] = {}
-        with contextlib.suppress(OSError):
-            descriptors = {os.pidfd_open(pid): f"{name} ({pid})" for pid, name in names.items()}
+        descriptors, gone = open_all(names)
         poll, refused = select.poll(), 0.0
         for descriptor in descriptors:
             poll.register(descriptor, select.POLLIN)
         try:
             while not self._over.is_set() and not self.missing:
-                ended = poll.poll(1000 * _POLL_SECONDS)
+                ended = gone or [descriptors[descriptor] for descriptor, _ in poll.poll(1000 * _POLL_SECONDS)]
                 refused = refused + _POLL_SECONDS if gcs and _refuses(gcs) else 0.0
                 if ended:
-                    self.missing = f"Ray's {descriptors[ended[0][0]]}"
+                    self.missing = ended[0]
                 elif gcs and refused >= UNREACHABLE_SECONDS:
                     self.missing = f"Ray's gcs_server ({gcs})"
         finally:
@@ -102,8 +101,7 @@ class _Watch:
         if self.missing and not self._over.is_set():
             self._let_go()
             abandon()  # at once: Ray's core may end this process any time now
-            if not self._over.wait(ANSWER_SECONDS):  # it waits for an answer that will not come
-                print(f"innerloop: {_sentence(self.missing, None)}", file=sys.stderr, flush=True)
+            if not self._over.wait(ANSWER_SECONDS):  # it waits for an answer that will not come; the guard says so
                 os._exit(1)
 
     def _let_go(self) -> None:
@@ -124,14 +122,14 @@ def _log_what_ray_says(data: dict[str, Any], ignore_prefix: bool = False) -> Non
 
 
 def _processes(session: str, socket: str) -> dict[int, str]:
-    """Numbers and names of the GCS, if it is on this machine, and of this node's own raylet: others may come and go."""
+    """The GCS, if it is on this machine, and this node's own raylet: others may come and go."""
     found = {}
     for process in psutil.process_iter(["name", "cmdline"]):
         words = process.info["cmdline"] or []
         gcs = process.info["name"] == "gcs_server" and any(session in word for word in words)
         raylet = process.info["name"] == "raylet" and any(word.partition("=")[2] == socket for word in words)
         if gcs or raylet:
-            found[process.pid] = process.info["name"]
+            found[process.pid] = f"Ray's {process.info['name']} ({process.pid})"
     return found
 
 
