@@ -67,9 +67,8 @@ class _Watch:
             node = worker.global_worker.node
             names = _processes(node.get_session_dir_path(), node.raylet_socket_name) if node else {}
             self._guard = Guard(names, [str(each) for each in running])
-            gcs = (
-                None if any("gcs_server" in name for name in names.values()) else ray.get_runtime_context().gcs_address
-            )
+            here = any("gcs_server" in name for name in names.values())
+            gcs = None if here else ray.get_runtime_context().gcs_address
             worker.print_to_stdstream = _log_what_ray_says
             threading.Thread(target=self._wait, args=(names, gcs), name="cluster", daemon=True).start()
 
