@@ -22,7 +22,7 @@ def play(agent: InnerLoop, trials: Trials, rng: Random, version: int = 0) -> Tra
 
     Returns:
         As many steps as the longest trial took, one column per row of the trials. The agent's notes have one row more:
-        what it noted at the input behind the last step, from which a truncated trial is bootstrapped.
+        its note at the input after the last step, whose value bootstraps a truncated trial; the action is discarded.
     """
     given = trials.begin()
     n = len(given.done)

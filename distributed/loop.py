@@ -24,7 +24,7 @@ from .watch.telemetry import MEASURE, episode_entries
 
 
 class Actors(Protocol):
-    """Who plays: `Pool`, or what stands in for it."""
+    """The actors: `Pool`, or a replacement for it."""
 
     wanted: int
     """Actors that the cluster has room for, up to the most."""
@@ -70,11 +70,11 @@ class Loop:
     ) -> None:
         """Args:
         config: complete.
-        learner: its version says where the run goes on.
+        learner: its version says where the run resumes.
         actors: play.
         store: what they play goes through it.
         order: of the training tasks.
-        counts: totals with which the run goes on; they are counted further here.
+        counts: totals that the run resumes with; they are updated here.
         """
         self._config, self._run = config, config.run
         self._learner, self._actors, self._store, self._order = learner, actors, store, order
@@ -102,7 +102,7 @@ class Loop:
             played = self._collect(stopping)
             if played is None:
                 return
-            # In the order of their assignments, whoever finished first, so that a synchronous run repeats.
+            # In the order of assignments, not of arrival, so that a synchronous run repeats.
             taken = [played[assignment] for assignment in sorted(played)]
             batch = self._batch([each.trajectory for each in taken if each.trajectory])
             staleness = [learner.version - each.summary.version for each in taken]

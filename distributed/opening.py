@@ -77,7 +77,7 @@ class Opened:
         self.order = TaskOrder(run.tasks, run.task_order, run.seed)
         self.counts: dict[str, float] = dict.fromkeys(COUNTS, 0) | {"seconds": 0.0}
         self.resumed: Checkpoint | None = None
-        """What the run goes on from."""
+        """The checkpoint that the run resumes from."""
         self._moved_from: Located | None = None
 
     def load(self, saved: Checkpoint, at: Located) -> None:
@@ -161,7 +161,7 @@ def open_new(config: Config, out: str | Path, *, overwrite: bool) -> Iterator[tu
 def open_saved(
     out: str | Path, config: Config | None, trust_plugins: bool | Collection[str]
 ) -> Iterator[tuple[Opened, list[DirectoryLock]]]:
-    """A run that goes on from its newest whole checkpoint, with the locks of its places, which are released at the end.
+    """A run that resumes from its newest whole checkpoint, with the locks of its places, which are released at the end.
 
     Args:
         out: its directory.

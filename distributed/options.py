@@ -70,7 +70,7 @@ def read_training(rest: list[str]) -> tuple[Any, Config]:
 
 
 def _resumed(names: argparse.Namespace, rest: list[str]) -> Config:
-    """The configuration of the run that goes on.
+    """The configuration of the resumed run.
 
     Raises:
         BadInput: there is none, or an option beside --resume that only a new run has.

@@ -1,4 +1,4 @@
-"""Printing that is safe whatever the terminal is, and whoever reads."""
+"""Printing that works on any terminal, and into any pipe."""
 
 import atexit
 import io

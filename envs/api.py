@@ -39,7 +39,7 @@ class Step(NamedTuple):
     """What is known in training alone, name to numbers [N, ...], the same names at every step. The agent never sees it.
     `reward`, float32 [N]: what the outer loop learns from instead of the reward that the agent sees."""
     measures: Mapping[str, np.ndarray] = NOTHING
-    """Numbers beside the reward, name to [N]: those that the family names."""
+    """Measures of this step, name to [N]: those that the family names."""
 
 
 class VectorEnv(Protocol):

@@ -1,4 +1,4 @@
-"""Numbers beside the reward that a family names, such as `success`: of every step, and then of every episode."""
+"""Measures: per-step numbers other than the reward that a family names, such as `success`, and their episode totals."""
 
 import re
 from collections.abc import Mapping

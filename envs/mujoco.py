@@ -220,7 +220,7 @@ class Walker2DParams(_Family):
 
     Reward and end of an episode are those of rand_param_envs, PEARL's source. Gymnasium's are the model and the four
     steps of it per action (there: five). The tasks are two fixed sets, drawn once and for all; none comes twice before
-    all of its set have come. What the model derives from the varied numbers is computed anew (there it keeps the values
+    all of its set have come. What the model derives from the varied numbers is recomputed (there it keeps the values
     of the unvaried body).
 
     observation  float32 [N, 17]; velocities are clipped to ±10

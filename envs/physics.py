@@ -64,7 +64,7 @@ def load(xml: str) -> Model:
 def vary(model: Model, factors: Mapping[str, np.ndarray]) -> list[Model]:
     """N models, one for each row of `factors`: the arrays of `model` with these names times the factors, [N, ...].
 
-    What the model derives from the arrays is computed anew. Equal rows share one model.
+    What the model derives from the arrays is recomputed. Equal rows share one model.
     """
     made: dict[bytes, Model] = {}
     models = []

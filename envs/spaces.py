@@ -99,7 +99,7 @@ def layout_of(space: gymnasium.Space) -> Layout:
 
 
 class Leaf(NamedTuple):
-    """A space without entries, within one that has some or by itself."""
+    """A leaf: a space without entries of its own, nested or not."""
 
     path: tuple[str | int, ...]
     """The names, or places, that lead to it."""

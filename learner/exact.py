@@ -11,7 +11,7 @@ def exact(device: torch.device) -> Iterator[None]:
     """On a GPU, within the block: float32 is float32, and the same computation gives the same bits.
 
     By default cuDNN computes float32 in TensorFloat-32, with three significant digits, and the gradients of its
-    convolutions add up in any order. What goes backward behind the block needs one of its own.
+    convolutions add up in any order. A backward pass after the block needs a block of its own.
     """
     if device.type != "cuda":
         yield

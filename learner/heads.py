@@ -180,7 +180,7 @@ class MultiCategorical(nn.Module):
 
 
 class Gaussian(nn.Module):
-    """For `Box`: independent normals. The parameters are the means, and behind them the log standard deviations, which
+    """For `Box`: independent normals. The parameters are the means, followed by the log standard deviations, which
     do not depend on the observation.
 
     A draw is in units of the box's half-widths around its centre, and is clipped to the box when it becomes an action.

@@ -12,7 +12,7 @@ from .checkpoint import Checkpoints
 
 
 class Pieces:
-    """What grows with a run, such as replay: each piece is written once, beside the checkpoint that it belongs to."""
+    """What grows with a run, such as replay: each piece is written once, next to the checkpoint that it belongs to."""
 
     def __init__(
         self,

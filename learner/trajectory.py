@@ -39,7 +39,7 @@ class Trajectory:
     note: dict[str, np.ndarray] = field(default_factory=dict)
     """What the inner loop recorded at each input, name to [T + 1, B, ...]."""
     measures: dict[str, np.ndarray] = field(default_factory=dict)
-    """Numbers beside the reward, name to float32 [B, episodes]; NaN of an episode that was not played."""
+    """Measures by episode, name to float32 [B, episodes]; NaN for an episode that was not played."""
     version: int = 0
     """Of the weights that played; the oldest, where several did."""
     diverged: int = 0

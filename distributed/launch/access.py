@@ -1,4 +1,4 @@
-"""Who may reach a run's Ray: whoever has the token, from this machine. Whoever may, runs programs as us."""
+"""Who may reach a run's Ray: anyone with the token, from this machine. Anyone who may can run programs as us."""
 
 import contextlib
 import logging

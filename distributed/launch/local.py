@@ -67,9 +67,9 @@ def abandon() -> None:
 
 
 def own_directory() -> Path:
-    """Make a directory that only this user can enter, for a cluster's files and sockets; whoever asks removes it.
+    """Make a directory that only this user can enter, for a cluster's files and sockets; the caller removes it.
 
-    Ray's goes into it: that Ray makes writable by everybody, whoever had made it before.
+    Ray's own directory goes into it: Ray makes that writable by everybody, even where it exists already.
 
     Raises:
         BadInput: it cannot be made where RAY_TMPDIR says.

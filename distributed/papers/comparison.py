@@ -128,7 +128,7 @@ def write(table: Table, name: str, out: Path) -> None:
 
 
 def columns(table: Table, results: Results) -> list[str]:
-    """The paper's first, in their order; then what was measured beside them."""
+    """The paper's columns first, in their order; then those that were measured in addition."""
     published = [column for cell in table.cells.values() for column in cell.published]
     measured = [column for result in results.values() for column in result["measured"]]
     return [*dict.fromkeys([*published, *measured])]

@@ -17,7 +17,7 @@ class Cell(NamedTuple):
     published: dict[str, float]
     """Column to figure; a column may be missing."""
     after: str = ""
-    """The cell whose agents this one's start from, column by column; empty where they start anew."""
+    """The cell whose agents this one's start from, column by column; empty where they start from scratch."""
 
 
 class Table(NamedTuple):
@@ -28,7 +28,7 @@ class Table(NamedTuple):
     measure: Literal["return", "regret"]
     """Of a trial, undiscounted; see `actors.evaluate.evaluate`."""
     learned: dict[str, dict[str, Any]]
-    """Column to the options of its training, beside the cell's."""
+    """Column to the options of its training, in addition to the cell's."""
     cells: dict[str, Cell]
     """By name, as on the command line."""
 

@@ -60,7 +60,7 @@ class Pool:
         experiment: what is played.
         seed: of the run.
         nodes: where.
-        most: actors, at most; the autoscaler is asked for so many.
+        most: actors, at most; the autoscaler is asked for that many.
         parts: of an iteration, shared among the actors.
         max_restarts: how often in a row an actor is replaced before its place stays empty, and in how many places an
             assignment may fail before the run is given up.

@@ -106,7 +106,7 @@ def environment(fresh: bool) -> dict[str, str]:
 
     Args:
         fresh: whether the driver reads what is played. Then up to a megabyte comes with the answer itself;
-            through the object store it would cost the driver half as much again. Replay reads beside the data.
+            through the object store it would cost the driver half as much again. Replay is read where it lies.
     """
     found_by_driver = [os.path.abspath(path) for path in sys.path if path and not _installed(Path(path))]
     variables = {"CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": os.pathsep.join(found_by_driver)}

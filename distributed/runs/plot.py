@@ -22,7 +22,7 @@ from .journal import read_lines
 from .saved import Baseline, Evaluation, Line, SavedConfig, read_config, read_evaluation
 
 LOG_AXIS_RATIO = 5
-"""Where one run has so many times the steps of another, they are drawn on a logarithmic axis."""
+"""Where one run has that many times the steps of another, the axis is logarithmic."""
 
 DRAWABLE = 1e100
 """Values are less; the widths of axes may not overflow."""

@@ -35,11 +35,11 @@ class Summary(NamedTuple):
     seconds: float
     """That the actor spent playing."""
     measures: dict[str, np.ndarray]
-    """Numbers beside the reward, name to [B, episodes]; see `Trajectory`."""
+    """Measures by episode, name to [B, episodes]; see `Trajectory`."""
 
 
 def summarise(trajectory: Trajectory, seconds: float = 0.0) -> Summary:
-    """The summary of a trajectory of whole trials, which took an actor so many seconds."""
+    """The summary of a trajectory of whole trials, which took an actor that many seconds."""
     episodes = int((trajectory.done & trajectory.valid).sum(0).max())
     returns = trajectory.episode_returns(episodes)
     return Summary(trajectory.version, trajectory.steps, returns, trajectory.diverged, seconds, trajectory.measures)
@@ -152,7 +152,7 @@ class Store(Protocol):
         ...
 
     def restore(self, saved: Iterable[Arrays], played: int) -> None:
-        """Fill replay with what `export` gave, in its order; the run had played so many environment steps."""
+        """Fill replay with what `export` gave, in its order, after that many environment steps of the run."""
         ...
 
     def close(self) -> None:

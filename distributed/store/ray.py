@@ -1,4 +1,4 @@
-"""The store in Ray: trajectories stay in the object store where they were made; replay lives in shards beside them."""
+"""The store in Ray: trajectories stay in the object store of the node that played them; replay lives in shards."""
 
 import time
 from collections.abc import Iterable

@@ -1,1 +1,1 @@
-"""How a run is doing, for whoever is not in its process."""
+"""How a run is doing, seen from outside its process."""

@@ -1,7 +1,7 @@
-"""How a run is doing, for whoever is not in its process: `innerloop status`.
+"""How a run is doing, seen from outside its process: `innerloop status`.
 
 On the driver's machine the run's directory tells. On a cluster the driver leaves its last metrics line among the logs
-of its node, where Ray's dashboard shows it, through its one port, to whoever has the token.
+of its node, where Ray's dashboard shows it, through its one port, to anyone with the token.
 """
 
 import contextlib
@@ -104,7 +104,7 @@ def show(run: str, address: str, *, watch: bool, as_json: bool) -> None:
     Args:
         run: its directory; with an address its name there, or how that begins; empty for all.
         address: see `of_cluster`; empty for the directory.
-        watch: stay, and print anew until the run has finished, or Ctrl-C.
+        watch: stay, and print again until the run has finished, or Ctrl-C.
         as_json: JSON instead of a table.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What a run leaves among the logs of its driver's node, where Ray's dashboard shows it to whoever has the token."""
+"""What a run leaves among the logs of its driver's node, where Ray's dashboard shows it to anyone with the token."""
 
 import contextlib
 import json

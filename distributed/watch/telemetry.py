@@ -1,4 +1,4 @@
-"""What a run tells Prometheus, and whoever reads it: Grafana, the Ray dashboard.
+"""What a run exports to Prometheus, for Grafana and the Ray dashboard.
 
 Ray serves the metrics of every process on its node's metrics port, under these names with `ray_` before them; the label
 `run` is the run's name. Counters count from the driver's start. Gauges are of the last iteration. What the algorithm
@@ -116,7 +116,7 @@ def increases(line: Mapping[str, Any], before: Mapping[str, float]) -> list[tupl
 
     Args:
         line: of this iteration.
-        before: of the last one, or the totals with which the run goes on.
+        before: of the last one, or the totals that the run resumes with.
     """
     found = []
     for metric in COUNTERS:
@@ -133,7 +133,7 @@ class Telemetry:
     def __init__(self, config: Config, counts: Mapping[str, float]) -> None:
         """Args:
         config: of the run, as resolved.
-        counts: totals with which the run goes on; the counters begin at 0 there.
+        counts: totals that the run resumes with; the counters begin at 0 there.
         """
         run, experiment = config.run, config.experiment
         self._run = {"run": run.name}

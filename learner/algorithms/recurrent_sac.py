@@ -136,7 +136,7 @@ class RecurrentActorCritic(ActorCritic):
         return torch.cat([self.observation(observation), outcome(self.head, action, reward, done)], -1)
 
     def unrolled_inputs(self, trials: Trajectory) -> Tensor:
-        """What the agent was given at each step of the trials, and behind the last: [T + 1, B, D]."""
+        """The memories' inputs at each step of the trials, and after the last: [T + 1, B, D]."""
         none = self.head.none(trials.valid.shape[1])
         return self.inputs(*(torch.tensor(array, device=self.device) for array in trials.inputs(none)))
 

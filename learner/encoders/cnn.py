@@ -1,4 +1,4 @@
-"""A convolutional network on images, whatever stands beside them as it is."""
+"""A convolutional network for the images of a space; its other entries are concatenated as they are."""
 
 import math
 from collections.abc import Callable

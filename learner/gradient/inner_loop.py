@@ -146,7 +146,7 @@ class GradientAgent:
         x = policy.observation(torch.as_tensor(observation, device=self._device))
         by_weights = x.unflatten(0, (self._tasks, self.rollouts_per_task)) if self._episode else x
         parameters = policy.acting(self._acting, by_weights).reshape(len(x), -1)
-        # What adaptation learns from is explored: only behind the last inner step is a greedy agent greedy.
+        # Adaptation learns from exploration: a greedy agent is greedy only after its last inner step.
         greedy = self._greedy and self._episode >= self._episodes - 1
         noise = None if greedy else policy.head.noise(self._rng, len(x))
         draw, log_prob = policy.head.draw(parameters, noise)
@@ -155,7 +155,7 @@ class GradientAgent:
         return policy.head.action(self.note["draw"])
 
     def end_episode(self) -> None:
-        """One inner step for every task; none behind the trial's last episode."""
+        """One inner step for every task; none after the trial's last episode."""
         self._episode += 1
         if isinstance(self._rng, SideBySide):
             self._rng.restart()  # how long rows have waited depends on the other tasks

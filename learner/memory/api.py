@@ -38,7 +38,7 @@ class Resumable(Protocol):
 
     def unroll_from(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """Segments of trials x [T, B, input_size], T at least 1, from a state, which is left as it is. Returns the
-        outputs [T, B, hidden] and the state behind them; differentiable with respect to both."""
+        outputs [T, B, hidden] and the state after them; differentiable with respect to both."""
         ...
 
 

@@ -347,6 +347,7 @@ def test_float32_is_float32() -> None:
 
 
 @on_cuda
+@pytest.mark.filterwarnings("default")  # the compiler asks tensors for gradients that they do not have
 def test_a_compiled_loss_is_the_same_loss(device: str) -> None:
     case = Case("rl2", BernoulliBandit, {"memory": "lstm"})
     plain, compiled = (updated(device, case.experiment(compile=given))[0] for given in (False, True))

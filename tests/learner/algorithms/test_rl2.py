@@ -282,6 +282,7 @@ def test_bfloat16_is_close_and_leaves_the_parameters_float32(
     assert found["bfloat16"] != found["float32"]
 
 
+@pytest.mark.filterwarnings("default")  # the compiler asks tensors for gradients that they do not have
 def test_a_compiled_loss_has_the_same_terms(
     experiment_on: ExperimentOn, shaken: Made, played: Played, monkeypatch: pytest.MonkeyPatch
 ) -> None:
