@@ -107,6 +107,7 @@ def ask_for(address: str, path: str, headers: dict[str, str], kind: TypeAdapter[
         with _OPENER.open(request, timeout=REACH_SECONDS) as answer:
             return parse(kind, _whole(answer), "its answer", "that of a Ray dashboard")
     except urllib.error.HTTPError as error:
+        error.close()
         if error.code in (401, 403):
             raise BadInput(
                 f"address is {address!r}, a cluster that refuses this token; expected the cluster's own in "

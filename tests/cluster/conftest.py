@@ -72,7 +72,8 @@ class Running:
         """What the dashboard answers to who has the token."""
         token = (self.home / ".innerloop" / "token").read_text()
         request = urllib.request.Request(self.address + path, headers={"Authorization": f"Bearer {token}"})
-        return json.loads(urllib.request.urlopen(request, timeout=processes.BEGIN_SECONDS).read())
+        with urllib.request.urlopen(request, timeout=processes.BEGIN_SECONDS) as answer:
+            return json.loads(answer.read())
 
 
 def free_port() -> int:
