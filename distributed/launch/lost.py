@@ -1,8 +1,9 @@
-"""A cluster that dies under its driver ends the run in a sentence, with its state saved.
+"""A cluster that dies under its driver ends the run in a sentence, with its state saved where Ray leaves time for that.
 
 Left to itself, Ray's core ends the process: at once when it next needs the raylet, after a minute when it needs the
-GCS, and nothing is saved. So the driver notices first, asks the loop to stop, and does not let it call Ray again. Where
-Ray's core was faster, or an answer does not come, its guard says the sentence in its place.
+GCS, and nothing is saved. So the driver notices first, asks the loop to stop, and does not let it call Ray again. On a
+busy machine Ray's core may be faster when the raylet dies. Then, and where an answer does not come, the guard says the
+sentence, and the last checkpoint is what was saved.
 """
 
 import contextlib
