@@ -23,7 +23,7 @@ from ray.util.client import ray as client
 from ...envs.errors import BadInput
 from .guard import SAVED, Guard, open_all, sentence
 from .local import ClusterFailed, abandon, replaced, running
-from .stopping import stop_all
+from .stopping import Interrupted, stop_all
 
 ANSWER_SECONDS = 20.0
 """For the run to stop and to save its state, while Ray's core still waits."""
@@ -47,12 +47,19 @@ def watched() -> Iterator[None]:
         yield
     except BaseException as error:
         if watch.missing and not isinstance(error, BadInput):
-            version = getattr(error, "version", None)
+            version = _saved(error)
             saved = SAVED if version is None else f"the state after iteration {version} is saved"
             raise ClusterFailed(sentence(watch.missing, saved)) from error
         raise
     finally:
         watch.end()
+
+
+def _saved(error: BaseException | None) -> int | None:
+    """The version that a run says it has saved, also where what closes afterwards finds no Ray and raises."""
+    while error is not None and not isinstance(error, Interrupted):
+        error = error.__context__
+    return error.version if error else None
 
 
 class _Watch:
@@ -105,14 +112,14 @@ class _Watch:
                 os._exit(1)
 
     def _let_go(self) -> None:
-        """Calls of Ray raise an error from now on, instead of ending the process; and the loop stops."""
+        """The loop stops, and calls of Ray raise an error from now on, instead of ending the process."""
+        stop_all()  # first, so that the loop knows what such an error means, and says what it has saved
         self._changes.enter_context(replaced(auto_init_hook, "enable_auto_connect", False))
         log = logging.getLogger("ray")
         self._changes.callback(log.setLevel, log.level)
         log.setLevel(logging.CRITICAL)
         worker.global_worker.set_is_connected(False)
         state.state.disconnect()
-        stop_all()
 
 
 def _log_what_ray_says(data: dict[str, Any], ignore_prefix: bool = False) -> None:

@@ -49,9 +49,9 @@ def test_a_run_can_start_from_the_weights_of_another(tmp_path: Path) -> None:
     train(small(iterations=1), tmp_path / "first")
     still = {"learning_rate": 1e-12, "learning_rate_end": 1e-12, "iterations": 1, "episodes": 7}
     train(small(start_from=str(tmp_path / "first"), **still), tmp_path / "second")
-    train(small(**still), tmp_path / "anew")
+    train(small(**still), tmp_path / "scratch")
     memories = []
-    for name in ("first", "second", "anew"):  # the value's head follows the scale of returns, whatever the step size
+    for name in ("first", "second", "scratch"):  # PopArt moves the value's head, whatever the step size
         weights = weights_of(final(tmp_path / name))
         memories.append(np.concatenate([weights[key].ravel() for key in sorted(weights) if key.startswith("memory.")]))
     np.testing.assert_allclose(memories[0], memories[1], atol=1e-6)

@@ -26,8 +26,6 @@ from innerloop.learner.memory import MEMORIES
 from innerloop.learner.replay import Replay
 from innerloop.learner.trajectory import Arrays, Trajectory
 
-NUDGE = 16 * torch.finfo(torch.float32).eps
-"""What a GPU's tanh and sigmoid make of a number, after a hundred steps of a recurrent network."""
 on_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")
 
 SMALL: dict[str, dict[str, Any]] = {
@@ -110,6 +108,8 @@ CASES = [
     *(Case(algorithm, Pictures) for algorithm in ALGORITHMS),
     Case("rl2", BernoulliBandit, {"truncation": 5}),
 ]
+BEYOND = {"recurrent-sac-Pictures": "1.7 in 10,000 on an H200: rounding in convolutions, at the kinks of a critic"}
+"""Cases that are not within the bound on a GPU: see benchmarks/results/cuda."""
 by_case = pytest.mark.parametrize("case", CASES, ids=str)
 
 
@@ -130,16 +130,9 @@ def batch_for(experiment: Experiment, seed: int = 3, trials: int = 16) -> Trajec
     return replay
 
 
-def updated(
-    device: str, experiment: Experiment, updates: int = 2, nudge: int = 0
-) -> tuple[Learner, list[dict[str, float]]]:
-    """A learner after some updates, each on its own trials, and their metrics; `nudge` is the seed of a change of its
-    first weights in their last places."""
+def updated(device: str, experiment: Experiment, updates: int = 2) -> tuple[Learner, list[dict[str, float]]]:
+    """A learner after some updates, each on its own trials, and their metrics."""
     learner = learner_on(device, experiment)
-    draw = torch.Generator().manual_seed(nudge)
-    for parameter in learner.model.parameters() if nudge else ():
-        ulps = torch.randint(-1, 2, parameter.shape, generator=draw)
-        parameter.detach().mul_((1 + ulps * NUDGE).to(parameter.device))
     batches = [batch_for(experiment, seed) for seed in range(updates)]
     for batch, later in zip(batches[1:], batches, strict=False):
         if isinstance(batch, Replay) and isinstance(later, Replay):
@@ -160,14 +153,6 @@ def distance(found: np.ndarray, expected: np.ndarray) -> float:
     return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
 
 
-def within_rounding(found: np.ndarray, expected: np.ndarray, experiment: Experiment) -> bool:
-    """To 1 in 10,000 of the way; or, where an activation or a gradient lies next to a kink, as far as the CPU's own
-    update goes elsewhere when its first weights change in their last places."""
-    apart = distance(found, expected)
-    others = (moved(updated("cpu", experiment, nudge=nudge)[0]) for nudge in range(1, 5))
-    return apart < 1e-4 or apart < max(distance(other, expected) for other in others)
-
-
 def same_bits(one: tuple[Arrays, dict[str, float]], other: tuple[Arrays, dict[str, float]]) -> None:
     assert one[1] == other[1]
     assert one[0].keys() == other[0].keys()
@@ -177,13 +162,15 @@ def same_bits(one: tuple[Arrays, dict[str, float]], other: tuple[Arrays, dict[st
 
 
 @by_case
-def test_two_updates_are_those_of_the_cpu(case: Case, device: str) -> None:
-    """In float32, within rounding; what is reported, to 1 in 100."""
+def test_two_updates_are_those_of_the_cpu(case: Case, device: str, request: pytest.FixtureRequest) -> None:
+    """In float32, to 1 in 10,000 of the way that the weights have gone; what is reported, to 1 in 100."""
+    if device != "cpu" and str(case) in BEYOND:
+        request.applymarker(pytest.mark.xfail(reason=BEYOND[str(case)]))
     experiment = case.experiment()
     (slow, expected), (fast, found) = (updated(each, experiment) for each in ("cpu", device))
     assert fast.device.type == device
     assert {p.device.type for p in [*fast.model.parameters(), *fast.model.buffers()]} == {device}
-    assert within_rounding(moved(fast), moved(slow), experiment)
+    assert distance(moved(fast), moved(slow)) < 1e-4
     for one, other in zip(found, expected, strict=True):
         assert one == pytest.approx(other, rel=1e-2, abs=1e-4)
 

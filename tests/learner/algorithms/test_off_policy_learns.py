@@ -53,7 +53,7 @@ class Aiming:
 
 
 def later_episodes(experiment: Experiment, iterations: int) -> list[float]:
-    """The mean reward behind the first episode, of each iteration of a training."""
+    """The mean reward after the first episode, by training iteration."""
     learner = Learner(experiment.algorithm, experiment.problem, seed=0, device="cpu", threads=1)
     replay, later = Replay(10**6), []
     tasks = experiment.family.sample(np.random.default_rng(0), 16, "train")
