@@ -57,6 +57,16 @@ def marked(mark: str) -> list[psutil.Process]:
     return [known[pid] for pid in found if known[pid].info["status"] != psutil.STATUS_ZOMBIE]
 
 
+def named(mark: str, *names: str) -> list[psutil.Process]:
+    """Those of `marked` that have one of these names; others may end while they are asked for theirs."""
+    found = []
+    for process in marked(mark):
+        with suppress(psutil.NoSuchProcess):
+            if process.name() in names:
+                found.append(process)
+    return found
+
+
 def end(mark: str) -> None:
     """Kill all processes with a mark; returns when they are gone."""
     until(lambda: not _kill(marked(mark)), LEAVE_SECONDS, lambda: f"will not end: {[*map(told, marked(mark))]}", 0.02)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from processes import BEGIN_SECONDS, LEAVE_SECONDS, MARK, marked, spawn, until
+from processes import BEGIN_SECONDS, LEAVE_SECONDS, MARK, marked, named, spawn, told, until
 
 TESTS = Path(__file__).parent
 TRAIN = (
@@ -52,11 +52,10 @@ def test_a_pytest_that_is_ended_takes_a_run_and_its_ray_with_it(
 
         until(begun)
         mark = outer.mark
-        names = {process.name() for process in marked(mark)}
-        assert {"raylet", "gcs_server"} <= names
+        assert all(named(mark, name) for name in ("raylet", "gcs_server"))
         os.kill(int((tmp_path / "begun").read_text()), number)
         outer.wait(BEGIN_SECONDS)
-        until(lambda: not marked(mark), LEAVE_SECONDS, lambda: f"left: {[each.cmdline() for each in marked(mark)]}")
+        until(lambda: not marked(mark), LEAVE_SECONDS, lambda: f"left: {[*map(told, marked(mark))]}")
 
 
 def test_what_has_no_mark_of_ours_is_not_ended() -> None:

@@ -30,7 +30,7 @@ class Guard:
 
     def __init__(self, processes: Mapping[int, str], directories: Collection[str]) -> None:
         """Args:
-        processes: without which the cluster is lost, by their numbers: what each is called.
+        processes: without which the cluster is lost, by their numbers: what each is called. The raylet comes first.
         directories: of clusters that end with this process.
         """
         command = [sys.executable, "-P", __file__, json.dumps({**processes}), *directories]
@@ -85,17 +85,16 @@ def _stay(processes: Mapping[int, str], directories: Iterable[str]) -> None:
     poll = select.poll()
     for descriptor in (driver := sys.stdin.fileno(), *descriptors):
         poll.register(descriptor, select.POLLIN)
-    watching = True
-    while watching:
-        for descriptor, _ in poll.poll():
-            if descriptor in descriptors:
-                ended.append(descriptors[descriptor])
-            elif os.read(driver, 1):
-                return
-            else:
-                watching = False
+    while driver not in (ready := [descriptor for descriptor, _ in poll.poll()]):
+        for descriptor in ready:
+            ended.append(descriptors[descriptor])
             poll.unregister(descriptor)
-    ended += [descriptors[descriptor] for descriptor, _ in poll.poll(1000 * TOGETHER_SECONDS) if not ended]
+    if os.read(driver, 1):
+        return
+    poll.unregister(driver)
+    if not ended and poll.poll(1000 * TOGETHER_SECONDS):
+        # Whichever is gone first now, it was the raylet: a driver outlives its GCS, and its end takes both along.
+        ended.append(next(iter(processes.values())))
     for directory in directories:
         end_cluster(directory)
     if ended:

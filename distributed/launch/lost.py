@@ -129,7 +129,7 @@ def _log_what_ray_says(data: dict[str, Any], ignore_prefix: bool = False) -> Non
 
 
 def _processes(session: str, socket: str) -> dict[int, str]:
-    """The GCS, if it is on this machine, and this node's own raylet: others may come and go."""
+    """This node's own raylet, and the GCS, if it is on this machine: others may come and go."""
     found = {}
     for process in psutil.process_iter(["name", "cmdline"]):
         words = process.info["cmdline"] or []
@@ -137,7 +137,7 @@ def _processes(session: str, socket: str) -> dict[int, str]:
         raylet = process.info["name"] == "raylet" and any(word.partition("=")[2] == socket for word in words)
         if gcs or raylet:
             found[process.pid] = f"Ray's {process.info['name']} ({process.pid})"
-    return found
+    return dict(sorted(found.items(), key=lambda each: "raylet" not in each[1]))
 
 
 def _refuses(address: str) -> bool:

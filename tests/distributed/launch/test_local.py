@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from processes import END_SECONDS, marked, run, spawn, until
+from processes import END_SECONDS, marked, named, run, spawn, until
 
 from innerloop.distributed.launch import local
 from innerloop.distributed.launch.local import own_directory
@@ -76,7 +76,7 @@ def test_ctrl_c_while_ray_starts_leaves_nothing(number: signal.Signals, place: P
 
         def begun() -> bool:
             assert process.poll() is None
-            return any(each.name() == "gcs_server" for each in marked(process.mark))
+            return bool(named(process.mark, "gcs_server"))
 
         until(begun, pause=0.01)
         process.send_signal(number)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from processes import LEAVE_SECONDS, marked, spawn, told
+from processes import LEAVE_SECONDS, marked, named, spawn, told
 from test_cli import SMALL, begin, merged, run, wait_for_lines
 from test_killed import OVERLAPPED, PEARL
 
@@ -42,9 +42,8 @@ def test_a_cluster_that_dies_ends_the_run_in_a_sentence(
     words = merged(*options, *ENDLESS, "--checkpoint-every", str(every), "--out", str(out))
     with begin("train", *words) as process:
         wait_for_lines(out / "metrics.jsonl", 4, process)
-        for each in marked(process.mark):
-            if each.name() in names:
-                each.kill()
+        for each in named(process.mark, *names):
+            each.kill()
         printed, said = process.communicate(timeout=LEAVE_SECONDS)
         assert process.returncode == 1, said
         assert not left(process), said
@@ -108,9 +107,8 @@ def test_what_is_left_of_a_cluster_ends_at_once_whatever_ended_the_driver(does: 
     with spawn(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         directory = Path(process.stdout.readline().strip())
         assert directory.is_dir()
-        for each in marked(process.mark):
-            if each.name() == name or (each.pid, name) == (process.pid, "driver"):
-                each.kill()
+        for each in [process] if name == "driver" else named(process.mark, name):
+            each.kill()
         _, said = process.communicate(timeout=LEAVE_SECONDS)
         assert process.returncode == (-9 if name == "driver" else 1)
         assert not left(process)
