@@ -12,6 +12,7 @@ from ..envs.boundary import parse_rows
 from ..envs.errors import BadInput
 from ..envs.seeding import SideBySide, generator, seeds, streams
 from ..envs.trials import Trials, sample_tasks
+from ..learner.contexts import Contexts, join
 from ..learner.experiment import Experiment
 from ..learner.learner import load_weights
 from ..learner.trajectory import Arrays, Trajectory
@@ -36,6 +37,9 @@ class Assignment(NamedTuple):
     """Of the run's fixed training tasks, one index per trial; empty where every trial is of a new task."""
     episodes: int = 0
     """Of each trial; 0 for as many as the experiment's."""
+    from_context: tuple[int, ...] = ()
+    """1 for each trial that begins from the context of its task, 0 for the others; empty where none does. The context
+    itself travels beside the assignment."""
 
 
 class Actor:
@@ -69,29 +73,36 @@ class Actor:
         load_weights(self._model, {name: each for name, each in weights.items() if acts_with(name)}, acts_with)
         self.version = version
 
-    def collect(self, assignment: Assignment) -> Trajectory:
+    def collect(self, assignment: Assignment, contexts: Trajectory | None = None) -> Trajectory:
         """Play one trial of each of the assignment's training tasks.
 
-        Raises:
+        Args, Raises:
             As `collect_all`.
         """
-        (found,) = self.collect_all([assignment])
+        (found,) = self.collect_all([assignment], [contexts])
         return found
 
-    def collect_all(self, assignments: Sequence[Assignment]) -> list[Trajectory]:
+    def collect_all(self, assignments: Sequence[Assignment], contexts: Contexts | None = None) -> list[Trajectory]:
         """`collect` several assignments whose trials have the same number of episodes.
 
         They are played side by side if the agent supports it and the arithmetic of this machine gives the same bits: a
         large network batch costs little more than a small one.
 
+        Args:
+            assignments: what to play.
+            contexts: of each the contexts of its tasks, a column per row; None where its trials begin from nothing, and
+                for no context at all.
+
         Raises:
             BadInput: the environment returned something that its spaces do not have.
             EnvironmentRaised: its own code raised.
         """
+        contexts = contexts or [None] * len(assignments)
         if len(assignments) > 1 and self._alike_together(assignments):
-            found = self._play(assignments)
+            found = self._play(assignments, contexts)
         else:
-            found = [each for assignment in assignments for each in self._play([assignment])]
+            alone = zip(assignments, contexts, strict=True)
+            found = [each for assignment, own in alone for each in self._play([assignment], [own])]
         if self._experiment.learns_fresh:
             return found
         return [replace(each, note={}) for each in found]  # replay keeps none
@@ -143,13 +154,14 @@ class Actor:
             seen += [np.array(each) for each in (action, *agent.note.values())]  # copies: it may reuse its arrays
         return seen
 
-    def _play(self, assignments: Sequence[Assignment]) -> list[Trajectory]:
+    def _play(self, assignments: Sequence[Assignment], contexts: Contexts) -> list[Trajectory]:
         """Play assignments side by side, or a single one."""
         trials, rng = self._begun(assignments)
+        known = join(contexts, [each.trials * self._agent.rollouts_per_task for each in assignments])
         if self._draws_side_by_side:
-            return play_side_by_side(self._wide, trials, rng, self.version)
+            return play_side_by_side(self._wide, trials, rng, self.version, known)
         (alone,) = rng.generators()
-        return [play(self._agent, trials, alone, self.version)]
+        return [play(self._agent, trials, alone, self.version, known)]
 
     def _begun(self, assignments: Sequence[Assignment]) -> tuple[Trials, SideBySide]:
         """The trials of assignments, and their agent's source of randomness."""

@@ -6,6 +6,13 @@
 
 The end of an episode is not the end of the trial: pass the agent the reward and done = True together with the first
 observation of the next episode, and it continues with what it has learned.
+
+To come back to a task later, keep what the agent has seen of it:
+
+    agent.begin_trial(n=1, record=True)
+    ...
+    seen = agent.contexts()                        # once the outcome of the last action has been passed to `act`
+    agent.begin_trial(n=1, contexts=seen)          # it goes on as if it had never stopped
 """
 
 import dataclasses
@@ -19,15 +26,18 @@ from typing_extensions import TypedDict
 
 from ..envs.api import Bools
 from ..envs.boundary import parse_rows
-from ..envs.errors import require
+from ..envs.errors import BadInput, require
 from ..envs.registry import reading_saved
-from ..learner.api import InnerLoop
+from ..learner.api import InnerLoop, Returning
 from ..learner.checkpoint import Checkpoint, Checkpoints
+from ..learner.contexts import Contexts, join, last_outcome, parse_contexts
 from ..learner.experiment import Experiment
 from ..learner.files import parse, read
 from ..learner.learner import load_weights, weights_of
 from ..learner.model import build
 from ..learner.places import Place, resolve_place
+from ..learner.trajectory import Trajectory
+from .recording import Recording
 
 
 class Agent:
@@ -37,6 +47,9 @@ class Agent:
         self.experiment = experiment
         self._inner_loop = inner_loop
         self._rows = 0
+        self._resumed: Trajectory | None = None
+        """What a trial that has just begun began from."""
+        self._recording: Recording | None = None
         self.skipped: list[str] = []
         """Newer checkpoints that could not be used, and why."""
 
@@ -89,12 +102,26 @@ class Agent:
         """What the last `act` noted of itself (for RL²: draw, log_prob, value), name to [n, ...]."""
         return dict(self._inner_loop.note)
 
-    def begin_trial(self, n: int, rng: np.random.Generator | None = None) -> None:
-        """Forget everything: new, unknown tasks.
+    def begin_trial(
+        self,
+        n: int,
+        rng: np.random.Generator | None = None,
+        *,
+        contexts: Contexts | None = None,
+        record: bool = False,
+    ) -> None:
+        """Forget everything: new tasks, unknown ones or some that the agent is told what it has seen of.
 
         Args:
             n: rows played at once, at least 1; a multiple of `rollouts_per_task`, with the rows of one task adjacent.
             rng: where given, the source of all randomness from now on.
+            contexts: of each task what was seen of it, from `contexts` or from the `contexts` of a store's replay, or
+                None where it is unknown. The trial then begins with a new episode of these tasks, and the agent is
+                where it would be had it never stopped.
+            record: keep what is seen, in this process's memory, for `contexts`.
+
+        Raises:
+            BadInput: n or the contexts are others than that, or the algorithm's agent cannot be handed contexts.
         """
         require(n >= 1, "n", n, "at least 1")
         require(
@@ -103,8 +130,32 @@ class Agent:
             n,
             f"a multiple of {self.rollouts_per_task}, the rollouts that one adaptation needs",
         )
-        self._rows = n
-        self._inner_loop.begin_trial(n, rng)
+        inner, tasks, width = self._inner_loop, n // self.rollouts_per_task, self.rollouts_per_task
+        known: Contexts = [None] * tasks
+        notes = inner.remembers if isinstance(inner, Returning) else ()
+        if contexts is not None:
+            name = self.experiment.algorithm_name
+            require(isinstance(inner, Returning), "algorithm", name, "one whose agents can be handed contexts")
+            known = parse_contexts(contexts, tasks, width, self.experiment.problem, notes)
+        resumed = join(known, [width] * tasks)
+        if resumed is None:
+            inner.begin_trial(n, rng)
+        else:
+            assert isinstance(inner, Returning)
+            inner.begin_trial(n, rng, resumed)
+        self._rows, self._resumed = n, resumed
+        self._recording = Recording(known, width, notes) if record else None
+
+    def contexts(self) -> list[Trajectory | None]:
+        """What has been seen of each task, with what the trial began from: steps whose outcome has been passed to
+        `act`. None where nothing is known.
+
+        Raises:
+            BadInput: the trial was not begun with `record`.
+        """
+        if self._recording is None:
+            raise BadInput("record is False; expected begin_trial(n, record=True) before contexts.")
+        return self._recording.contexts()
 
     def act(self, observation: np.ndarray, reward: np.ndarray, done: Bools) -> np.ndarray:
         """Choose the next action of every row, given the outcome of the previous one.
@@ -112,7 +163,8 @@ class Agent:
         Args:
             observation: [n, ...], of the episodes now running.
             reward: [n], for the previous actions; 0 at the start of the trial.
-            done: bool [n], the previous action ended an episode; False at the start of the trial.
+            done: bool [n], the previous action ended an episode; False at the start of the trial (of one that begins
+                from contexts, too: the agent knows what came before).
 
         Returns:
             [n, ...], members of the action space.
@@ -128,7 +180,13 @@ class Agent:
         for field, array in (("reward", reward), ("done", done)):
             require(array.shape == (n,), f"the shape of {field}", array.shape, f"({n},), one per trial")
         require(bool(np.isfinite(reward).all()), "reward", reward.tolist(), "finite numbers")
-        return self._inner_loop.act(observation, reward, done).copy()
+        given = reward, done
+        if self._resumed is not None:
+            given, self._resumed = last_outcome(self._resumed), None
+        action = self._inner_loop.act(observation, *given).copy()
+        if self._recording is not None:
+            self._recording.add(observation, reward, done, action.copy(), dict(self._inner_loop.note))
+        return action
 
 
 class _Where(TypedDict, total=False):

@@ -8,10 +8,13 @@ import numpy as np
 from ..envs.seeding import Random, SideBySide
 from ..envs.trials import Trials
 from ..learner.api import InnerLoop
+from ..learner.contexts import last_outcome
 from ..learner.trajectory import Trajectory
 
 
-def play(agent: InnerLoop, trials: Trials, rng: Random, version: int = 0) -> Trajectory:
+def play(
+    agent: InnerLoop, trials: Trials, rng: Random, version: int = 0, contexts: Trajectory | None = None
+) -> Trajectory:
     """Play all trials to their end.
 
     Args:
@@ -19,6 +22,7 @@ def play(agent: InnerLoop, trials: Trials, rng: Random, version: int = 0) -> Tra
         trials: not begun.
         rng: all randomness of the agent; `SideBySide` for one that draws so.
         version: of the agent's weights.
+        contexts: what is known of the tasks already, a column per row; of an agent that is `Returning`.
 
     Returns:
         As many steps as the longest trial took, one column per row of the trials. The agent's notes have one row more:
@@ -27,7 +31,12 @@ def play(agent: InnerLoop, trials: Trials, rng: Random, version: int = 0) -> Tra
     given = trials.begin()
     n = len(given.done)
     begin: Callable[..., None] = agent.begin_trial
-    begin(n, rng)
+    if contexts is None:
+        begin(n, rng)
+    else:
+        begin(n, rng, contexts)
+        reward, done = last_outcome(contexts)
+        given = given._replace(reward=reward, done=done)
     observations, actions, rewards, terminated, truncated, valid = [given.observation], [], [], [], [], []
     privileged: list[Mapping[str, np.ndarray]] = []
     notes: list[dict[str, np.ndarray]] = []
@@ -61,9 +70,11 @@ def play(agent: InnerLoop, trials: Trials, rng: Random, version: int = 0) -> Tra
     )
 
 
-def play_side_by_side(agent: InnerLoop, trials: Trials, rng: SideBySide, version: int = 0) -> list[Trajectory]:
+def play_side_by_side(
+    agent: InnerLoop, trials: Trials, rng: SideBySide, version: int = 0, contexts: Trajectory | None = None
+) -> list[Trajectory]:
     """Play several parts as one batch; returns the trajectory of each, the same as if it were played alone."""
-    together = play(agent, trials, rng, version)
+    together = play(agent, trials, rng, version, contexts)
     if len(rng.columns) == 1:
         return [together]
     return [_alone(together, columns, trials) for columns in rng.columns]

@@ -1,13 +1,14 @@
 """Pads an agent's batch to a number of rows at which the bits of a row do not depend on the number of rows."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from ..envs.api import Bools
 from ..learner.api import InnerLoop
+from ..learner.trajectory import Trajectory
 
 ROWS, OF_TASKS = 32, 8
 """The batch has a multiple of `ROWS` rows; of `OF_TASKS` for agents that play several rows per task. Vectorised kernels
@@ -28,11 +29,16 @@ class Widened:
     def note(self) -> Mapping[str, np.ndarray]:
         return {name: array[: self._n] for name, array in self._agent.note.items()}
 
-    def begin_trial(self, n: int, rng: Any = None) -> None:
+    def begin_trial(self, n: int, rng: Any = None, contexts: Trajectory | None = None) -> None:
         """`rng`: a `SideBySide`."""
         more = -n % (ROWS if self.rollouts_per_task == 1 else math.lcm(OF_TASKS, 2 * self.rollouts_per_task))
         self._n, self._more = n, np.arange(more) % self.rollouts_per_task
-        self._agent.begin_trial(n + more, rng.beside(more) if more else rng)
+        begin: Callable[..., None] = self._agent.begin_trial
+        rng = rng.beside(more) if more else rng
+        if contexts is None:
+            begin(n + more, rng)
+        else:
+            begin(n + more, rng, contexts.columns(np.concatenate([np.arange(n), self._more])))
 
     def act(self, observation: np.ndarray, reward: np.ndarray, done: Bools) -> np.ndarray:
         if not len(self._more):

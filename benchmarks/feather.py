@@ -35,7 +35,7 @@ class Feather:
 
     @ray.method(num_returns=2)
     def collect(
-        self, assignments: list[tuple[int, ...]], version: int, weights: list[Any]
+        self, assignments: list[tuple[int, ...]], contexts: list[None], version: int, weights: list[Any]
     ) -> tuple[list["Sent"], list["Sent"]]:
         """Pretends to play, for as many milliseconds as the first one's iteration says."""
         if version != self._version:

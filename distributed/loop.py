@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from concurrent import futures
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple, Protocol
@@ -14,13 +14,15 @@ from ..actors.actor import Assignment
 from ..learner.api import Metrics
 from ..learner.learner import Learner
 from ..learner.sampling import Both, Sampler
-from ..learner.trajectory import Trajectory, concatenate, rows_together
+from ..learner.trajectory import Trajectory, concatenate
 from .config import Config
+from .curves import curve_of, from_context_entries, last_episode, mean_by_episode, measure_entries
 from .rollouts.broadcast import Broadcast
+from .rollouts.recalls import Recalls
 from .rollouts.tasks import TaskOrder, assignments
 from .store.api import Store, Summary, Whereabouts, summarise
 from .store.schema import Schema
-from .watch.telemetry import MEASURE, episode_entries
+from .watch.telemetry import episode_entries
 
 
 class Actors(Protocol):
@@ -35,8 +37,8 @@ class Actors(Protocol):
     @property
     def alive(self) -> int: ...
 
-    def submit(self, assignments: list[Assignment]) -> None:
-        """Queue assignments."""
+    def submit(self, assignments: list[Assignment], contexts: Mapping[Assignment, Trajectory]) -> None:
+        """Queue assignments; some have contexts that their trials begin from."""
         ...
 
     def pump(
@@ -82,6 +84,7 @@ class Loop:
         self._ahead = self._run.max_staleness if self._run.mode == "overlapped" else 0
         """Iterations that are played ahead of the learner."""
         self._broadcast = Broadcast()
+        self._recalls = Recalls(config.experiment, store.replay, config.run.seed)
         self._thread = ThreadPoolExecutor(1, "update", initializer=torch.set_num_threads, initargs=(1,))
         self._reports: list[Summary] = []
         self._before = dict(counts)
@@ -112,11 +115,12 @@ class Loop:
             updated = time.perf_counter()
             self._store.learned(sorted(played))
             self._order.over(learner.version)
+            self._recalls.over(learner.version)
             self._publish()
             end = time.perf_counter()
             self._count(played, end - start)
             seconds = {"waiting": waited - start, "updating": updated - waited, "broadcasting": end - updated}
-            yield self._line([each.summary for each in taken], metrics, staleness, seconds)
+            yield self._line(played, metrics, staleness, seconds)
 
     def close(self) -> None:
         """Wait until an update that is under way has been made, or undone."""
@@ -140,7 +144,8 @@ class Loop:
             episodes = begun[0] if begun else self._config.episodes(requested, self.counts["seconds"])
             trials = run.trials * self._experiment.episodes // episodes
             wanted = assignments(requested, trials, run.part_count, self._order.choose(requested, trials), episodes)
-            self._actors.submit([each for each in wanted if (requested, each.part) not in self._waiting])
+            missing = [each for each in wanted if (requested, each.part) not in self._waiting]
+            self._actors.submit(self._recalls.choose(missing), self._recalls.contexts)
             self._requested += 1
 
     def _collect(self, stopping: threading.Event) -> dict[Assignment, Played] | None:
@@ -189,7 +194,7 @@ class Loop:
     def _resubmit(self, lost: list[Assignment], stale: list[Assignment]) -> None:
         self.counts["dropped_lost"] += len(lost)
         self.counts["dropped_stale"] += len(stale)
-        self._actors.submit([*stale, *lost])
+        self._actors.submit([*stale, *lost], self._recalls.contexts)
 
     def _record_returns(self, played: dict[Assignment, Played]) -> dict[Assignment, Played]:
         for assignment in sorted(played):
@@ -207,7 +212,7 @@ class Loop:
         self.counts["lost_trials"] = self._before["lost_trials"] + self._actors.lost_trials
 
     def _line(
-        self, played: list[Summary], metrics: Metrics, staleness: list[int], seconds: dict[str, float]
+        self, played: dict[Assignment, Played], metrics: Metrics, staleness: list[int], seconds: dict[str, float]
     ) -> dict[str, Any]:
         """An iteration's metrics.
 
@@ -217,7 +222,9 @@ class Loop:
             staleness: of each, in updates.
             seconds: of the driver's time, by phase.
         """
-        returns = [each.returns for each in played]  # [B, episodes] each; trials may have become longer
+        summaries = {assignment: each.summary for assignment, each in played.items()}
+        curve = curve_of(summaries)
+        returns = [each.returns for each in curve]  # [B, episodes] each; trials may have become longer
         reports, self._reports = self._reports, []
         playing, device = sum(report.seconds for report in reports), self._learner.device
         return {
@@ -227,13 +234,14 @@ class Loop:
             "last_episode": float(np.concatenate([last_episode(each) for each in returns]).mean()),
             "episodes": max(each.shape[1] for each in returns),
             **episode_entries(mean_by_episode(returns)),
-            **measure_entries([each.measures for each in played]),
+            **measure_entries([each.measures for each in curve]),
+            **from_context_entries(summaries),
             **metrics,
             "staleness": float(np.mean(staleness)),
             "staleness_max": max(staleness),
             "actors_wanted": self._actors.wanted,
             "actors_alive": self._actors.alive,
-            "env_steps_per_s": sum(each.steps for each in played) / sum(seconds.values()),
+            "env_steps_per_s": sum(each.summary.steps for each in played.values()) / sum(seconds.values()),
             "actor_steps_per_s": sum(report.steps for report in reports) / max(playing, 1e-9),
             "seconds_playing": playing,
             **{f"seconds_{phase}": each for phase, each in seconds.items()},
@@ -242,30 +250,3 @@ class Loop:
             **self._store.counts,
             **self.counts,
         }
-
-
-def last_episode(returns: np.ndarray) -> np.ndarray:
-    """Of returns [B, episodes], those of the last episode that each trial reached, [B]."""
-    return np.take_along_axis(returns, (~np.isnan(returns)).sum(1, keepdims=True) - 1, 1)[:, 0]
-
-
-def mean_by_episode(returns: Sequence[np.ndarray]) -> np.ndarray:
-    """The mean return of each episode of a trial, over the trials that have it.
-
-    Args:
-        returns: [B, episodes] each, of as many trials and episodes as may be.
-
-    Returns:
-        [the most episodes].
-    """
-    return np.nanmean(rows_together(returns), 0)
-
-
-def measure_entries(measures: Sequence[dict[str, np.ndarray]]) -> dict[str, float]:
-    """Entries of a metrics line for each measure: its mean over all episodes, and over each episode of a trial."""
-    found: dict[str, float] = {}
-    for name in measures[0]:
-        rows = [each[name] for each in measures]
-        found[MEASURE + name] = float(np.nanmean(np.concatenate([each.reshape(-1) for each in rows])))
-        found |= episode_entries(mean_by_episode(rows), f"{MEASURE}{name}")
-    return found

@@ -14,8 +14,8 @@ How the three kinds of meta-RL fit, so that none of them needs a trainer of its 
   store then serves batches of what it keeps, sampled by task, instead of each trajectory once.
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal, NamedTuple, Protocol, TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import gymnasium
 import numpy as np
@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from ..envs.api import Bools
 from ..envs.errors import RunFailed
+from .trajectory import Trajectory
 
 Metrics = dict[str, float]
 
@@ -96,12 +97,33 @@ class InnerLoop(Protocol):
 
         Args:
             observation: [n, ...], of the episodes now running.
-            reward: float32 [n], for the previous action; 0 at the start of the trial.
-            done: bool [n], the previous action ended an episode; False at the start of the trial. The inputs of a row
-                that waits for the others are meaningless.
+            reward: float32 [n], for the previous action; 0 at the start of the trial, where it begins from a context
+                that of its last step.
+            done: bool [n], the previous action ended an episode; False at the start of the trial, where it begins from
+                a context True. The inputs of a row that waits for the others are meaningless.
 
         Returns:
             [n, ...], members of the action space.
+        """
+        ...
+
+
+@runtime_checkable
+class Returning(InnerLoop, Protocol):
+    """An inner loop that can return to a task: it may be handed what was seen of it before."""
+
+    @property
+    def remembers(self) -> Sequence[str]:
+        """The notes of its own that it needs of what it is handed."""
+        ...
+
+    def begin_trial(self, n: int, rng: np.random.Generator | None = None, contexts: Trajectory | None = None) -> None:
+        """Forget everything, and take up n rows of tasks.
+
+        Args:
+            n: a multiple of `rollouts_per_task`.
+            rng: where given, the source of all randomness from now on.
+            contexts: what is known of the tasks, see `learner.contexts`; None where all are unknown.
         """
         ...
 
@@ -197,4 +219,22 @@ class Algorithm(Protocol):
         Returns:
             What happened: losses, entropy, KL, explained variance ...
         """
+        ...
+
+
+class Recall(NamedTuple):
+    """Trials that begin from the context of their task, where the store has one."""
+
+    share: float
+    """Of all trials."""
+    steps: int
+    """Of a context, at most: the first ones of the task's newest trial that did not begin so itself."""
+
+
+@runtime_checkable
+class Recalling(Protocol):
+    """An algorithm that has some of its trials begin from a context; with fixed training tasks and replay."""
+
+    def recall(self, problem: Problem) -> Recall:
+        """Which trials, and from how much of it."""
         ...

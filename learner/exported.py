@@ -10,6 +10,8 @@ from .sampling import PRIVILEGED
 from .trajectory import Arrays
 
 FLAGS = "terminated", "truncated"
+OF_A_TRIAL = "task", "length", "version", "from_context"
+"""The columns of `trials`."""
 NEEDED = "observation", "action", "reward", "episode", *FLAGS
 KINDS = {"i": "integers", "f": "floats", "b": "booleans"}
 """Of arrays, as numpy abbreviates them."""
@@ -30,12 +32,11 @@ def check_exported(arrays: Arrays, version: int, *, problem: Problem, tasks: int
     privileged = {name for name in arrays if name.startswith(PRIVILEGED)}
     names = arrays.keys() == {"trials", *NEEDED, *privileged}
     require(names, "its arrays", sorted(arrays), f"trials, {', '.join(NEEDED)}; {PRIVILEGED}* are optional")
-    about = arrays["trials"]
-    _like("trials", about, "i", (3,))
-    for column, (name, least, most) in enumerate(
-        (("task", 0, tasks - 1), ("length", 1, problem.steps), ("version", 0, version))
-    ):
-        _within(f"trials' {name}", about[:, column], least, most)
+    about = whole_trials(arrays["trials"])
+    _like("trials", about, "i", (len(OF_A_TRIAL),))
+    ranges = (0, tasks - 1), (1, problem.steps), (0, version), (0, 1)
+    for name, column, (least, most) in zip(OF_A_TRIAL, about.T, ranges, strict=True):
+        _within(f"trials' {name}", column, least, most)
     slots = int((about[:, 1] + 1).sum())
     for name, array in arrays.items():
         if name != "trials":
@@ -52,6 +53,12 @@ def check_exported(arrays: Arrays, version: int, *, problem: Problem, tasks: int
         _like(name, arrays[name], kind, arrays[name].shape[1:])
     _like("episode", arrays["episode"], "i", ())
     _within("episode", arrays["episode"], 0, problem.most_episodes - 1)
+
+
+def whole_trials(about: np.ndarray) -> np.ndarray:
+    """The rows of `trials`; those from before there was `from_context` get a 0."""
+    lacks = about.ndim == 2 and about.shape[1] == len(OF_A_TRIAL) - 1
+    return np.pad(about, ((0, 0), (0, 1))) if lacks else about
 
 
 def _members(name: str, array: np.ndarray, space: gymnasium.Space) -> None:

@@ -8,10 +8,12 @@ from ..envs.api import Bools
 from ..envs.errors import require
 from ..envs.seeding import Random
 from .api import Problem
+from .contexts import last_action, replayed
 from .encoders import build_encoder
 from .heads import Head, head, outcome
 from .memory import MakeMemory, Memory, State, observation_only
-from .memory.api import unroll_from
+from .memory.api import choose_rows, unroll_from
+from .trajectory import Trajectory
 
 POPART_MIN_STEP_SIZE = 0.1
 """Share of the newest targets in the statistics of the critic's units, once ten updates have been made."""
@@ -71,14 +73,16 @@ class RecurrentPolicy(nn.Module):
 
         Args:
             seen: [..., W], the observation as `observation` encodes it.
-            before: [..., W], the one before, across the boundaries of episodes; None for 0, at the trial's start.
+            before: [..., W], the one before, across the boundaries of episodes, 0 at the trial's start; None where it
+                is not shown.
             outcome: of the previous action, [..., O]; see `heads.outcome`.
         """
         if self._blind:
             return seen
         if not self._transitions:
             return torch.cat([seen, outcome], -1)
-        return torch.cat([seen, torch.zeros_like(seen) if before is None else before, outcome], -1)
+        assert before is not None
+        return torch.cat([seen, before, outcome], -1)
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, Tensor, State]:
         """One input [B, D]; returns the head's parameters [B, size], the value [B] and the next state."""
@@ -145,6 +149,7 @@ class RecurrentAgent:
 
     rollouts_per_task = 1
     side_by_side = True
+    remembers: tuple[str, ...] = ()
 
     def __init__(self, policy: RecurrentPolicy, greedy: bool = False) -> None:
         self._policy, self._greedy = policy, greedy
@@ -152,23 +157,46 @@ class RecurrentAgent:
         self._device = policy.output.weight.device
         self.note: dict[str, np.ndarray] = {}
 
-    def begin_trial(self, n: int, rng: Random | None = None) -> None:
+    def begin_trial(self, n: int, rng: Random | None = None, contexts: Trajectory | None = None) -> None:
         self._rng = rng or self._rng
         self._state = self._policy.memory.initial(n)
-        self._action = self._policy.head.none(n)
+        self._action = none = self._policy.head.none(n)
         self._before: Tensor | None = None
+        if contexts is not None:
+            for *given, valid in replayed(contexts, none):
+                self._advance(*given, only=valid)
+            self._action = last_action(contexts, none)
 
     @torch.inference_mode()
     def act(self, observation: np.ndarray, reward: np.ndarray, done: Bools) -> np.ndarray:
-        policy, head = self._policy, self._policy.head
-        previous = (torch.as_tensor(array, device=self._device) for array in (self._action, reward, done))
-        given = torch.tensor(observation, device=self._device)  # a copy: the caller may reuse its array
-        seen = policy.observation(given)
-        x = policy.inputs(seen, self._before, outcome(head, *previous))
-        parameters, value, self._state = policy.step(x, self._state)
-        self._before = seen
+        head = self._policy.head
+        parameters, value = self._advance(observation, self._action, reward, done)
         noise = None if self._greedy else head.noise(self._rng, len(parameters))
         draw, log_prob = head.draw(parameters, noise)
         self.note = {"draw": draw.cpu().numpy(), "log_prob": log_prob.cpu().numpy(), "value": value.cpu().numpy()}
         self._action = head.action(self.note["draw"])
         return self._action.copy()
+
+    @torch.inference_mode()
+    def _advance(
+        self, observation: np.ndarray, *previous: np.ndarray, only: Bools | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The head's parameters [n, size] and the values [n] for an input, which some rows alone may remember.
+
+        Args:
+            observation: [n, ...].
+            previous: action, reward and done.
+            only: bool [n]; None for all.
+        """
+        policy = self._policy
+        seen = policy.observation(torch.tensor(observation, device=self._device))  # a copy: the caller may reuse it
+        before = torch.zeros_like(seen) if self._before is None else self._before
+        x = policy.inputs(
+            seen, before, outcome(policy.head, *(torch.as_tensor(a, device=self._device) for a in previous))
+        )
+        parameters, value, state = policy.step(x, self._state)
+        if only is not None:
+            rows = torch.tensor(only, device=self._device)
+            seen, *state = choose_rows(rows, (seen, *state), (before, *self._state))
+        self._before, self._state = seen, tuple(state)
+        return parameters, value

@@ -12,6 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ..envs.errors import BadInput, require
+from .contexts import first_steps, in_a_row
+from .exported import whole_trials
 from .sampling import PRIVILEGED, Request, Sample, Steps, choose
 from .trajectory import Arrays, Trajectory
 
@@ -24,6 +26,8 @@ class _Trial(NamedTuple):
     length: int
     version: int
     """Of the weights that played it."""
+    from_context: bool
+    """It began from a context: no other context is made of it."""
 
 
 class Replay:
@@ -42,6 +46,7 @@ class Replay:
         self._ring: Arrays = {}  # what is kept of a step; `episode` is its index in the trial
         self._trials: deque[_Trial] = deque()
         self._by_task: dict[int, deque[_Trial]] = {}
+        self._from_nothing: dict[int, deque[_Trial]] = {}  # of these, those that did not begin from a context
         self._usable: dict[int, np.ndarray] = {}
         self.appended = 0
         """Trials ever appended."""
@@ -72,13 +77,20 @@ class Replay:
     def _slot_bytes(self) -> int:
         return sum(array[:1].nbytes for array in self._ring.values())
 
-    def append(self, tasks: Sequence[int], trajectory: Trajectory, columns: Sequence[int] | None = None) -> None:
+    def append(
+        self,
+        tasks: Sequence[int],
+        trajectory: Trajectory,
+        columns: Sequence[int] | None = None,
+        from_context: Sequence[int] = (),
+    ) -> None:
         """Keep a trajectory's trials; the oldest make room.
 
         Args:
             tasks: the task of each column.
             trajectory: one column per task.
             columns: which to keep; None for all.
+            from_context: 1 for each column that began from a context, 0 for the others; empty for none.
 
         Raises:
             BadInput: a trial alone is larger than the capacity.
@@ -95,7 +107,7 @@ class Replay:
             rows = {name: _one_more(array[:length, column]) for name, array in arrays.items()}
             seen = {"observation": trajectory.observation}
             rows |= {name: array[: length + 1, column] for name, array in seen.items()}
-            self._keep(tasks[column], trajectory.version, rows)
+            self._keep(tasks[column], trajectory.version, bool(from_context and from_context[column]), rows)
 
     def draw_steps(self, tasks: np.ndarray, request: Request, rng: np.random.Generator) -> Sample:
         """Transitions of these tasks, each drawn uniformly and independently from what is kept of its task.
@@ -120,13 +132,14 @@ class Replay:
         for _ in range(count):
             yield self.draw_trials(choose(self.tasks, tasks, rng), rng)
 
-    def context(self, task: int, window: int) -> Steps[np.ndarray]:
-        require(task in self._by_task, "task", task, f"one of those in replay: {self.tasks.tolist()}")
-        return self._steps(self._of(self._recent(task, window))[None])
+    def contexts(self, tasks: Sequence[int], window: int, most: int = 0) -> list[Trajectory | None]:
+        return [self._context(task, window, most) if task in self._by_task else None for task in tasks]
 
     def draw_trials(self, tasks: np.ndarray, rng: np.random.Generator) -> Trajectory:
         """A whole trial of each of these tasks, drawn uniformly from those that are kept, as columns."""
-        drawn = [self._by_task[task][rng.integers(len(self._by_task[task]))] for task in tasks]
+        return self._columns([self._by_task[task][rng.integers(len(self._by_task[task]))] for task in tasks])
+
+    def _columns(self, drawn: Sequence[_Trial]) -> Trajectory:
         longest = max(trial.length for trial in drawn)
         step = np.arange(longest + 1)[:, None]
         start, length = (np.array([getattr(trial, name) for trial in drawn]) for name in ("start", "length"))
@@ -152,19 +165,19 @@ class Replay:
         """Trials appended since `appended` was `after`, as plain arrays for `restore`; those evicted are left out."""
         trials = [trial for trial in self._trials if trial.number >= after]
         slot = np.concatenate([np.zeros(0, np.int64), *(self._around(t.start, t.length + 1) for t in trials)])
-        about = np.array([(t.task, t.length, t.version) for t in trials], np.int64).reshape(len(trials), 3)
+        about = np.array([(t.task, t.length, t.version, t.from_context) for t in trials], np.int64).reshape(-1, 4)
         return {"trials": about} | {name: array.take(slot, 0) for name, array in self._ring.items()}
 
     def restore(self, arrays: Arrays, wanted: Callable[[int], bool] = lambda task: True) -> None:
         """Append what `export` gave, in the same order; of the wanted tasks alone."""
         start = 0
-        for task, length, version in arrays["trials"].tolist():
+        for task, length, version, from_context in whole_trials(arrays["trials"]).tolist():
             if wanted(task):
                 rows = {name: array[start : start + length + 1] for name, array in arrays.items() if name != "trials"}
-                self._keep(task, version, rows)
+                self._keep(task, version, bool(from_context), rows)
             start += length + 1
 
-    def _keep(self, task: int, version: int, rows: Arrays) -> None:
+    def _keep(self, task: int, version: int, from_context: bool, rows: Arrays) -> None:
         needed = len(rows["observation"])
         if not self._ring:
             each = sum(array[:1].nbytes for array in rows.values())
@@ -177,9 +190,11 @@ class Replay:
         slot = self._around(self._head, needed)
         for name, array in rows.items():
             self._ring[name][slot] = array
-        trial = _Trial(self.appended, task, self._head, needed - 1, version)
+        trial = _Trial(self.appended, task, self._head, needed - 1, version, from_context)
         self._trials.append(trial)
         self._by_task.setdefault(task, deque()).append(trial)
+        if not from_context:
+            self._from_nothing.setdefault(task, deque()).append(trial)
         self._usable.pop(task, None)
         self._head = (self._head + needed) % self._slots
         self._used += needed
@@ -195,10 +210,11 @@ class Replay:
 
     def _evict_oldest(self) -> None:
         trial = self._trials.popleft()
-        own = self._by_task[trial.task]
-        own.popleft()
-        if not own:
-            del self._by_task[trial.task]
+        for by_task in (self._by_task,) if trial.from_context else (self._by_task, self._from_nothing):
+            own = by_task[trial.task]
+            own.popleft()
+            if not own:
+                del by_task[trial.task]
         self._usable.pop(trial.task, None)
         self._used -= trial.length + 1
         self.evicted += 1
@@ -224,8 +240,14 @@ class Replay:
         return np.concatenate([self._around(trial.start, trial.length) for trial in trials])
 
     def _recent(self, task: int, window: int) -> list[_Trial]:
-        own = self._by_task[task]
+        """The newest trials of a task that did not begin from a context; where none of those is left, of the others."""
+        own = self._from_nothing.get(task) or self._by_task[task]
         return [own[index] for index in range(max(0, len(own) - window), len(own))]
+
+    def _context(self, task: int, window: int, most: int) -> Trajectory:
+        parts = [self._columns([trial]) for trial in self._recent(task, window)]
+        whole = in_a_row(parts)
+        return first_steps(whole, min(most or len(whole.reward), len(whole.reward)))
 
     def _beginning(self, task: int, request: Request, rng: np.random.Generator) -> np.ndarray:
         """The slots of the first transitions of a recent trial."""

@@ -40,7 +40,9 @@ class Request(NamedTuple):
     observation that followed is not known: that transition is never among them."""
     context: tuple[int, ...] = ()
     """Lengths of a context: of each task, the first transitions of one of its recent trials, as many as one of these,
-    drawn for each batch. A shorter trial's are repeated. Empty for no context."""
+    drawn for each batch. A shorter trial's are repeated. Empty for no context.
+
+    Of trials that began from a context, none is made, unless no others of the task are left."""
     window: int = 1
     """Trials of a task that are recent: its newest ones."""
     successors: bool = False
@@ -82,11 +84,16 @@ class Sampler(Protocol):
         """Batches of whole trials of this many tasks, one each; tasks, and a task's trials, are drawn uniformly."""
         ...
 
-    def context(self, task: int, window: int) -> Steps[np.ndarray]:
-        """What is recent of one task, in its order: [1, N, ...] of its newest trials, `window` at most.
+    def contexts(self, tasks: Sequence[int], window: int, most: int = 0) -> list[Trajectory | None]:
+        """What is recent of each of these tasks, to begin a trial from: its newest trials, one after the other.
 
-        Raises:
-            BadInput: nothing is kept of it.
+        Args:
+            tasks: any.
+            window: trials, at most; those that began from a context only where no others are left.
+            most: steps, the first ones; 0 for all.
+
+        Returns:
+            See `learner.contexts`; None for a task of which nothing is kept.
         """
         ...
 

@@ -1,5 +1,6 @@
 """The laws of an algorithm (`learner.api`), on two small families of ours: of discrete and of continuous actions."""
 
+import copy
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
@@ -12,7 +13,7 @@ from ...envs.bandit import BernoulliBandit
 from ...envs.errors import BadInput
 from ...envs.navigation import SparsePointNavigation
 from ...envs.spaces import not_members
-from ...learner.api import Algorithm
+from ...learner.api import Algorithm, Returning
 from ...learner.experiment import Experiment
 from ...learner.learner import Learner
 from ...learner.options import check_parts
@@ -20,10 +21,13 @@ from ...learner.replay import Replay
 from ...learner.sampling import Both
 from ...learner.trajectory import Trajectory
 from ..actor import Actor, Assignment
+from ..agent import Agent
 from .fault import demand, options_survive, other_global_randomness, same
 
 FAMILIES: tuple[TaskFamily, ...] = (BernoulliBandit(arms=3), SparsePointNavigation(horizon=4, radius=2.0))
 TRIALS, EPISODES = 4, 3
+SEEN = 7
+"""Steps that an agent has seen of a task to which it returns."""
 UPDATES = 3
 PLAYED = 700
 """Environment steps that an algorithm with replay is told of beside those that it sees, so that steps are due."""
@@ -62,6 +66,32 @@ def an_agent_repeats_with_its_generator_alone(algorithm: Algorithm) -> None:
                 played.append(_played(experiment, _learner(experiment)))
         sentence = f"two agents of one seed act differently on {experiment.family_name}"
         same(played[0].action, played[1].action, sentence)
+
+
+def an_agent_that_returns_to_a_task_goes_on_as_if_it_had_never_stopped(algorithm: Algorithm) -> None:
+    for experiment in _experiments(algorithm):
+        model = _learner(experiment).model.requires_grad_(False)
+        inner_loops = [algorithm.inner_loop(model, experiment.problem) for _ in range(2)]
+        if not isinstance(inner_loops[0], Returning):
+            return
+        staying, back = (Agent(experiment, inner_loop) for inner_loop in inner_loops)
+        rngs, n = (np.random.default_rng(5), np.random.default_rng(5)), TRIALS * staying.rollouts_per_task
+        before, after = _arbitrary_inputs(experiment, n, SEEN), _arbitrary_inputs(experiment, n, SEEN + 1)
+        staying.begin_trial(n, rngs[0], record=True)
+        for given in before:
+            staying.act(*given)
+        observation, reward, _ = after[0]
+        rngs[0].bit_generator.state = np.random.default_rng(6).bit_generator.state
+        found = [staying.act(observation, reward, np.ones(n, np.bool_)), *staying.note.values()]
+        back.begin_trial(n, rngs[1], contexts=staying.contexts())
+        rngs[1].bit_generator.state = np.random.default_rng(6).bit_generator.state
+        again = [back.act(observation, np.zeros(n), np.zeros(n, np.bool_)), *back.note.values()]
+        for given in after[1:]:
+            for agent, seen in ((staying, found), (back, again)):
+                seen += [agent.act(*given), *agent.note.values()]
+        for one, other in zip(found, again, strict=True):
+            sentence = f"an agent that was handed what another had seen on {experiment.family_name} acts differently"
+            same(one, other, sentence)
 
 
 def an_actor_plays_the_same_with_the_weights_that_it_is_sent(algorithm: Algorithm) -> None:
@@ -122,6 +152,7 @@ ALGORITHM = (
     it_learns_on_some_family,
     its_agent_gives_members_of_the_action_space,
     an_agent_repeats_with_its_generator_alone,
+    an_agent_that_returns_to_a_task_goes_on_as_if_it_had_never_stopped,
     an_actor_plays_the_same_with_the_weights_that_it_is_sent,
     an_update_gives_finite_numbers,
     an_update_changes_parameters,
@@ -144,6 +175,14 @@ def _experiments(algorithm: Algorithm) -> Iterator[Experiment]:
         except BadInput:
             continue
         yield found
+
+
+def _arbitrary_inputs(experiment: Experiment, n: int, steps: int) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Of an agent: any observation and reward (0 at the start), and the end of an episode every third step."""
+    rng, space = np.random.default_rng(steps), copy.deepcopy(experiment.family.observation_space)
+    space.seed(steps)
+    seen = [np.stack([space.sample() for _ in range(n)]) for _ in range(steps)]
+    return [(x, (t > 0) * rng.standard_normal(n, np.float32), np.full(n, t % 3 == 2)) for t, x in enumerate(seen)]
 
 
 def _learner(experiment: Experiment) -> Learner:

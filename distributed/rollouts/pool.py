@@ -4,13 +4,13 @@ There are as many actors as the cluster has room for: more when nodes join, fewe
 had not finished when it died, hung or raised is played again by another one.
 """
 
-import collections
 import contextlib
 import itertools
 import logging
 import math
 import queue
 import time
+from collections.abc import Mapping
 from concurrent.futures import Future
 from typing import Any
 
@@ -20,6 +20,7 @@ from ray.exceptions import RayError, RayTaskError
 from ...actors.actor import Assignment
 from ...envs.errors import BadInput
 from ...learner.experiment import Experiment
+from ...learner.trajectory import Trajectory
 from ..source import deployed
 from ..store.api import Summary, Whereabouts, Writer
 from .broadcast import Broadcast
@@ -27,6 +28,7 @@ from .failures import Failures
 from .member import Call, Member
 from .nodes import Nodes
 from .remote import Remote, environment
+from .waiting import Waiting
 
 IN_FLIGHT = 2
 """Calls that an actor has at once: the next one is there when it finishes one."""
@@ -77,7 +79,7 @@ class Pool:
         self._failures, self._patience = Failures(max_restarts), patience
         self._serial = itertools.count()
         self._members: dict[int, Member] = {}
-        self._waiting: collections.deque[Assignment] = collections.deque()
+        self._waiting = Waiting()
         # Filled by threads of Ray's: asking it what of all that is under way has ended takes longer, the more there is.
         self._answers: queue.SimpleQueue[tuple[Member, Call | None, Future[Any]]] = queue.SimpleQueue()
         self._clock = 0.0
@@ -104,9 +106,10 @@ class Pool:
         """The actors that have come up and can play, oldest first."""
         return [member for member in self._members.values() if member.node]
 
-    def submit(self, assignments: list[Assignment]) -> None:
-        """Queue assignments; they are played in this order, with the weights that are newest when they are sent out."""
-        self._waiting.extend(assignments)
+    def submit(self, assignments: list[Assignment], contexts: Mapping[Assignment, Trajectory] | None = None) -> None:
+        """Queue assignments, with the contexts that some begin from; they are played in this order, with the weights
+        that are newest when they are sent out."""
+        self._waiting.add(assignments, contexts or {})
 
     def pump(
         self, broadcast: Broadcast, timeout: float, clock: float | None = None
@@ -151,20 +154,18 @@ class Pool:
                 return
             for member in self._members.values():
                 if self._waiting and member.node and not member.retiring and len(member.calls) == calls:
-                    assignments = self._next()
-                    summaries, trajectories = member.play.remote(assignments, *broadcast.newest)
+                    assignments = self._waiting.take(self._share)
+                    contexts = self._waiting.contexts_of(assignments)
+                    summaries, trajectories = member.play.remote(assignments, contexts, *broadcast.newest)
                     if not calls:
                         member.since = self._clock
                     member.calls.append(Call(assignments, trajectories))
                     self._await(member, member.calls[-1], summaries)
 
-    def _next(self) -> list[Assignment]:
-        """The next call's assignments: an actor's share of an iteration, in two calls if there is only one actor."""
-        share, iteration = math.ceil(self._parts / max(IN_FLIGHT, self.wanted)), self._waiting[0].iteration
-        found = []
-        while self._waiting and self._waiting[0].iteration == iteration and len(found) < share:
-            found.append(self._waiting.popleft())
-        return found
+    @property
+    def _share(self) -> int:
+        """Of an actor in an iteration's assignments; it gets them in two calls if there is only one actor."""
+        return math.ceil(self._parts / max(IN_FLIGHT, self.wanted))
 
     def _await(self, member: Member, call: Call | None, reference: ray.ObjectRef) -> None:
         reference.future().add_done_callback(lambda answer: self._answers.put((member, call, answer)))
@@ -198,6 +199,7 @@ class Pool:
             self._failed(member, error)
             return []
         member.calls.remove(call)
+        self._waiting.played(call.assignments)
         member.since = self._clock
         self._failures.well(member.slot, call.assignments)
         if member.retiring and not member.calls:
@@ -214,7 +216,7 @@ class Pool:
         # If the nodes have changed, the one that died may have been its own.
         self._failures.record(member, error, counts=not self._poll_nodes())
         calls, member.calls = member.calls, []
-        self._waiting.extendleft(reversed([assignment for call in calls for assignment in call.assignments]))
+        self._waiting.put_back([assignment for call in calls for assignment in call.assignments])
         if calls:  # the others had not begun
             self.lost_trials += sum(assignment.trials for assignment in calls[0].assignments)
             self._failures.blame(calls[0].assignments, member.slot, error)

@@ -77,9 +77,10 @@ class Remote:
 
     @ray.method(num_returns=2)
     def collect(
-        self, assignments: list[Assignment], version: int, weights: list[Any]
+        self, assignments: list[Assignment], contexts: list[ray.ObjectRef | None], version: int, weights: list[Any]
     ) -> tuple[list[Summary], list[Trajectory]]:
-        """Play side by side; returns the summaries, and the trajectories unless they went to the store from here.
+        """Play side by side, some from contexts; returns the summaries, and the trajectories unless they went to the
+        store from here.
 
         Raises:
             BadInput: the environment misbehaved, or the store refuses for good.
@@ -89,7 +90,7 @@ class Remote:
             self._actor.load(ray.get(weights[0]), version)
         start = time.perf_counter()
         with one_sentence():
-            trajectories = self._actor.collect_all(assignments)
+            trajectories = self._actor.collect_all(assignments, [each and ray.get(each) for each in contexts])
         seconds = (time.perf_counter() - start) / len(assignments)
         summaries = [summarise(trajectory, seconds) for trajectory in trajectories]
         if self._writer is None:

@@ -98,12 +98,15 @@ class Schema:
             _require(bool((np.isfinite(array) == played).all()), f"its measure {name} is not finite")
 
     def _check_assignment(self, assignment: Assignment, trajectory: Trajectory) -> None:
-        iteration, _, trials, tasks, episodes = assignment
+        iteration, _, trials, tasks, episodes, flags = assignment
         _within("iteration", iteration, 0, self.iterations - 1)
         _within("trials", trials, 1, trajectory.reward.shape[1])
         _expect("tasks", len(tasks), trials if self.tasks else 0)
         for task in tasks:
             _within("task", task, 0, self.tasks - 1)
+        _require(
+            {*flags} <= ({0, 1} if tasks else {0}), f"its from_context: {flags!s:.200}; expected 0, or 1 of a task"
+        )
         _within("episodes", episodes, 1, self.experiment.episodes)
         _within("version", trajectory.version, 0, self.iterations)
         _within("diverged", trajectory.diverged, 0, trajectory.reward.shape[1] * self.experiment.problem.most_episodes)

@@ -8,7 +8,7 @@ import numpy as np
 
 from ...actors.actor import Assignment
 from ...learner.replay import Replay
-from ...learner.sampling import Request, Sample, Steps
+from ...learner.sampling import Request, Sample
 from ...learner.trajectory import Arrays, Trajectory
 
 REMEMBERED = 10_000
@@ -55,7 +55,7 @@ class Shard:
             if len(self._had) > REMEMBERED:
                 self._had.popitem(last=False)
             own = [column for column, task in enumerate(tasks) if self._owns(task)]
-            self._replay.append([*tasks], together[index], own)
+            self._replay.append([*tasks], together[index], own, assignment.from_context)
         return self._replay.played - before, self.about()
 
     def about(self) -> About:
@@ -69,9 +69,9 @@ class Shard:
         rng, draw = np.random.default_rng((seed, self._index)), self._replay.draw_steps
         return [draw(tasks, own, rng) if len(tasks) else None for tasks, own in zip(batches, requests, strict=True)]
 
-    def context(self, task: int, window: int) -> Steps[np.ndarray]:
-        """See `Sampler.context`."""
-        return self._replay.context(task, window)
+    def contexts(self, tasks: list[int], window: int, most: int) -> list[Trajectory | None]:
+        """See `Sampler.contexts`."""
+        return self._replay.contexts(tasks, window, most)
 
     def trials(self, batches: list[np.ndarray], seed: int) -> list[Trajectory | None]:
         """Of the tasks of each batch, see `Replay.draw_trials`; None of none."""

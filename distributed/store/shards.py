@@ -12,8 +12,7 @@ import ray
 from ray.exceptions import GetTimeoutError, ObjectLostError, RayActorError
 
 from ...actors.actor import Assignment
-from ...envs.errors import require
-from ...learner.sampling import Request, Sample, Steps, choose, join
+from ...learner.sampling import Request, Sample, choose, join
 from ...learner.trajectory import Arrays, Trajectory, concatenate
 from .api import Whereabouts
 from .shard import About, Shard
@@ -117,14 +116,16 @@ class ShardedReplay:
             order = np.argsort(np.concatenate([places, *(places for places, _ in others)]))
             yield concatenate([first, *(each for _, each in others)]).columns(order) if others else first
 
-    def context(self, task: int, window: int) -> Steps[np.ndarray]:
-        require(task in self.tasks, "task", task, f"one of those in replay: {self.tasks.tolist()}")
-        index = task % len(self.shards)
+    def contexts(self, tasks: Sequence[int], window: int, most: int = 0) -> list[Trajectory | None]:
+        found: dict[int, Trajectory | None] = {}
+        for index in {task % len(self.shards) for task in tasks}:
+            own = [task for task in {*tasks} if task % len(self.shards) == index]
 
-        def ask(shard: Any) -> ray.ObjectRef:
-            return shard.context.remote(task, window)
+            def ask(shard: Any, own: list[int] = own) -> ray.ObjectRef:
+                return shard.contexts.remote(own, window, most)
 
-        return self._answer(index, self._ask(index, ask), ask)
+            found |= zip(own, self._answer(index, self._ask(index, ask), ask), strict=True)
+        return [found[task] for task in tasks]
 
     def export(self) -> Arrays:
         """What all shards appended since the last call."""

@@ -4,7 +4,8 @@ arXiv:1903.08254).
 On the actor, a trial begins with z from the prior N(0, 1); every transition sharpens the posterior, and each further
 episode is played with a new draw from it. The outer update is soft actor-critic with policy and critics that are given
 z. Context for the encoder comes from recent trials only, transitions for the critics from all of replay. The encoder
-learns from the critics' loss and from an information bottleneck; the policy's loss does not reach it.
+learns from the critics' loss and from an information bottleneck; the policy's loss does not reach it. Some trials may
+begin with z from the posterior of their task's context instead (`posterior_share`).
 """
 
 from dataclasses import dataclass
@@ -12,18 +13,15 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from ...envs.api import Bools
 from ...envs.errors import require
 from ...envs.registry import resolve
-from ...envs.seeding import Random, only
-from ..api import MOST_LAYERS, Metrics, Optimise, Problem
+from ..api import MOST_LAYERS, Metrics, Optimise, Problem, Recall
 from ..memory import MEMORIES, constructor
 from ..sampling import Request, Sample, Sampler, Steps
-from .sac import ActorCritic, Critic, SoftActorCritic, Twins, noise, perceptron
-
-VARIANCE_FLOOR = 1e-7
+from .latent import LatentPolicy
+from .posterior import PosteriorAgent
+from .sac import SoftActorCritic, noise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +52,9 @@ class PEARL(SoftActorCritic):
     """Transitions per task."""
     bottleneck: float = 0.1
     """Weight of the KL divergence from the posterior to the prior."""
+    posterior_share: float = 0.0
+    """Share of the trials that begin from the context of their task: with z from its posterior instead of the prior.
+    The critics learn from them, the encoder does not (section 5 of the paper)."""
     resample: int = 0
     """Resample z after this many steps of an episode; 0 for once per episode, as published. An agent that resamples
     more often abandons a wrong guess sooner."""
@@ -69,16 +70,36 @@ class PEARL(SoftActorCritic):
         require(self.layers <= MOST_LAYERS, "layers", self.layers, f"at most {MOST_LAYERS:,}")
         for field in ("context", "resample"):
             require(getattr(self, field) >= 0, field, getattr(self, field), "at least 0")
+        require(0 <= self.posterior_share <= 1, "posterior_share", self.posterior_share, "a number in [0, 1]")
         require(0 <= self.persistence < 1, "persistence", self.persistence, "a number in [0, 1)")
         require(0 <= self.bottleneck < float("inf"), "bottleneck", self.bottleneck, "a finite number of at least 0")
         if self.context_encoder != "product":
             resolve("context_encoder", self.context_encoder.split(",")[0], {"product": None} | MEMORIES)
             constructor("context_encoder", self.context_encoder)
 
-    def build(self, problem: Problem) -> "LatentPolicy":
-        return LatentPolicy(problem, self)
+    def build(self, problem: Problem) -> LatentPolicy:
+        return LatentPolicy(
+            problem,
+            self,
+            latent=self.latent,
+            next_observation=self.next_observation,
+            context_encoder=self.context_encoder,
+            context_hidden=self.context_hidden,
+            hidden=self.hidden,
+            layers=self.layers,
+            lengths=self.context_lengths(problem),
+        )
 
-    def inner_loop(self, model: nn.Module, problem: Problem, greedy: bool = False) -> "PosteriorAgent":
+    def context_lengths(self, problem: Problem) -> tuple[int, ...]:
+        """How many transitions an agent has seen where it draws z, and as many as `context` at most, ascending."""
+        every = self.resample or problem.horizon
+        seen = [*range(every, problem.steps, every)] or [problem.steps]
+        return tuple(sorted({min(self.context or problem.steps, length) for length in seen}))
+
+    def recall(self, problem: Problem) -> Recall:
+        return Recall(self.posterior_share, self.context_lengths(problem)[-1])
+
+    def inner_loop(self, model: nn.Module, problem: Problem, greedy: bool = False) -> PosteriorAgent:
         assert isinstance(model, LatentPolicy)
         return PosteriorAgent(model, greedy, self.persistence, self.resample)
 
@@ -106,7 +127,7 @@ class PEARL(SoftActorCritic):
         )
 
     def _step(
-        self, model: "LatentPolicy", sample: Sample, optimise: Optimise, learning_rate: float, rng: np.random.Generator
+        self, model: LatentPolicy, sample: Sample, optimise: Optimise, learning_rate: float, rng: np.random.Generator
     ) -> Metrics:
         assert sample.context is not None
         steps, context = model.put(sample.steps), model.put(sample.context)
@@ -121,7 +142,7 @@ class PEARL(SoftActorCritic):
         return optimise(loss, np.arange(tasks), learning_rate=learning_rate, max_norm=float("inf"))
 
     def _loss(
-        self, model: "LatentPolicy", steps: Steps[Tensor], context: Steps[Tensor], *noises: Tensor, share: float
+        self, model: LatentPolicy, steps: Steps[Tensor], context: Steps[Tensor], *noises: Tensor, share: float
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Of some tasks, the batch's `share`: critics and encoder, policy, temperature, each through its own
         parameters."""
@@ -153,147 +174,3 @@ class PEARL(SoftActorCritic):
             "temperature": alpha,
         }
         return total * share, {name: metric * share for name, metric in metrics.items()}
-
-
-class LatentPolicy(ActorCritic):
-    """Encoder, and a policy and critics that are given its latent."""
-
-    def __init__(self, problem: Problem, options: PEARL) -> None:
-        super().__init__(problem, options)
-        self.latent, self.next_observation = options.latent, options.next_observation
-        trial, every = problem.steps, options.resample or problem.horizon
-        seen_so_far = [*range(every, trial, every)] or [trial]  # where an agent draws z
-        most = options.context or trial
-        self.lengths = tuple(sorted({min(most, length) for length in seen_so_far}))
-        seen, action, hidden, layers = self.observation.width, self.head.width, options.hidden, options.layers
-        width = seen * (2 if options.next_observation else 1) + action + 1
-        self.memory = None
-        if options.context_encoder == "product":
-            self.context_encoder = perceptron(width, options.context_hidden, layers, 2 * options.latent)
-        else:
-            make = constructor("context_encoder", options.context_encoder)
-            self.memory = make(width, options.context_hidden, trial)
-            self.context_encoder = nn.Linear(options.context_hidden, 2 * options.latent)
-        self.policy = perceptron(seen + options.latent, hidden, layers, self.head.size)
-        self.critics = Twins(lambda: Critic(self.head, seen + options.latent, hidden, layers))
-
-    def put(self, steps: Steps[np.ndarray]) -> Steps[Tensor]:
-        """On the model's device, as tensors."""
-        return Steps(*(torch.tensor(array, device=self.device) for array in steps))
-
-    def context(self, steps: Steps[Tensor]) -> Tensor:
-        """Transitions as the encoder's inputs, [..., D]."""
-        parts = [self.observation(steps.observation), self.head.encode(steps.action), steps.reward.unsqueeze(-1)]
-        if self.next_observation:
-            parts.append(self.observation(steps.next_observation))
-        return torch.cat(parts, -1)
-
-    def factor(self, encoded: Tensor) -> tuple[Tensor, Tensor]:
-        """The Gaussian that the encoder's output [..., 2 * latent] stands for: mean and precision [..., latent]."""
-        mean, spread = encoded.split(self.latent, -1)
-        return mean, 1 / functional.softplus(spread).clamp(min=VARIANCE_FLOOR)
-
-    def posterior(self, context: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and variance [M, latent] of q(z | context) for contexts [M, C, D]."""
-        if self.memory is None:
-            mean, precision = self.factor(self.context_encoder(context))
-            return product(mean, precision)
-        mean, precision = self.factor(self.context_encoder(self.memory.unroll(context.transpose(0, 1))[-1]))
-        return mean, 1 / precision
-
-    def soft(self, x: Tensor, z: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Soft actions and their log-probabilities for encoded observations [..., D] and latents [..., latent]."""
-        return self.head.soft(self.policy(torch.cat([x, z], -1)), noise)
-
-    def draw(self, x: Tensor, z: Tensor, noise: Tensor | None) -> Tensor:
-        """Draws, without noise the most probable ones."""
-        return self.head.draw(self.policy(torch.cat([x, z], -1)), noise)[0]
-
-
-def product(mean: Tensor, precision: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and variance of the product of Gaussians along the last axis but one (section 4.1)."""
-    total = precision.sum(-2)
-    return (mean * precision).sum(-2) / total, 1 / total
-
-
-class PosteriorAgent:
-    """An inner loop by posterior sampling."""
-
-    rollouts_per_task = 1
-    side_by_side = True
-
-    def __init__(self, policy: LatentPolicy, greedy: bool = False, persistence: float = 0.0, resample: int = 0) -> None:
-        self._policy, self._greedy, self._persistence, self._resample = policy, greedy, persistence, resample
-        self._rng: Random = np.random.default_rng(0)
-        self._device = policy.device
-        self.note: dict[str, np.ndarray] = {}
-
-    def begin_trial(self, n: int, rng: Random | None = None) -> None:
-        self._rng = rng or self._rng
-        shape = (n, self._policy.latent)
-        zeros = torch.zeros(shape, device=self._device)
-        self._mean, self._variance, self._sums = zeros, zeros + 1, (zeros, zeros)
-        self._state = self._policy.memory.initial(n) if self._policy.memory else ()
-        self._last: tuple[Tensor, Tensor] | None = None
-        self._z = noise(self._rng, shape, self._device)
-        self._noise: Tensor | None = None
-        self._age = np.zeros(n, np.int64)
-
-    @torch.inference_mode()
-    def act(self, observation: np.ndarray, reward: np.ndarray, done: Bools) -> np.ndarray:
-        policy = self._policy
-        seen = torch.tensor(observation, device=self._device)
-        if self._last is not None:
-            self._learn(seen, torch.tensor(reward, device=self._device), torch.tensor(done, device=self._device))
-            self._sample(done)
-        x = policy.observation(seen)
-        action = policy.head.action(policy.draw(x, self._z, self.persistent_noise(len(x), done)).cpu().numpy())
-        self._last = seen, torch.tensor(action, device=self._device)
-        self.note = {
-            "latent": self._z.cpu().numpy(),
-            "mean": self._mean.cpu().numpy(),
-            "variance": self._variance.cpu().numpy(),
-        }
-        return action
-
-    def persistent_noise(self, n: int, done: Bools) -> Tensor | None:
-        """Standard normal noise for the next actions; what persists of the last one's does not cross episodes."""
-        if self._greedy:
-            return None
-        fresh = noise(self._rng, (n, self._policy.head.noise_width), self._device)
-        if self._noise is not None and self._persistence:
-            kept = self._persistence * ~torch.tensor(done, device=self._device).unsqueeze(-1)
-            fresh = kept * self._noise + (1 - kept**2).sqrt() * fresh
-        self._noise = fresh
-        return fresh
-
-    def _learn(self, seen: Tensor, reward: Tensor, done: Tensor) -> None:
-        """Add the last transition to the posterior."""
-        policy = self._policy
-        assert self._last is not None
-        # An episode's last observation is not shown: where context needs it, that transition says nothing.
-        counts = ~(done if policy.next_observation else torch.zeros_like(done)).unsqueeze(-1)
-        context = policy.context(Steps(*self._last, reward, reward, seen, done))
-        if policy.memory is None:
-            mean, precision = policy.factor(policy.context_encoder(context))
-            weighted, total = self._sums
-            self._sums = weighted + counts * mean * precision, total + counts * precision
-            weighted, total = self._sums
-            known = total > 0
-            self._mean = torch.where(known, weighted / total, 0)
-            self._variance = torch.where(known, 1 / total, 1)
-        else:
-            y, state = policy.memory.step(context, self._state)
-            self._state = tuple(torch.where(counts, new, old) for new, old in zip(state, self._state, strict=True))
-            mean, precision = policy.factor(policy.context_encoder(y))
-            self._mean = torch.where(counts, mean, self._mean)
-            self._variance = torch.where(counts, 1 / precision, self._variance)
-
-    def _sample(self, done: Bools) -> None:
-        """Draw z from the posterior where an episode begins, and where z has become old."""
-        self._age = np.where(done, 0, self._age + 1)
-        again = done | (self._age == self._resample) if self._resample else done
-        if again.any():
-            self._age[again] = 0
-            fresh = self._mean + self._variance.sqrt() * noise(only(self._rng, again), self._z.shape, self._device)
-            self._z = torch.where(torch.tensor(again, device=self._device).unsqueeze(-1), fresh, self._z)

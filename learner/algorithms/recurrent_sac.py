@@ -17,8 +17,10 @@ from ...envs.api import Bools
 from ...envs.errors import require
 from ...envs.seeding import Random
 from ..api import Metrics, Optimise, Problem
+from ..contexts import last_action, replayed
 from ..heads import outcome
 from ..memory import Memory, State, constructor
+from ..memory.api import choose_rows
 from ..sampling import Sampler
 from ..trajectory import Trajectory
 from .sac import ActorCritic, Critic, SoftActorCritic, Twins, noise, perceptron
@@ -165,6 +167,7 @@ class RecurrentActor:
 
     rollouts_per_task = 1
     side_by_side = True
+    remembers: tuple[str, ...] = ()
 
     def __init__(self, model: RecurrentActorCritic, greedy: bool = False) -> None:
         self._model, self._greedy = model, greedy
@@ -172,16 +175,26 @@ class RecurrentActor:
         self._device = model.device
         self.note: dict[str, np.ndarray] = {}
 
-    def begin_trial(self, n: int, rng: Random | None = None) -> None:
+    def begin_trial(self, n: int, rng: Random | None = None, contexts: Trajectory | None = None) -> None:
         self._rng = rng or self._rng
         self._state = self._model.actor.memory.initial(n)
-        self._action = self._model.head.none(n)
+        self._action = none = self._model.head.none(n)
+        if contexts is not None:
+            for *given, valid in replayed(contexts, none):
+                _, state = self._step(*given)
+                self._state = choose_rows(torch.tensor(valid, device=self._device), state, self._state)
+            self._action = last_action(contexts, none)
 
     @torch.inference_mode()
     def act(self, observation: np.ndarray, reward: np.ndarray, done: Bools) -> np.ndarray:
         model = self._model
-        given = (torch.as_tensor(a, device=self._device) for a in (observation, self._action, reward, done))
-        parameters, self._state = model.actor.step(model.inputs(*given), self._state)
+        parameters, self._state = self._step(observation, self._action, reward, done)
         draw = None if self._greedy else noise(self._rng, (len(reward), model.head.noise_width), self._device)
         self._action = model.head.action(model.head.draw(parameters, draw)[0].cpu().numpy())
         return self._action.copy()
+
+    @torch.inference_mode()
+    def _step(self, *given: np.ndarray) -> tuple[Tensor, State]:
+        """The actor's parameters for an input, and its memory's next state."""
+        x = self._model.inputs(*(torch.as_tensor(array, device=self._device) for array in given))
+        return self._model.actor.step(x, self._state)

@@ -13,6 +13,7 @@ from ...envs.errors import require
 from ...envs.seeding import Random, SideBySide
 from ..api import MOST_LAYERS, Consumes, Problem
 from ..encoders import parse_encoder
+from ..trajectory import Trajectory
 from .adaptation import InnerLoss, inner_steps, log_probability_loss, phase
 from .feedforward import GradientPolicy, Weights
 
@@ -99,6 +100,7 @@ class GradientAgent:
     episode."""
 
     side_by_side = True
+    remembers: tuple[str, ...] = "draw", "log_prob"
 
     def __init__(
         self,
@@ -118,7 +120,8 @@ class GradientAgent:
         self._device = policy.weights["w0"].device
         self.note: dict[str, np.ndarray] = {}
 
-    def begin_trial(self, n: int, rng: Random | None = None) -> None:
+    def begin_trial(self, n: int, rng: Random | None = None, contexts: Trajectory | None = None) -> None:
+        """As documented; of each task the contexts have as many episodes, with the notes that it `remembers`."""
         require(
             n % self.rollouts_per_task == 0,
             "n",
@@ -129,6 +132,33 @@ class GradientAgent:
         self._adapt(dict(self._policy.weights.items()))
         self._tasks, self._episode = n // self.rollouts_per_task, 0
         self._begin_episode()
+        if contexts is not None:
+            self._recall(contexts)
+
+    @torch.no_grad()
+    def _recall(self, contexts: Trajectory) -> None:
+        """Take the inner steps of episodes that were played before."""
+        done = contexts.done & contexts.valid
+        episode = np.where(contexts.valid, np.cumsum(done, axis=0) - done, -1)
+        counts = episode.max(0) + 1
+        require(len({*counts.tolist()}) == 1, "the number of episodes in contexts", counts.tolist(), "one for all rows")
+        for index in range(counts[0]):
+            own = episode == index
+            order = np.argsort(~own, axis=0, kind="stable")[: own.sum(0).max()]  # what is an episode's comes first
+            seen, draw, log_prob, reward, playing = (
+                np.take_along_axis(array, order.reshape(*order.shape, *[1] * (array.ndim - 2)), 0)
+                for array in (
+                    contexts.observation,
+                    *(contexts.note[name] for name in self.remembers),
+                    contexts.reward,
+                    own,
+                )
+            )
+            encoded = (self._policy.observation(torch.tensor(x, device=self._device)) for x in seen)
+            noted = (torch.tensor(array, device=self._device) for array in (draw, log_prob, playing))
+            self._steps = [*zip(encoded, *noted, strict=True)]
+            self._rewards = [*torch.tensor(reward, device=self._device)]
+            self.end_episode()
 
     def _begin_episode(self) -> None:
         self._playing = np.ones(self._tasks * self.rollouts_per_task, np.bool_)

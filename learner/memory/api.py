@@ -53,6 +53,17 @@ def unroll_from(memory: Memory, x: Tensor, state: State) -> tuple[Tensor, State]
     return torch.stack(outputs), state
 
 
+def choose_rows(rows: Tensor, new: State, old: State) -> State:
+    """The new state in some rows, the old one in the others.
+
+    Args:
+        rows: bool [B].
+        new: state of B rows.
+        old: state of B rows.
+    """
+    return tuple(torch.where(rows.unsqueeze(-1), *pair) for pair in zip(new, old, strict=True))
+
+
 class MakeMemory(Protocol):
     """A memory's constructor. Its keyword-only arguments (bool, int, float or str, with defaults) are its options."""
 

@@ -1,7 +1,8 @@
 """Assignments that an actor plays as one batch: each has the same bits as alone, whatever they are."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -65,13 +66,34 @@ def same(found: list[Trajectory], expected: list[Trajectory]) -> None:
             np.testing.assert_array_equal(array, other[name], err_msg=name)
 
 
-def alike_however_they_are_divided(make: Callable[[], Actor], episodes: int = 0) -> None:
+def alike_however_they_are_divided(
+    make: Callable[[], Actor], episodes: int = 0, contexts: Sequence[Trajectory | None] = (None,) * 5
+) -> None:
     everything = assignments(2, TRIALS, 5, episodes=episodes)
-    alone = [make().collect(assignment) for assignment in everything]
+    alone = [make().collect(*each) for each in zip(everything, contexts, strict=True)]
     for shares in ([0, 5], [0, 2, 5], [0, 1, 4, 5]):
         actor = make()
-        found = [actor.collect_all(everything[a:b]) for a, b in pairwise(shares)]
+        found = [actor.collect_all(everything[a:b], contexts[a:b]) for a, b in pairwise(shares)]
         same([each for share in found for each in share], alone)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_trials_from_contexts_beside_others(algorithm: str) -> None:
+    """Some parts have contexts of all of their tasks, some of none, some of a few and of other lengths."""
+    options = {"family": f"{Lengthy.__module__}:Lengthy", "episodes": 3, "hidden": 8, **SMALL[algorithm]}
+
+    def make() -> Actor:
+        return shaken(algorithm=algorithm, **options)
+
+    contexts: list[Trajectory | None] = [make().collect(each) for each in assignments(1, TRIALS, 5)]
+    if "rollouts" not in options:  # inner steps are taken of all tasks or of none
+        whole = contexts[3]
+        assert whole is not None
+        of_some = whole.valid & (np.arange(whole.valid.shape[1]) > 0)
+        contexts[1:5] = None, contexts[2], replace(whole, valid=of_some), None
+    alike_however_they_are_divided(make, contexts=contexts)
+    with_, without = (make().collect(assignments(2, TRIALS, 5)[0], each) for each in (contexts[0], None))
+    assert not np.array_equal(with_.action[:3], without.action[:3])
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)

@@ -1,6 +1,7 @@
 """The loop itself on a pool that plays in this process, in an order that the test decides."""
 
 import threading
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,12 +10,14 @@ import ray
 
 from innerloop.actors.actor import Actor, Assignment
 from innerloop.distributed.config import MEGABYTE, Config, configure
-from innerloop.distributed.loop import Loop, mean_by_episode
+from innerloop.distributed.curves import mean_by_episode
+from innerloop.distributed.loop import Loop
 from innerloop.distributed.rollouts.broadcast import Broadcast
 from innerloop.distributed.rollouts.tasks import TaskOrder
 from innerloop.distributed.store.api import Summary, Whereabouts, summarise
 from innerloop.distributed.store.ray import RayStore
 from innerloop.learner.learner import Learner
+from innerloop.learner.trajectory import Trajectory
 
 pytestmark = pytest.mark.usefixtures("own_ray")
 
@@ -30,8 +33,9 @@ class InTurns:
         self._waiting: list[Assignment] = []
         self.played: list[tuple[Assignment, Summary]] = []
 
-    def submit(self, assignments: list[Assignment]) -> None:
+    def submit(self, assignments: list[Assignment], contexts: Mapping[Assignment, Trajectory]) -> None:
         self._waiting += assignments
+        self._contexts = {**contexts}
 
     def pump(self, broadcast: Broadcast, timeout: float, *_: Any) -> list[tuple[Assignment, Summary, Whereabouts]]:
         if not timeout:  # the learner is learning
@@ -39,7 +43,7 @@ class InTurns:
         assignment = self._waiting.pop(-(len(self.played) % 2))
         version, [weights] = broadcast.newest
         self._actor.load(ray.get(weights), version)
-        trajectory = self._actor.collect(assignment)
+        trajectory = self._actor.collect(assignment, self._contexts.get(assignment))
         self.played.append((assignment, summarise(trajectory)))
         return [(*self.played[-1], Whereabouts(ray.put([trajectory]), 0))]
 
@@ -71,6 +75,9 @@ MIXED = {
                         "episodes_start": 1, "trials": 4},
     "pearl": GROWING | PEARL | {"family": "sparse-point-navigation", "episodes": 5, "episodes_start": 1, "trials": 4,
                                 "tasks": 6, "warm_up": 20, "updates_per_step": 0.1, "tasks_per_batch": 3},
+    "pearl-from-contexts": GROWING | PEARL | {"family": "sparse-point-navigation", "episodes": 5, "episodes_start": 1,
+                                              "trials": 4, "tasks": 6, "warm_up": 20, "updates_per_step": 0.1,
+                                              "tasks_per_batch": 3, "posterior_share": 0.5},
     "recurrent-sac": GROWING | {"family": "point-navigation", "algorithm": "recurrent-sac", "memory": "gru",
                                 "hidden": 8, "episodes": 5, "episodes_start": 1, "trials": 4, "tasks": 6,
                                 "warm_up": 20, "updates_per_step": 0.1, "task_order": "prioritised"},
@@ -83,12 +90,20 @@ def test_trials_of_different_lengths_in_one_iteration_are_learned_from_and_repor
     config = configure(**MIXED[name])
     lines, played, order = run(config)
     assert [line["iteration"] for line in lines] == [*range(1, 9)]
-    sizes, parts, mixed = iter(played), config.run.part_count, 0
+    sizes, parts, mixed, began = iter(played), config.run.part_count, 0, 0
     for line in lines:
-        taken = [summary for _, summary in (next(sizes) for _ in range(parts))]
+        given = [next(sizes) for _ in range(parts)]
+        taken = [summary for _, summary in given]
         longest = max(summary.returns.shape[1] for summary in taken)
         mixed += len({summary.returns.shape[1] for summary in taken}) > 1
-        trials = [trial for summary in taken for trial in summary.returns]
+        flags = [flag for each, summary in given for flag in each.from_context or (0,) * len(summary.returns)]
+        everything = zip(flags, (trial for summary in taken for trial in summary.returns), strict=True)
+        trials, returning = [], list[float]()
+        for flag, trial in everything:  # the curve is that of the trials that began from nothing
+            (returning if flag else trials).append(trial.sum() if flag else trial)
+        began += len(returning)
+        assert line.get("trials_from_context", 0) == len(returning)
+        assert line.get("return_from_context", 0.0) == pytest.approx(np.mean(returning or [0.0]))
         assert line["episodes"] == longest
         assert line["return"] == pytest.approx(np.mean([trial.sum() for trial in trials]))
         assert line["first_episode"] == pytest.approx(np.mean([trial[0] for trial in trials]))
@@ -98,6 +113,7 @@ def test_trials_of_different_lengths_in_one_iteration_are_learned_from_and_repor
             assert line[f"return_episode_{episode + 1}"] == pytest.approx(np.mean(having))
         assert all(np.isfinite(value) for value in line.values())
     assert mixed > 0
+    assert (began > 0) == (name == "pearl-from-contexts")
     if config.run.tasks:
         width = config.experiment.algorithm.rollouts if name == "maml" else 1
         seen = sum(assignment.trials * assignment.episodes * width for assignment, _ in played[: len(lines) * parts])

@@ -106,7 +106,11 @@ def test_a_run_that_adapts_by_gradient_ends_alike_with_any_number_of_actors_and_
 
 @pytest.mark.parametrize(
     ("algorithm", "options"),
-    [("pearl", {}), ("pearl", {"task_order": "prioritised"}), ("recurrent-sac", {"memory": "gru"})],
+    [
+        ("pearl", {"posterior_share": 0.5, "replay_shards": 2}),
+        ("pearl", {"task_order": "prioritised"}),
+        ("recurrent-sac", {"memory": "gru"}),
+    ],
     ids=["pearl", "prioritised", "recurrent-sac"],
 )
 def test_a_run_that_replays_ends_alike_with_any_number_of_actors_and_after_a_crash(
@@ -121,6 +125,9 @@ def test_a_run_that_replays_ends_alike_with_any_number_of_actors_and_after_a_cra
         assert [line["gradient_steps"] for line in lines] == [0, 3, 3, 3]  # a twentieth of what came after warm-up
         assert [line["replay_trials"] for line in lines] == [6, 12, 18, 24]
         assert [line["env_steps"] for line in lines] == [60, 120, 180, 240]
+        returning = [line.get("trials_from_context", 0) for line in lines]
+        assert (sum(returning) > 0) == ("posterior_share" in options)
+        assert returning[0] == 0  # nothing is known yet
     agent = Agent.load(str(tmp_path / "dead"))
     assert play_tasks(agent, agent.experiment.family, 2, tasks=3, seed=0).shape == (3, 2)
 

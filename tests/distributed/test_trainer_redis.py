@@ -39,7 +39,12 @@ def test_a_run_through_redis_changes_no_bit_and_leaves_no_password(
     assert CANARY not in caplog.text
 
 
-@pytest.mark.parametrize("make", [small, replaying, mixing], ids=["rl2", "pearl", "both"])
+def returning(**options: Any) -> Config:
+    """Some trials begin from contexts."""
+    return replaying(posterior_share=0.5, **options)
+
+
+@pytest.mark.parametrize("make", [small, returning, mixing], ids=["rl2", "pearl", "both"])
 def test_a_run_through_redis_goes_on_after_a_crash(
     make: Callable[..., Config], server: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

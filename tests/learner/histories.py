@@ -47,8 +47,9 @@ class History:
         self.rng, self.dense = np.random.default_rng(seed), dense
         self.trials: list[dict[Key, Transition]] = []
         self.trajectories: list[Trajectory] = []
+        self.from_context: list[bool] = []
 
-    def append(self, task: int, lengths: Sequence[int] = (), ends: str = "") -> None:
+    def append(self, task: int, lengths: Sequence[int] = (), ends: str = "", *, from_context: bool = False) -> None:
         """A trial of episodes of these lengths, each (e)nding because it terminated, was (c)ut, or (b)oth."""
         lengths = lengths or self.rng.integers(1, 5, self.rng.integers(1, 4)).tolist()
         ends = ends or "".join(self.rng.choice(["e", "c"], len(lengths)))
@@ -71,8 +72,9 @@ class History:
             note={"mean": observation},  # which is not kept
             version=trial,
         )
-        self.replay.append([task], trajectory)
+        self.replay.append([task], trajectory, None, [int(from_context)])
         self.trajectories.append(trajectory)
+        self.from_context.append(from_context)
         self.trials.append(
             {
                 (trial, step): Transition(
@@ -82,9 +84,11 @@ class History:
             }
         )
 
-    def filled(self, trials: int, tasks: int = 3) -> "History":
+    def filled(self, trials: int, tasks: int = 3, from_context: float = 0.0) -> "History":
+        """With random ones, of which this share began from a context."""
         for _ in range(trials):
-            self.append(int(self.rng.integers(tasks)))
+            task = int(self.rng.integers(tasks))
+            self.append(task, from_context=bool(from_context) and self.rng.random() < from_context)
         return self
 
     @property
@@ -98,6 +102,11 @@ class History:
 
     def trials_of(self, task: int) -> list[dict[Key, Transition]]:
         return [trial for trial in self.kept if next(iter(trial.values())).task == task]
+
+    def recent(self, task: int, window: int) -> list[int]:
+        """The numbers of a task's newest trials that did not begin from a context; if there are none, of the others."""
+        own = [next(iter(trial))[0] for trial in self.trials_of(task)]
+        return ([trial for trial in own if not self.from_context[trial]] or own)[-window:]
 
     def keys(self, steps: Steps[np.ndarray], tasks: np.ndarray) -> list[list[Key]]:
         """Which transitions were drawn, [M, N]; everything about them must be as it was played."""

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 
-from innerloop.learner.algorithms.pearl import PEARL, LatentPolicy
+from innerloop.learner.algorithms.latent import LatentPolicy
+from innerloop.learner.algorithms.pearl import PEARL
 from innerloop.learner.experiment import Experiment
 from innerloop.learner.learner import Learner
 

@@ -217,15 +217,38 @@ def test_each_batch_has_contexts_of_one_of_the_lengths() -> None:
     assert uniform(lengths, [(2, 2), (2, 3), (2, 7)])
 
 
+@pytest.mark.parametrize("most", [0, 5, 10**6])
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.9])
 @pytest.mark.parametrize("slots", [10**4, 90])
 @pytest.mark.parametrize("window", [1, 2, 1_000])
-def test_what_is_recent_of_a_task_is_there_in_its_order(window: int, slots: int) -> None:
-    history = History(slots=slots).filled(40)
-    for task in history.replay.tasks.tolist():
-        found = history.replay.context(task, window)
-        assert history.keys(found, np.array([task])) == [[*history.of(task, window)]]
-    with pytest.raises(BadInput, match=r"^task is 77; expected one of those in replay: \[0, 1, 2\]\.$"):
-        history.replay.context(77, 1)
+def test_what_is_recent_of_a_task_is_there_as_it_was_seen(window: int, slots: int, share: float, most: int) -> None:
+    history = History(slots=slots).filled(60, from_context=share)
+    tasks = [77, *history.replay.tasks.tolist()]
+    nothing, *contexts = history.replay.contexts(tasks, window, most)
+    assert nothing is None
+    for task, found in zip(tasks[1:], contexts, strict=True):
+        assert found is not None
+        seen = [history.trajectories[trial] for trial in history.recent(task, window)]
+        for name in ("action", "reward", "terminated", "truncated", "valid"):
+            whole = np.concatenate([getattr(trial, name) for trial in seen])
+            np.testing.assert_array_equal(getattr(found, name), whole[: most or None])
+        whole = np.concatenate([*(trial.observation[:-1] for trial in seen), seen[-1].observation[-1:]])
+        np.testing.assert_array_equal(found.observation, whole[: most + 1 if most else None])
+
+
+@pytest.mark.parametrize("slots", [10**4, 90])
+def test_no_context_is_made_of_trials_that_began_from_one_and_transitions_are(slots: int) -> None:
+    history = History(slots=slots).filled(60, from_context=0.5)
+    request = Request(tasks=2, steps=300, context=(4,), window=3)
+    for sample in history.replay.batches(request, 60, np.random.default_rng(0)):
+        assert sample.context is not None
+        drawn = history.keys(sample.context, sample.tasks), history.keys(sample.steps, sample.tasks)
+        for task, context, steps in zip(sample.tasks.tolist(), *drawn, strict=True):
+            assert {trial for trial, _ in context} <= {*history.recent(task, 3)}
+            assert {trial for trial, _ in steps} == {trial for trial, _ in history.of(task) if (trial, _) in steps}
+            assert any(history.from_context[trial] for trial, _ in steps) or not any(
+                history.from_context[next(iter(trial))[0]] for trial in history.trials_of(task)
+            )
 
 
 @pytest.mark.parametrize("dense", [False, True])

@@ -18,6 +18,7 @@ def assert_alike(one: Replay, other: Replay) -> None:
         lambda replay, rng: replay.batches(REQUEST, 3, rng),
         lambda replay, rng: replay.batches(REQUEST._replace(context=(3, 5)), 3, rng),
         lambda replay, rng: replay.trials(5, 3, rng),
+        lambda replay, rng: replay.contexts(replay.tasks.tolist(), 2),
     ):
         for mine, yours in zip(*(batches(replay, np.random.default_rng(0)) for replay in (one, other)), strict=True):
             same(mine, yours)
@@ -27,7 +28,8 @@ def assert_alike_from_now_on(history: History, restored: Replay) -> None:
     """The same trials make the same room in both."""
     for _ in range(40):
         history.filled(1)
-        restored.append([next(iter(history.trials[-1].values())).task], history.trajectories[-1])
+        task, from_context = next(iter(history.trials[-1].values())).task, [int(history.from_context[-1])]
+        restored.append([task], history.trajectories[-1], None, from_context)
         assert numbers_kept(restored) == numbers_kept(history.replay)
     assert_alike(history.replay, restored)
 
@@ -35,11 +37,18 @@ def assert_alike_from_now_on(history: History, restored: Replay) -> None:
 @pytest.mark.parametrize("dense", [False, True])
 @pytest.mark.parametrize("slots", [10**4, 100])
 def test_what_is_restored_draws_as_what_was_exported(slots: int, dense: bool) -> None:
-    history = History(slots=slots, dense=dense).filled(40)
+    history = History(slots=slots, dense=dense).filled(40, from_context=0.4)
     restored = Replay(slots * SLOT)
     restored.restore(history.replay.export())
     assert_alike(history.replay, restored)
     assert restored.appended == len(history.replay)
+
+
+def test_what_was_exported_before_trials_could_begin_from_a_context_is_restored() -> None:
+    history, restored = History().filled(40), Replay(PLENTY)
+    exported = history.replay.export()
+    restored.restore(exported | {"trials": exported["trials"][:, :3]})
+    assert_alike(history.replay, restored)
 
 
 @pytest.mark.parametrize("slots", [10**4, 100])
@@ -50,10 +59,10 @@ def test_pieces_that_are_restored_in_their_order_are_the_whole_and_what_follows_
     """A run that is resumed goes on as the one that was never stopped."""
     history, pieces, exported = History(slots=slots), [], 0
     for _ in range(8):
-        history.filled(every)
+        history.filled(every, from_context=0.4)
         pieces.append(history.replay.export(exported))
         exported = history.replay.appended
-    same(history.replay.export(exported)["trials"], np.zeros((0, 3)))
+    same(history.replay.export(exported)["trials"], np.zeros((0, 4)))
     restored = Replay(slots * SLOT)
     for piece in pieces:
         restored.restore(piece)

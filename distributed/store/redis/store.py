@@ -267,8 +267,11 @@ class RedisStore:
         """Put an entry into replay, which may have its record from before; the server forgets what replay forgets."""
         replay, assignment = self.replay, entry.assignment
         columns = entry.trajectory.reward.shape[1]
-        tasks = np.repeat(assignment.tasks, columns // max(1, len(assignment.tasks))).tolist()
-        replay.append(tasks, entry.trajectory)
+        tasks, from_context = (
+            np.repeat(each, columns // max(1, len(each))).tolist()
+            for each in (assignment.tasks, assignment.from_context)
+        )
+        replay.append(tasks, entry.trajectory, None, from_context)
         if not record:
             record = Record.of(entry)
             self.stream.keep(entry.id, record)

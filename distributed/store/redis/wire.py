@@ -17,7 +17,7 @@ from ....actors.actor import Assignment
 from ....learner.trajectory import Trajectory
 from ..schema import Undecodable
 
-FORMAT = 3
+FORMAT = 4
 
 _MAGIC = b"innrloop"
 _HEADER = struct.Struct("<8sIIQ")
@@ -93,11 +93,14 @@ def _numbers(numbers: Any) -> tuple[Assignment, int, int]:
     _require(isinstance(numbers, dict) and set(numbers) == names, "its numbers are not those of a trajectory")
     given = numbers["assignment"]
     _require(isinstance(given, list) and len(given) == len(Assignment._fields), "its assignment is none")
-    iteration, part, trials, tasks, episodes = given
-    listed = isinstance(tasks, list) and all(map(_is_count, [iteration, part, trials, *tasks, episodes]))
-    _require(listed, "its assignment is none")
-    assignment = Assignment(iteration, part, trials, tuple(tasks), episodes)
-    _require(len(assignment.tasks) in (0, assignment.trials), "its assignment has not one task per trial")
+    iteration, part, trials, tasks, episodes, flags = given
+    listed = isinstance(tasks, list) and isinstance(flags, list)
+    _require(
+        listed and all(map(_is_count, [iteration, part, trials, *tasks, episodes, *flags])), "its assignment is none"
+    )
+    assignment = Assignment(iteration, part, trials, tuple(tasks), episodes, tuple(flags))
+    for what, each in (("task", tasks), ("from_context", flags)):
+        _require(len(each) in (0, trials), f"its assignment has not one {what} per trial")
     _require(_is_count(numbers["version"]) and _is_count(numbers["diverged"]), "its version or diverged is no count")
     return assignment, numbers["version"], numbers["diverged"]
 

@@ -17,7 +17,6 @@ from innerloop.actors.actor import Assignment
 from innerloop.distributed.store.api import Store, Whereabouts, summarise
 from innerloop.distributed.store.ray import RayStore
 from innerloop.distributed.store.redis.store import RedisStore
-from innerloop.envs.errors import BadInput
 from innerloop.learner.api import Consumes
 from innerloop.learner.sampling import Request, Sample
 from innerloop.learner.trajectory import Trajectory
@@ -194,12 +193,35 @@ def test_the_context_of_a_task_is_what_was_last_played_of_it(opened: Open) -> No
         wait_for(store, 2)
         store.keep(2)
     for window, iterations in ((1, [2]), (2, [1, 2]), (9, [0, 1, 2])):
-        found = store.replay.context(1, window)
-        expected = np.concatenate([trajectory(10 + 100 * i).reward[:, 0] for i in iterations])
-        np.testing.assert_array_equal(found.reward[0], expected)
-        np.testing.assert_array_equal(found.action[0, :, 0], expected / 2)
-    with pytest.raises(BadInput, match=r"task is 5; expected one of those in replay: \[0, 1\]"):
-        store.replay.context(5, 1)
+        one, nothing, zero, again = store.replay.contexts([1, 5, 0, 1], window)
+        assert nothing is None
+        for task, found in ((1, one), (0, zero), (1, again)):
+            assert found is not None
+            seen = [trajectory(10 * task + 100 * i) for i in iterations]
+            for name in ("action", "reward", "terminated", "truncated", "valid"):
+                np.testing.assert_array_equal(getattr(found, name), np.concatenate([getattr(t, name) for t in seen]))
+        [short] = store.replay.contexts([1], window, most=4)
+        assert short is not None
+        assert one is not None
+        np.testing.assert_array_equal(short.reward, one.reward[:4])
+        assert len(short.observation) == 5
+
+
+def test_no_context_is_made_of_what_began_from_one_while_there_is_anything_else(opened: Open) -> None:
+    store = opened(consumes="replay")
+    for iteration, flag in enumerate((1, 0, 1, 1)):
+        assignment = Assignment(iteration, 0, 2, (3, 4), 2, (flag, 0))
+        deliver(store, assignment, trajectory(100 * iteration, iteration, columns=2))
+        wait_for(store, 1)
+        store.keep(1)
+        newest = [found.reward[0, 0] for found in store.replay.contexts([3, 4], 1) if found is not None]
+        assert newest == [0 if iteration == 0 else 100, 100 * iteration + 1]
+    request = Request(tasks=64, steps=50, context=(6,), window=4)
+    [sample] = draw(store, request)
+    assert sample.context is not None
+    hundreds = np.floor(sample.context.reward[sample.tasks == 3] / 100)
+    assert {*hundreds.ravel().tolist()} == {1}
+    assert {*np.floor(sample.steps.reward[sample.tasks == 3] / 100).ravel().tolist()} == {0, 1, 2, 3}
 
 
 def test_a_context_is_never_older_than_its_window(opened: Open) -> None:

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from innerloop.envs.api import TaskFamily
 from innerloop.envs.errors import BadInput
 from innerloop.envs.navigation import PointNavigation, SparsePointNavigation
-from innerloop.learner.algorithms.pearl import PEARL, LatentPolicy
+from innerloop.learner.algorithms.latent import LatentPolicy
+from innerloop.learner.algorithms.pearl import PEARL
 from innerloop.learner.experiment import Experiment
 from innerloop.learner.learner import Learner
 from innerloop.learner.replay import Replay

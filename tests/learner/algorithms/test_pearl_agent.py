@@ -12,7 +12,7 @@ from small_pearl import PearlOn, parts_of
 from torch import Tensor
 
 from innerloop.envs.navigation import PointNavigation
-from innerloop.learner.algorithms.pearl import PosteriorAgent
+from innerloop.learner.algorithms.posterior import PosteriorAgent
 from innerloop.learner.replay import Replay
 from innerloop.learner.sampling import Request
 

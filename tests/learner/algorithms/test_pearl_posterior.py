@@ -8,7 +8,7 @@ from off_policy import random
 from small_pearl import PearlOn, parts_of
 from torch import Tensor
 
-from innerloop.learner.algorithms.pearl import VARIANCE_FLOOR, LatentPolicy, product
+from innerloop.learner.algorithms.latent import VARIANCE_FLOOR, LatentPolicy, product
 from innerloop.learner.sampling import Steps
 
 

@@ -16,7 +16,8 @@ from innerloop.envs.bandit import BernoulliBandit
 from innerloop.envs.navigation import PointNavigation
 from innerloop.envs.seeding import streams
 from innerloop.envs.trials import Trials
-from innerloop.learner.algorithms.pearl import PEARL, LatentPolicy
+from innerloop.learner.algorithms.latent import LatentPolicy
+from innerloop.learner.algorithms.pearl import PEARL
 from innerloop.learner.api import Problem
 from innerloop.learner.experiment import Experiment
 from innerloop.learner.learner import Learner

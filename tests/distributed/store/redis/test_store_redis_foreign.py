@@ -158,6 +158,8 @@ WRONG: dict[str, Change] = {
     "fewer columns": narrower,
     "a task too many": lambda a, t: (a._replace(tasks=(99,) * a.trials), t),
     "tasks or none": lambda a, t: (a._replace(tasks=() if a.tasks else (0,) * a.trials), t),
+    "a flag of 2": lambda a, t: (a._replace(from_context=(2,) * a.trials), t),
+    "a flag without a task": lambda a, t: (a._replace(tasks=(), from_context=(1,) * a.trials), t),
     "a part too many": of_assignment(part=2),
     "an iteration far ahead": of_assignment(iteration=2**50),
     "a version far ahead": of_trajectory(version=2**50),

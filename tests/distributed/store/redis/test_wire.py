@@ -49,7 +49,7 @@ def assert_same(found: Trajectory, expected: Trajectory) -> None:
                 assert one[name] == value, field.name
 
 
-ASSIGNMENT = Assignment(5, 1, 4, (7, 0, 7, 2), 3)
+ASSIGNMENT = Assignment(5, 1, 4, (7, 0, 7, 2), 3, (0, 1, 1, 0))
 
 
 @pytest.mark.parametrize("dense", [False, True])
@@ -117,7 +117,7 @@ def forged(about: bytes, body: bytes, *, given: int = FORMAT) -> bytes:
     return header + struct.pack("<I", zlib.crc32(header + about + body)) + about + body
 
 
-NUMBERS = {"assignment": [5, 1, 4, [7, 0, 7, 2], 3], "version": 12, "diverged": 3}
+NUMBERS = {"assignment": [5, 1, 4, [7, 0, 7, 2], 3, [0, 1, 1, 0]], "version": 12, "diverged": 3}
 
 
 def arrays() -> dict[str, np.ndarray]:
@@ -151,15 +151,20 @@ def test_another_format_is_refused_by_its_number(given: int) -> None:
                 {"assignment": None},
                 {"assignment": [5, 1, 4]},
                 {"assignment": [5, 1, 4, [7, 0, 7, 2]]},
-                {"assignment": [5, 1, 4, 7, 3]},
-                {"assignment": [5, 1, 4, [7, 0], 3]},
-                {"assignment": [5, 1, 4, [7, 0, 7, "2"], 3]},
-                {"assignment": [5, 1, 4, [7, 0, 7, 2], 3.0]},
-                {"assignment": [5, True, 4, [], 3]},
-                {"assignment": [5, -1, 4, [], 3]},
-                {"assignment": [5.0, 1, 4, [], 3]},
-                {"assignment": [5, 1, 3, [1, 2, 3], 3]},  # of 4 columns
-                {"assignment": [2**63, 1, 4, [], 3]},
+                {"assignment": [5, 1, 4, [7, 0, 7, 2], 3]},
+                {"assignment": [5, 1, 4, 7, 3, []]},
+                {"assignment": [5, 1, 4, [7, 0], 3, []]},
+                {"assignment": [5, 1, 4, [7, 0, 7, "2"], 3, []]},
+                {"assignment": [5, 1, 4, [7, 0, 7, 2], 3.0, []]},
+                {"assignment": [5, 1, 4, [7, 0, 7, 2], 3, 1]},
+                {"assignment": [5, 1, 4, [7, 0, 7, 2], 3, [0, 1]]},
+                {"assignment": [5, 1, 4, [7, 0, 7, 2], 3, [0, 1, 1, True]]},
+                {"assignment": [5, 1, 4, [7, 0, 7, 2], 3, [0, 1, 1, -1]]},
+                {"assignment": [5, True, 4, [], 3, []]},
+                {"assignment": [5, -1, 4, [], 3, []]},
+                {"assignment": [5.0, 1, 4, [], 3, []]},
+                {"assignment": [5, 1, 3, [1, 2, 3], 3, []]},  # of 4 columns
+                {"assignment": [2**63, 1, 4, [], 3, []]},
                 {"version": "12"},
                 {"version": -1},
                 {"diverged": None},
