@@ -3,7 +3,6 @@
 import copy
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,6 +15,7 @@ from ..learner.contexts import Contexts, join
 from ..learner.experiment import Experiment
 from ..learner.learner import load_weights
 from ..learner.trajectory import Arrays, Trajectory
+from .assignment import Assignment
 from .rollout import play, play_side_by_side
 from .widened import Widened
 
@@ -23,23 +23,6 @@ ALIGNED, FEW = 4, 16
 """In a product with at most `FEW` outputs, the bits of a row depend on its alignment to `ALIGNED` floats."""
 TRIED = 12
 """Steps for which the agent is run both side by side and alone, to compare the bits."""
-
-
-class Assignment(NamedTuple):
-    """A part to play: some of an iteration's trials, each on its own task. The same assignment with the same weights
-    gives the same bits, whichever actor plays it and whatever is played beside it."""
-
-    iteration: int
-    part: int
-    """Of the iteration."""
-    trials: int
-    tasks: tuple[int, ...] = ()
-    """Of the run's fixed training tasks, one index per trial; empty where every trial is of a new task."""
-    episodes: int = 0
-    """Of each trial; 0 for as many as the experiment's."""
-    from_context: tuple[int, ...] = ()
-    """1 for each trial that begins from the context of its task, 0 for the others; empty where none does. The context
-    itself travels beside the assignment."""
 
 
 class Actor:

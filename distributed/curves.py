@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ..actors.actor import Assignment
+from ..actors.assignment import Assignment
 from ..envs.api import Bools
 from ..learner.trajectory import rows_together
 from .store.api import Summary

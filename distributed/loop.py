@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import torch
 
-from ..actors.actor import Assignment
+from ..actors.assignment import Assignment
 from ..learner.api import Metrics
 from ..learner.learner import Learner
 from ..learner.sampling import Both, Sampler

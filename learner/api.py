@@ -17,13 +17,13 @@ How the three kinds of meta-RL fit, so that none of them needs a trainer of its 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
 
-import gymnasium
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ..envs.api import Bools
 from ..envs.errors import RunFailed
+from .problem import Problem
 from .trajectory import Trajectory
 
 Metrics = dict[str, float]
@@ -39,29 +39,6 @@ class Diverged(RunFailed):
 def linear(start: float, end: float, progress: float) -> float:
     """What moves linearly from `start` to `end`, when a share `progress` of the run is done."""
     return start + progress * (end - start)
-
-
-class Problem(NamedTuple):
-    """What a model must know of its problem before it can be built."""
-
-    observation_space: gymnasium.Space
-    action_space: gymnasium.Space
-    episodes: int
-    """Episodes in a trial."""
-    horizon: int
-    """Steps after which every episode has ended."""
-    trial_steps: int = 0
-    """Steps of a trial, whatever number of episodes that is; 0 where it has `episodes`."""
-
-    @property
-    def steps(self) -> int:
-        """Of the longest trial."""
-        return self.trial_steps or self.episodes * self.horizon
-
-    @property
-    def most_episodes(self) -> int:
-        """That a trial can have."""
-        return self.trial_steps or self.episodes
 
 
 class InnerLoop(Protocol):

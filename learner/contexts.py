@@ -15,7 +15,7 @@ from ..envs.api import Bools
 from ..envs.boundary import FLAG, parse_array, parse_numbers
 from ..envs.errors import BadInput, brief, require
 from ..envs.spaces import layout_of, not_members
-from .api import Problem
+from .problem import Problem
 from .trajectory import Trajectory, concatenate
 
 Contexts = Sequence[Trajectory | None]

@@ -5,7 +5,7 @@ import numpy as np
 
 from ..envs.errors import BadInput, require
 from ..envs.spaces import layout_of, not_members
-from .api import Problem
+from .problem import Problem
 from .sampling import PRIVILEGED
 from .trajectory import Arrays
 

@@ -37,6 +37,7 @@ LOOK_SECONDS = 0.5
 ENDING_WITH_US = "from multiprocessing", "compile_worker"
 """Helpers of this process, which wait for its end: the resource tracker's, the compiler's."""
 
+_watchers: list[subprocess.Popen] = []  # held: they outlive this process, which is no fault of theirs
 _numbers = count()
 
 
@@ -146,7 +147,8 @@ def pytest_configure() -> None:
     watcher = {**os.environ, MARK: outer or "tests"}
     os.environ[MARK] = mark = f"{outer or 'tests'}/{secrets.token_hex(4)}"
     command = [sys.executable, __file__, str(os.getpid()), mark, scratch]
-    subprocess.Popen(command, env=watcher, start_new_session=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    nowhere = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
+    _watchers.append(subprocess.Popen(command, env=watcher, start_new_session=True, **nowhere))
 
 
 @pytest.fixture(scope="session", autouse=True)

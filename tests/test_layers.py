@@ -192,3 +192,20 @@ def test_every_layer_is_looked_at(layer: str) -> None:
 )
 def test_a_wrong_import_is_found(source: str, package: str, found: set[str]) -> None:
     assert faults(source, package) == found
+
+
+@pytest.mark.parametrize("module", ["distributed.cli", "distributed.store.shard"])
+def test_what_begins_often_does_not_wait_for_torch(module: str) -> None:
+    """The command line until it knows what to do; each shard of a replay."""
+    needed, waiting = set[str](), [module]
+    while waiting:
+        if (each := waiting.pop()) not in needed:
+            needed.add(each)
+            parents = each.split(".")
+            waiting += [".".join(parents[:depth]) for depth in range(1, len(parents))]
+            waiting += GRAPH[each]
+    packages = {
+        each: {name.partition(".")[0] for name in imported(MODULES[each].read_text(), package_of(each))}
+        for each in needed
+    }
+    assert {each for each, names in packages.items() if "torch" in names} == set()

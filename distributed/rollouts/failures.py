@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ray.exceptions import RayActorError, RayTaskError
 
-from ...actors.actor import Assignment
+from ...actors.assignment import Assignment
 from ...envs.errors import RunFailed
 from .member import Member
 from .remote import Failed

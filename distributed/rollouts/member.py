@@ -5,7 +5,7 @@ from typing import Any
 
 import ray
 
-from ...actors.actor import Assignment
+from ...actors.assignment import Assignment
 
 
 @dataclass(frozen=True, eq=False)

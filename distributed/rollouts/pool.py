@@ -17,7 +17,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from ...actors.actor import Assignment
+from ...actors.assignment import Assignment
 from ...envs.errors import BadInput
 from ...learner.experiment import Experiment
 from ...learner.trajectory import Trajectory

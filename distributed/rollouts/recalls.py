@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ...actors.actor import Assignment
+from ...actors.assignment import Assignment
 from ...envs.errors import require
 from ...learner.api import Recalling
 from ...learner.contexts import join

@@ -12,7 +12,8 @@ from typing import Any
 
 import ray
 
-from ...actors.actor import Actor, Assignment
+from ...actors.actor import Actor
+from ...actors.assignment import Assignment
 from ...envs.errors import BadInput, EnvironmentRaised, describe, origin
 from ...learner.trajectory import Trajectory
 from ..source import deployed

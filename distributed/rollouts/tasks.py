@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 
-from ...actors.actor import Assignment
+from ...actors.assignment import Assignment
 from ...envs.errors import require
 from ...learner.trajectory import Arrays
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import ray
 
-from ...actors.actor import Assignment
+from ...actors.assignment import Assignment
 from ...learner.trajectory import Trajectory
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import ray
 
-from ...actors.actor import Assignment
+from ...actors.assignment import Assignment
 from ...learner.sampling import Sampler
 from ...learner.trajectory import Arrays, Trajectory
 from .schema import Schema

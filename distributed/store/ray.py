@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import ray
 from ray.exceptions import ObjectLostError, RayActorError
 
-from ...actors.actor import Assignment
+from ...actors.assignment import Assignment
 from ...learner.trajectory import Arrays, Trajectory
 from .api import Kept, Summary, Taken, Whereabouts
 from .schema import Schema

@@ -7,7 +7,7 @@ import torch
 from gymnasium import Space
 from torch import nn
 
-from ...actors.actor import Assignment
+from ...actors.assignment import Assignment
 from ...envs.errors import BadInput, EnvironmentRaised, describe, origin
 from ...envs.seeding import streams
 from ...envs.spaces import not_members

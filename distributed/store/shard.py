@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...actors.actor import Assignment
+from ...actors.assignment import Assignment
 from ...learner.replay import Replay
 from ...learner.sampling import Request, Sample
 from ...learner.trajectory import Arrays, Trajectory

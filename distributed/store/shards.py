@@ -11,7 +11,7 @@ import numpy as np
 import ray
 from ray.exceptions import GetTimeoutError, ObjectLostError, RayActorError
 
-from ...actors.actor import Assignment
+from ...actors.assignment import Assignment
 from ...learner.sampling import Request, Sample, choose, join
 from ...learner.trajectory import Arrays, Trajectory, concatenate
 from .api import Whereabouts

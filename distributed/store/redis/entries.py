@@ -13,7 +13,7 @@ All keys of a run begin with `innerloop:{run}:`
 import re
 from typing import NamedTuple
 
-from ....actors.actor import Assignment
+from ....actors.assignment import Assignment
 from ....envs.errors import require
 from ....learner.trajectory import Trajectory
 

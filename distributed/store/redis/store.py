@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ....actors.actor import Assignment
+from ....actors.assignment import Assignment
 from ....envs.errors import BadInput
 from ....learner.api import Consumes
 from ....learner.replay import Replay

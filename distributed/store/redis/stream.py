@@ -13,7 +13,7 @@ from typing import Any
 import redis
 from redis.exceptions import RedisError, ResponseError
 
-from ....actors.actor import Assignment
+from ....actors.assignment import Assignment
 from ....envs.errors import BadInput, require
 from ..schema import Schema
 from . import wire

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load, save
 
-from ....actors.actor import Assignment
+from ....actors.assignment import Assignment
 from ....learner.trajectory import Trajectory
 from ..schema import Undecodable
 

@@ -3,7 +3,7 @@
 import threading
 from typing import Any
 
-from ....actors.actor import Assignment
+from ....actors.assignment import Assignment
 from ....learner.trajectory import Trajectory
 from . import wire
 from .connection import CALM, Link
