@@ -147,7 +147,7 @@ def pytest_configure() -> None:
     watcher = {**os.environ, MARK: outer or "tests"}
     os.environ[MARK] = mark = f"{outer or 'tests'}/{secrets.token_hex(4)}"
     command = [sys.executable, __file__, str(os.getpid()), mark, scratch]
-    nowhere = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
+    nowhere: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
     _watchers.append(subprocess.Popen(command, env=watcher, start_new_session=True, **nowhere))
 
 
