@@ -11,9 +11,9 @@ from innerloop.learner.checkpoint import Checkpoints
 
 
 def small(**options: Any) -> Config:
-    """A run of a few seconds."""
+    """A run of a few seconds, of which an actor's beginning takes the most."""
     given: dict[str, Any] = {
-        "iterations": 4, "trials": 64, "parts": 4, "hidden": 16, "embedding": 0, "learner_threads": 1, "episodes": 5,
+        "actors": 1, "iterations": 4, "trials": 64, "parts": 4, "hidden": 16, "embedding": 0, "learner_threads": 1, "episodes": 5,
         "checkpoint_every": 2,
     }  # fmt: skip
     return configure(**given | options)
@@ -31,7 +31,7 @@ def adapting(algorithm: str, **options: Any) -> Config:
     """A run of a second, with two inner steps."""
     given: dict[str, Any] = {
         "family": "point-navigation", "horizon": 5, "algorithm": algorithm, "rollouts": 3, "hidden": 4, "episodes": 3,
-        "iterations": 4, "trials": 4, "parts": 2, "learner_threads": 1, "checkpoint_every": 2,
+        "actors": 1, "iterations": 4, "trials": 4, "parts": 2, "learner_threads": 1, "checkpoint_every": 2,
     }  # fmt: skip
     return configure(**given | options)
 
@@ -40,7 +40,7 @@ def replaying(algorithm: str = "pearl", **options: Any) -> Config:
     """A run of a second, with gradient steps from the second iteration on."""
     given: dict[str, Any] = {
         "family": "sparse-point-navigation", "horizon": 5, "algorithm": algorithm, "hidden": 8, "episodes": 2,
-        "iterations": 4, "trials": 6, "tasks": 5, "parts": 2, "learner_threads": 1, "checkpoint_every": 2,
+        "actors": 1, "iterations": 4, "trials": 6, "tasks": 5, "parts": 2, "learner_threads": 1, "checkpoint_every": 2,
         "warm_up": 60, "updates_per_step": 0.05, "evaluation_tasks": 0,
     }  # fmt: skip
     if algorithm == "pearl":

@@ -39,7 +39,7 @@ def test_the_same_seed_gives_the_same_bits_with_any_number_of_actors(tmp_path: P
     }.items():
         train(small(parts=0, **options), tmp_path / name, say=said.append)
         wanted = [line["actors_wanted"] for line in read_lines(tmp_path / name / "metrics.jsonl")]
-        assert wanted == [options.get("actors", 2)] * 4
+        assert wanted == [options.get("actors", 1)] * 4
     for name in ("two", "three"):
         assert same_bits(final(tmp_path / "one"), final(tmp_path / name))  # the stated tolerance is none
     assert not same_bits(final(tmp_path / "one"), final(tmp_path / "other"))
@@ -87,7 +87,7 @@ def test_a_curriculum_lengthens_trials_and_goes_on_where_it_was_interrupted(tmp_
 def test_a_run_that_adapts_by_gradient_ends_alike_with_any_number_of_actors_and_after_a_crash(
     algorithm: str, family: str, steps: int, diverged: int, tmp_path: Path
 ) -> None:
-    train(adapting(algorithm, family=family, actors=1), tmp_path / "whole")
+    train(adapting(algorithm, family=family), tmp_path / "whole")
     cut_short(tmp_path / "whole", tmp_path / "dead")
     assert not same_bits(final(tmp_path / "whole"), final(tmp_path / "dead"))
     resume(tmp_path / "dead", adapting(algorithm, family=family, actors=2))
@@ -116,7 +116,7 @@ def test_a_run_that_adapts_by_gradient_ends_alike_with_any_number_of_actors_and_
 def test_a_run_that_replays_ends_alike_with_any_number_of_actors_and_after_a_crash(
     algorithm: str, options: dict[str, Any], tmp_path: Path
 ) -> None:
-    train(replaying(algorithm, actors=1, **options), tmp_path / "whole")
+    train(replaying(algorithm, **options), tmp_path / "whole")
     cut_short(tmp_path / "whole", tmp_path / "dead")
     resume(tmp_path / "dead", replaying(algorithm, actors=2, **options))
     assert same_bits(final(tmp_path / "whole"), final(tmp_path / "dead"))
@@ -174,7 +174,7 @@ def test_fresh_trajectories_and_replay_are_consumed_together(tmp_path: Path) -> 
 
 
 def test_overlapped_staleness_is_bounded_and_measured(tmp_path: Path) -> None:
-    train(small(mode="overlapped", iterations=8, max_staleness=2), tmp_path / "run")
+    train(small(mode="overlapped", iterations=8, max_staleness=2, actors=2), tmp_path / "run")
     lines = read_lines(tmp_path / "run" / "metrics.jsonl")
     assert [line["iteration"] for line in lines] == [*range(1, 9)]
     assert all(line["staleness_max"] <= 2 for line in lines)
@@ -183,7 +183,7 @@ def test_overlapped_staleness_is_bounded_and_measured(tmp_path: Path) -> None:
 
 
 def test_an_actor_killed_in_the_middle_changes_no_bit(tmp_path: Path) -> None:
-    train(small(), tmp_path / "quiet")
+    train(small(actors=2), tmp_path / "quiet")
     pools: list[Pool] = []
 
     def make(*given: Any) -> Pool:
@@ -194,7 +194,7 @@ def test_an_actor_killed_in_the_middle_changes_no_bit(tmp_path: Path) -> None:
         if line["iteration"] == 2:
             ray.kill(pools[0].playing[0].actor)
 
-    train(small(), tmp_path / "shot", watch=kill, components=Components(pool=make))
+    train(small(actors=2), tmp_path / "shot", watch=kill, components=Components(pool=make))
     assert same_bits(final(tmp_path / "quiet"), final(tmp_path / "shot"))
     assert read_lines(tmp_path / "shot" / "metrics.jsonl")[-1]["restarts"] == 1
 

@@ -31,7 +31,7 @@ def test_a_run_through_redis_changes_no_bit_and_leaves_no_password(
     server: RedisServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     train(small(), tmp_path / "ray")
-    train(small(store=server.url), tmp_path / "redis")
+    train(small(store=server.url, actors=2), tmp_path / "redis")
     assert same_bits(final(tmp_path / "ray"), final(tmp_path / "redis"))
     assert read_lines(tmp_path / "redis" / "metrics.jsonl")[-1]["quarantined"] == 0
     for file in (tmp_path / "redis").rglob("*"):
