@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -38,8 +39,14 @@ def device(request: pytest.FixtureRequest) -> str:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The soak comes last: it keeps all cores busy for minutes, and others wait for processes to begin."""
-    items.sort(key=lambda item: item.path.name == "test_soak.py")
+    """The soak comes first, and beside it what waits for no process to begin: it keeps all cores busy for minutes."""
+    beside = {"actors", "envs", "learner"}
+
+    def order(item: pytest.Item) -> int:
+        parts = item.path.relative_to(Path(__file__).parent).parts
+        return 0 if item.path.name == "test_soak.py" else 1 if parts[0] in beside else 2
+
+    items.sort(key=order)
 
 
 @pytest.fixture(scope="session")

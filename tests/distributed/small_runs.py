@@ -13,8 +13,8 @@ from innerloop.learner.checkpoint import Checkpoints
 def small(**options: Any) -> Config:
     """A run of a few seconds, of which an actor's beginning takes the most."""
     given: dict[str, Any] = {
-        "actors": 1, "iterations": 4, "trials": 64, "parts": 4, "hidden": 16, "embedding": 0, "learner_threads": 1, "episodes": 5,
-        "checkpoint_every": 2,
+        "actors": 1, "iterations": 4, "trials": 64, "parts": 4, "hidden": 16, "embedding": 0, "learner_threads": 1,
+        "episodes": 5, "checkpoint_every": 2,
     }  # fmt: skip
     return configure(**given | options)
 

@@ -121,6 +121,7 @@ def test_help_explains_and_list_names_everything(capsys: pytest.CaptureFixture[s
         assert name in listed
 
 
+@pytest.mark.usefixtures("own_ray")
 def test_a_killed_run_resumed_ends_bit_for_bit_where_the_uninterrupted_one_ends(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -130,10 +131,9 @@ def test_a_killed_run_resumed_ends_bit_for_bit_where_the_uninterrupted_one_ends(
         killed.kill()
         killed.wait()
     assert len(read_lines(tmp_path / "killed" / "metrics.jsonl")) < 40
-    resumed = run("train", "--resume", str(tmp_path / "killed"))
-    assert resumed.returncode == 0, resumed.stderr
-    whole = run("train", *options, "--out", str(tmp_path / "whole"))
-    assert whole.returncode == 0, whole.stderr
+    main(["train", "--resume", str(tmp_path / "killed")])
+    main(["train", *options, "--out", str(tmp_path / "whole")])
+    capsys.readouterr()
     a, b = final(tmp_path / "whole"), final(tmp_path / "killed")
     assert a.keys() == b.keys()
     assert all(np.array_equal(a[name], b[name]) for name in a)

@@ -8,9 +8,10 @@ from pathlib import Path
 import psutil
 import pytest
 from processes import LEAVE_SECONDS, marked, named, spawn, told
-from test_cli import SMALL, begin, merged, run, wait_for_lines
+from test_cli import SMALL, begin, merged, wait_for_lines
 from test_killed import OVERLAPPED, PEARL
 
+from innerloop.distributed.cli import main
 from innerloop.distributed.runs.journal import read_lines
 from innerloop.learner.checkpoint import Checkpoints
 
@@ -25,6 +26,7 @@ def left(process: psutil.Popen) -> list[psutil.Process]:
     return [each for each in marked(process.mark) if "guard.py" not in told(each)]
 
 
+@pytest.mark.usefixtures("own_ray")
 @pytest.mark.parametrize(
     ("names", "options"),
     [
@@ -67,8 +69,8 @@ def test_a_cluster_that_dies_ends_the_run_in_a_sentence(
         else:
             assert found[2] == f"the state after iteration {saved} is saved"
             assert saved - played in (0, 1)  # it may have died between the two
-        resumed = run("train", "--resume", str(out), "--iterations", str(saved + 1))
-        assert resumed.returncode == 0, resumed.stderr
+        main(["train", "--resume", str(out), "--iterations", str(saved + 1)])
+        assert read_lines(out / "metrics.jsonl")[-1]["iteration"] == saved + 1
 
 
 BEGINS = """
