@@ -1,19 +1,20 @@
-"""Evaluation on held-out tasks: the adaptation curve, with bootstrap intervals over tasks."""
+"""Evaluation on held-out tasks: the adaptation curve, with intervals over tasks."""
 
 import contextlib
 import csv
+import hashlib
 import os
 import secrets
 import stat
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
-from ..envs.api import TaskFamily, Tasks
+from ..envs.api import Finite, TaskFamily, Tasks
 from ..envs.boundary import name_of, parse_count
 from ..envs.errors import BadInput, require
 from ..envs.seeding import Streams, streams
@@ -21,21 +22,13 @@ from ..envs.trials import Trials, sample_tasks
 from ..learner.api import InnerLoop
 from ..learner.trajectory import rows_together
 from .baselines.regret import best_return
+from .intervals import by_task, intervals
 from .rollout import play
 
 WINDOWS = 10
 """Parts into which a trial that is counted in steps is divided."""
 CHUNK = 2_000
 """Tasks drawn at a time, and rows played side by side where a family does not say that it is good for fewer."""
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A mean over tasks and its 95 % bootstrap interval, in the task's units."""
-
-    mean: float
-    low: float
-    high: float
 
 
 @runtime_checkable
@@ -48,12 +41,13 @@ class Informed(Protocol):
 
 
 def play_tasks(agent: InnerLoop, family: TaskFamily, episodes: int, *, tasks: int, seed: int) -> np.ndarray:
-    """Play one trial on each of `tasks` held-out tasks.
+    """Play one trial on each of `tasks` held-out tasks; of a finite set each equally often, and some trials more where
+    their number is no multiple of its size.
 
     The tasks and their noise depend on `seed` alone, so agents are compared on the same ones.
 
     Returns:
-        The return of each episode, float64 [tasks, episodes]; the mean over the rows of a task.
+        The return of each episode, float64 [trials, episodes]; the mean over the rows of a task.
 
     Raises:
         BadInput: fewer than 2 tasks, or the environment returned something that its spaces do not have.
@@ -116,11 +110,36 @@ def rows_of(family: TaskFamily) -> int:
     return min(parse_count(f"the rows of {name_of(family)}", getattr(family, "rows", CHUNK)), CHUNK)
 
 
+def test_set(family: TaskFamily) -> int:
+    """How many different test tasks a family has; 0 where there is no end of them, or where it does not say.
+
+    Raises:
+        BadInput: it says something else than a number.
+    """
+    return parse_count(f"the size of {name_of(family)}", family.size("test"), 0) if isinstance(family, Finite) else 0
+
+
+def whole_rounds(family: TaskFamily, tasks: int) -> int:
+    """At least as many trials as `tasks`, in which every task of a finite test set is played equally often."""
+    return tasks + -tasks % max(1, test_set(family))
+
+
 def held_out(family: TaskFamily, *, tasks: int, seed: int) -> Iterator[tuple[Streams, Tasks]]:
     """The tasks that `play_tasks` plays, up to CHUNK at a time, and the randomness that goes with them."""
-    for part, start in enumerate(range(0, tasks, CHUNK)):
+    size, whole = max(1, test_set(family)), whole_rounds(family, tasks)
+    together = max(1, CHUNK // size) * size
+    for part, start in enumerate(range(0, whole, together)):
         rng = streams(seed, "test", part)
-        yield rng, sample_tasks(family, rng.tasks, min(CHUNK, tasks - start), "test")
+        yield rng, sample_tasks(family, rng.tasks, min(together, whole - start), "test")
+
+
+def fingerprints(tasks: Tasks) -> np.ndarray:
+    """uint64 [N]: the same for the same tasks alone."""
+    digests = [hashlib.blake2b(digest_size=8) for _ in next(iter(tasks.values()))]
+    for name in sorted(tasks):
+        for digest, row in zip(digests, np.ascontiguousarray(tasks[name]), strict=True):
+            digest.update(row.tobytes())
+    return np.frombuffer(b"".join(digest.digest() for digest in digests), np.uint64)
 
 
 class ReturnsFile:
@@ -198,21 +217,6 @@ class ReturnsFile:
             raise BadInput(f"csv is {str(self._file)!r}; expected a file that can be written ({error}).") from error
 
 
-def intervals(samples: np.ndarray, resamples: int = 1_000) -> list[Interval]:
-    """Mean and 95 % percentile bootstrap interval of every column (Efron & Tibshirani 1993, chapter 13).
-
-    Args:
-        samples: [tasks, columns].
-        resamples: bootstrap replications.
-    """
-    n = len(samples)
-    rng = np.random.default_rng(0)
-    # Resampling n tasks with replacement is weighting each by how often it was drawn.
-    means = np.stack([np.bincount(rng.integers(n, size=n), minlength=n) @ samples for _ in range(resamples)]) / n
-    low, high = np.percentile(means, [2.5, 97.5], axis=0)
-    return [Interval(*map(float, column)) for column in zip(samples.mean(0), low, high, strict=True)]
-
-
 def evaluate(
     agent: InnerLoop,
     family: TaskFamily,
@@ -229,7 +233,7 @@ def evaluate(
         agent: who plays.
         family: what is played.
         episodes: of a trial.
-        tasks: held-out ones.
+        tasks: trials on held-out tasks, at least; see `play_tasks`.
         seed: of the tasks and their noise.
         file: see `ReturnsFile`.
         trial_steps: of a trial, instead of `episodes`.
@@ -237,15 +241,17 @@ def evaluate(
     Returns:
         `return`, an interval as {mean, low, high}; `by_episode`, a list of the same, one per episode; `regret`, the
         same of what the trial's return falls short of that of the best policy for each task, where that is known, else
-        None; `measures`, name to such a list; `tasks`. Where trials are counted in steps, `by_episode` has the episodes
+        None; `measures`, name to such a list; `tasks`, how many trials there were; `different_tasks`, on how many
+        different tasks, over which the intervals are. Where trials are counted in steps, `by_episode` has the episodes
         that half of the trials reached, each over those that did, and `by_window` the reward in each tenth of a trial.
     """
+    tasks = whole_rounds(family, tasks)
     columns = len(window_edges(trial_steps)) - 1 if trial_steps else episodes
     try:  # the trial's return, each episode's or window's, the regret
         samples = np.empty((max(tasks, 0), columns + 2))
     except (MemoryError, ValueError) as error:
         raise BadInput(f"tasks is {tasks}; expected fewer, whose returns fit into memory.") from error
-    done, known = 0, False
+    done, known, seen = 0, False, list[np.ndarray]()
     named: dict[str, list[np.ndarray]] = {}
     with contextlib.nullcontext() if file is None else ReturnsFile(file) as out:
         for each in _played(agent, family, episodes, tasks=tasks, seed=seed, trial_steps=trial_steps):
@@ -259,16 +265,20 @@ def evaluate(
                 named.setdefault(name, []).append(array)
             if out is not None:
                 out.write(each)
+            seen.append(fingerprints(each.tasks))
             done += len(each.returns)
-    whole, *each = (asdict(i) for i in intervals(samples if known else samples[:, :-1]))
-    curves = {name: _curve(rows_together(parts)) for name, parts in named.items()}
+    different, keys = np.unique(np.concatenate(seen), return_inverse=True)
+    whole, *each = (asdict(i) for i in intervals(by_task(keys, samples if known else samples[:, :-1])))
+    curves = {name: _curve(keys, rows_together(parts)) for name, parts in named.items()}
     by = {"by_episode": curves.pop(""), "by_window": each} if trial_steps else {"by_episode": each[:episodes]}
-    return {"return": whole, **by, "regret": each[episodes] if known else None, "measures": curves, "tasks": tasks}
+    counts = {"tasks": tasks, "different_tasks": len(different)}
+    return {"return": whole, **by, "regret": each[episodes] if known else None, "measures": curves, **counts}
 
 
-def _curve(samples: np.ndarray) -> list[dict[str, float]]:
-    """Intervals by episode of [tasks, episodes], up to the last one that half of the tasks reached."""
+def _curve(keys: np.ndarray, samples: np.ndarray) -> list[dict[str, float]]:
+    """Intervals by episode of [trials, episodes], up to the last one that half of the trials reached."""
     reached = ~np.isnan(samples)
     shown = reached[:, 2 * reached.sum(0) >= len(samples)].shape[1]
-    found = (intervals(samples[reached[:, index], index, None]) for index in range(shown))
+    means = by_task(keys, samples[:, :shown])
+    found = (intervals(column[~np.isnan(column), None]) for column in means.T)
     return [asdict(interval) for [interval] in found]

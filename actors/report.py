@@ -9,6 +9,7 @@ from .agent import Agent
 from .baselines import baselines
 from .baselines.bayes import BayesOptimal
 from .evaluate import evaluate, window_edges
+from .intervals import FEW
 
 
 def evaluation(agent: Agent, *, tasks: int, seed: int, file: Path | None = None) -> dict[str, Any]:
@@ -21,9 +22,9 @@ def evaluation(agent: Agent, *, tasks: int, seed: int, file: Path | None = None)
         file: where the agent's returns on every single task go, see `ReturnsFile`.
 
     Returns:
-        `return` as {mean, low, high} (95 % bootstrap interval over tasks), `by_episode` as a list of the same, `regret`
-        (see `evaluate`), `tasks`, `family`, `algorithm`, `episodes`, `trial_steps` (0, or `by_window` is there too, and
-        the baselines' by_episode may be longer or shorter), `rollouts` (episodes of one task side by side;
+        `return` as {mean, low, high} (95 % interval over tasks), `by_episode` as a list of the same, `regret`, `tasks`,
+        `different_tasks` (see `evaluate`), `family`, `algorithm`, `episodes`, `trial_steps` (0, or `by_window` is there
+        too, and the baselines' by_episode may be longer or shorter), `rollouts` (episodes of one task side by side;
         where there are several, by_episode[i] is the return after i inner steps), `measures` (name to a list as
         `by_episode`), `seed`, `baselines` (name to {mean, low, high, by_episode, regret, measures}),
         and `optimum`: the exact value of the Bayes-optimal policy, where it can be computed, else null.
@@ -67,7 +68,7 @@ def table(result: dict[str, Any], name: str) -> Table:
     """
     optimum, episodes, steps = result["optimum"], result["episodes"], result["trial_steps"]
     length = f"{steps:,} steps" if steps else f"{episodes} episodes"
-    drawn = Table(title=f"{result['family']}, {length} a trial, {result['tasks']:,} held-out tasks")
+    drawn = Table(title=f"{result['family']}, {length} a trial, {_tasks(result['tasks'], result['different_tasks'])}")
     drawn.add_column("agent")
     each = range(episodes) if 1 < episodes <= LONGEST and not steps else range(0)
     edges = window_edges(steps)
@@ -99,3 +100,10 @@ def table(result: dict[str, Any], name: str) -> Table:
             cells.append(f"{last['mean']:.3f} ({last['low']:.3f} to {last['high']:.3f})")
         drawn.add_row(label, *cells, style=style)
     return drawn
+
+
+def _tasks(trials: int, different: int) -> str:
+    if different == trials:
+        return f"{trials:,} held-out tasks"
+    few = ", too few for an interval to say much of others" if different < FEW else ""
+    return f"{trials:,} trials on {different:,} different held-out tasks{few}"

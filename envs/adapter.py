@@ -105,6 +105,9 @@ class GymnasiumFamily:
                 self.name,
             )
 
+    def size(self, split: Split) -> int:
+        return self.source.size(split)
+
     def sample(self, rng: np.random.Generator, n: int, split: Split) -> Tasks:
         return self.source.sample(rng, n, split)
 

@@ -6,7 +6,7 @@ options. The tasks it samples are plain arrays, which can be sent and stored unc
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import gymnasium
 import numpy as np
@@ -71,6 +71,8 @@ class TaskFamily(Protocol):
     A family whose MDPs are large may have an attribute `rows: int`, the maximum number of MDPs that evaluation plays at
     once (at least one task's `rollouts_per_task`); the default is 2,000.
 
+    A family with a finite set of tasks says how large it is (`Finite`), so that evaluation plays each equally often.
+
     A family whose train and test tasks are the same ones, as it was published, says so: `same_tasks = True`.
 
     A family whose MDPs are independent of each other and draw only through the methods of `seeding.SideBySide` may set
@@ -103,4 +105,13 @@ class TaskFamily(Protocol):
 
     def make(self, tasks: Tasks, rng: np.random.Generator) -> VectorEnv:
         """The MDPs that `tasks` describes; all randomness of their steps comes from `rng`."""
+        ...
+
+
+@runtime_checkable
+class Finite(Protocol):
+    """A family with a finite set of tasks."""
+
+    def size(self, split: Split) -> int:
+        """How many different tasks a split has; 0 for no end of them."""
         ...

@@ -103,15 +103,19 @@ class HalfCheetahDir(_Family):
     action       float32 [N, 6]
     reward       d v - 0.05 |a|², v the forward velocity
     terminated   never
-    task         direction: float64 [N], d, +1 or -1 with equal probability
+    task         direction: float64 [N], d, +1 or -1 with equal probability; equally often in evaluation
     """
 
     observation_space = spaces.Box(-np.inf, np.inf, (17,), np.float32)
     action_space = spaces.Box(-1, 1, (6,), np.float32)
     same_tasks = True
 
+    def size(self, split: Split) -> int:
+        return 2
+
     def sample(self, rng: np.random.Generator, n: int, split: Split) -> Tasks:
-        return {"direction": rng.choice([-1.0, 1.0], n)}
+        both = np.array([-1.0, 1.0])
+        return {"direction": rng.choice(both, n) if split == "train" else in_rounds(rng, both, n)}
 
     def make(self, tasks: Tasks, rng: Random) -> Locomotion:
         def reward(motion: Motion) -> np.ndarray:
@@ -244,8 +248,11 @@ class Walker2DParams(_Family):
         for field in ("train_tasks", "test_tasks"):
             require(getattr(self, field) >= 1, field, getattr(self, field), "at least 1")
 
+    def size(self, split: Split) -> int:
+        return self.train_tasks if split == "train" else self.test_tasks
+
     def sample(self, rng: np.random.Generator, n: int, split: Split) -> Tasks:
-        members = self.train_tasks if split == "train" else self.test_tasks
+        members = self.size(split)
         chosen = in_rounds(rng, np.arange(members), n)
         fixed = np.random.default_rng(("train", "test").index(split))
         sizes = [np.prod(shape, dtype=int) for _, *shape in FACTORS.values()]

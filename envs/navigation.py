@@ -73,6 +73,9 @@ class SparsePointNavigation:
         require(self.horizon >= 1, "horizon", self.horizon, "at least 1")
         require(0 < self.radius < float("inf"), "radius", self.radius, "a finite number above 0")
 
+    def size(self, split: Split) -> int:
+        return 80 if split == "train" else 20
+
     def sample(self, rng: np.random.Generator, n: int, split: Split) -> Tasks:
         order = np.random.default_rng(0).permutation(100)
         own = order[:80] if split == "train" else order[80:]

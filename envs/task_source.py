@@ -23,6 +23,10 @@ SCALARS = (bool, int, float, complex, str, bytes)
 class TaskSource(Protocol):
     """Draws tasks as arrays, and gives one of them back as `set_task` is to see it."""
 
+    def size(self, split: Split) -> int:
+        """How many different ones there are; 0 for no end of them."""
+        ...
+
     def sample(self, rng: np.random.Generator, n: int, split: Split) -> Tasks:
         """n tasks."""
         ...
@@ -41,6 +45,9 @@ class Drawn:
         for name, kind in self._kinds.items():
             known = kind in (*SCALARS, list, tuple, np.ndarray) or issubclass(kind, np.generic)
             require(known, f"the type of {name!r} of a task of {who}", kind.__name__, "numbers, text, lists or arrays")
+
+    def size(self, split: Split) -> int:
+        return 0
 
     def sample(self, rng: np.random.Generator, n: int, split: Split) -> Tasks:
         drawn = [self._one(rng) for _ in range(n)]
@@ -102,6 +109,9 @@ class Listed:
             require(len(members) > 0, f"the number of {name} tasks", 0, f"at least 1 of the {len(self.members)} given")
         self._check_distinct(who)
         self._columns = _columns(self.members)
+
+    def size(self, split: Split) -> int:
+        return len(self._split[split])
 
     def sample(self, rng: np.random.Generator, n: int, split: Split) -> Tasks:
         index = in_rounds(rng, self._split[split], n)

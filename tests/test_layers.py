@@ -19,7 +19,7 @@ ROOMS = {
     "learner.algorithms": "api contexts encoders gradient heads memory policy returns sampling trajectory",
     "learner.experiment": "algorithms api options",
     "actors.baselines": "",
-    "actors.contract": "actor agent baselines rollout",
+    "actors.contract": "actor agent baselines evaluate rollout",
     "distributed.launch": "source",
     "distributed.store": "",
     "distributed.store.redis": "launch store",

@@ -16,6 +16,7 @@ from ...envs.spaces import Composite, check_action_space, check_observation_spac
 from ...envs.trials import Trials, sample_tasks
 from ...learner.options import check_parts
 from ..baselines.uniform import Random
+from ..evaluate import fingerprints, test_set
 from ..rollout import play
 from .fault import demand, options_survive, other_global_randomness, same
 
@@ -70,6 +71,15 @@ def training_and_test_tasks_are_disjoint(family: TaskFamily) -> None:
     shared = len(train & test)
     if not getattr(family, "same_tasks", False):
         demand(not shared, f"{shared} of {len(test)} different test tasks are training tasks too.")
+
+
+def a_finite_test_set_is_as_large_as_it_says(family: TaskFamily) -> None:
+    """And one sample gives every task of it equally often."""
+    if size := test_set(family):
+        drawn = sample_tasks(family, np.random.default_rng(3), 2 * size, "test")
+        different, counts = np.unique(fingerprints(drawn), return_counts=True)
+        sentence = f"size('test') is {size}, and twice as many test tasks are {len(different)} different ones"
+        demand(len(different) == size and (counts == 2).all(), f"{sentence}; expected each of all twice.")
 
 
 def what_a_step_gives_is_in_the_spaces(family: TaskFamily) -> None:
@@ -199,6 +209,7 @@ FAMILY = (
     tasks_are_arrays_with_one_row_each,
     tasks_come_from_the_generator_alone,
     training_and_test_tasks_are_disjoint,
+    a_finite_test_set_is_as_large_as_it_says,
     what_a_step_gives_is_in_the_spaces,
     an_episode_ends_by_the_horizon_whatever_happens_to_other_rows,
     a_reset_leaves_the_other_rows_where_they_are,

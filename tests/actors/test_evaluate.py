@@ -12,11 +12,10 @@ import numpy as np
 import pytest
 from fixture_types import ExperimentOn, Made
 from gymnasium import spaces
-from scipy import stats
 
 from innerloop.actors import evaluate as module
 from innerloop.actors.baselines.uniform import Random
-from innerloop.actors.evaluate import Interval, evaluate, intervals, play_tasks
+from innerloop.actors.evaluate import evaluate, play_tasks
 from innerloop.actors.rollout import play
 from innerloop.envs.adapter import GymnasiumFamily
 from innerloop.envs.api import TaskFamily
@@ -38,27 +37,6 @@ def agent_on(experiment_on: ExperimentOn, shaken: Made) -> Callable[..., InnerLo
         return experiment.algorithm.inner_loop(shaken(experiment, seed=seed).model, experiment.problem)
 
     return make
-
-
-def test_means_are_exact_and_intervals_are_those_of_the_percentile_bootstrap() -> None:
-    rng = np.random.default_rng(0)
-    samples = np.column_stack([rng.normal(3, 2, 150), rng.exponential(1, 150), rng.random(150)])
-    for found, column in zip(intervals(samples, 4000), samples.T, strict=True):
-        assert found.mean == pytest.approx(column.mean(), rel=1e-12)
-        expected = stats.bootstrap((column,), np.mean, n_resamples=4000, method="percentile", rng=rng)
-        width = expected.confidence_interval.high - expected.confidence_interval.low
-        assert found.low == pytest.approx(expected.confidence_interval.low, abs=0.05 * width)
-        assert found.high == pytest.approx(expected.confidence_interval.high, abs=0.05 * width)
-
-
-def test_an_interval_covers_the_true_mean_as_often_as_it_says() -> None:
-    rng = np.random.default_rng(0)
-    covered = [each.low <= 0 <= each.high for each in intervals(rng.standard_normal((60, 400)))]
-    assert 0.9 <= np.mean(covered) <= 0.98
-
-
-def test_the_interval_of_one_number_over_and_over_is_that_number() -> None:
-    assert intervals(np.full((10, 2), 0.5)) == [Interval(0.5, 0.5, 0.5)] * 2
 
 
 def test_returns_are_those_of_one_trial_on_each_held_out_task(agent_on: Callable[..., InnerLoop]) -> None:
@@ -314,17 +292,6 @@ def test_no_more_environments_are_alive_than_a_family_has_rows_and_returns_are_r
 def test_a_family_that_does_not_say_plays_the_usual_number_at_once() -> None:
     assert module.rows_of(BernoulliBandit()) == module.CHUNK
     assert module.rows_of(ladders()) == 64
-
-
-def test_intervals_are_those_of_all_resamples_at_once() -> None:
-    samples = np.random.default_rng(3).normal(5, 2, (300, 4))
-    rng = np.random.default_rng(0)
-    counts = np.stack([np.bincount(rng.integers(300, size=300), minlength=300) for _ in range(1000)])
-    low, high = np.percentile(counts @ samples / 300, [2.5, 97.5], axis=0)
-    found = intervals(samples)
-    np.testing.assert_allclose([each.low for each in found], low, rtol=1e-12)
-    np.testing.assert_allclose([each.high for each in found], high, rtol=1e-12)
-    np.testing.assert_array_equal([each.mean for each in found], samples.mean(0))
 
 
 def test_memory_does_not_grow_with_the_number_of_tasks_but_for_their_returns() -> None:
