@@ -41,8 +41,7 @@ class Informed(Protocol):
 
 
 def play_tasks(agent: InnerLoop, family: TaskFamily, episodes: int, *, tasks: int, seed: int) -> np.ndarray:
-    """Play one trial on each of `tasks` held-out tasks; of a finite set each equally often, and some trials more where
-    their number is no multiple of its size.
+    """Play one trial on each of `tasks` held-out tasks; of a finite set in whole rounds, see `whole_rounds`.
 
     The tasks and their noise depend on `seed` alone, so agents are compared on the same ones.
 
@@ -120,8 +119,10 @@ def test_set(family: TaskFamily) -> int:
 
 
 def whole_rounds(family: TaskFamily, tasks: int) -> int:
-    """At least as many trials as `tasks`, in which every task of a finite test set is played equally often."""
-    return tasks + -tasks % max(1, test_set(family))
+    """As many trials as `tasks`, or a few more, in which every task of a finite test set is played equally often; fewer
+    trials than it has are of different tasks."""
+    size = test_set(family)
+    return tasks + -tasks % size if 0 < size <= tasks else tasks
 
 
 def held_out(family: TaskFamily, *, tasks: int, seed: int) -> Iterator[tuple[Streams, Tasks]]:
@@ -233,7 +234,7 @@ def evaluate(
         agent: who plays.
         family: what is played.
         episodes: of a trial.
-        tasks: trials on held-out tasks, at least; see `play_tasks`.
+        tasks: trials on held-out tasks; see `whole_rounds`.
         seed: of the tasks and their noise.
         file: see `ReturnsFile`.
         trial_steps: of a trial, instead of `episodes`.

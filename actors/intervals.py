@@ -42,12 +42,11 @@ def intervals(samples: np.ndarray, resamples: int = 1_000) -> list[Interval]:
     mean = samples.mean(0)
     if n < 2:
         return [Interval(*[float(each)] * 3) for each in mean]
-    centred = samples - mean
-    error = np.sqrt((centred**2).sum(0) / (n - 1) / n)
+    error = np.array([column.std(ddof=1) for column in samples.T]) / n**0.5
     if n < FEW or n >= MANY:
         low, high = stdtrit(n - 1, [tail, 1 - tail])
     else:
-        low, high = _studentised_quantiles(centred, resamples, tail)
+        low, high = _studentised_quantiles(samples - mean, resamples, tail)
     return [Interval(*map(float, column)) for column in zip(mean, mean - high * error, mean - low * error, strict=True)]
 
 
@@ -61,19 +60,22 @@ def _studentised_quantiles(centred: np.ndarray, resamples: int, tail: float) -> 
     error = np.sqrt(np.maximum(square - shift**2, 0) / (n - 1))
     with np.errstate(divide="ignore", invalid="ignore"):
         studentised = np.where(error > 0, shift / error, np.where(shift == 0, 0.0, np.sign(shift) * np.inf))
-    # Where hardly any task differs from the others, whole resamples are alike; the largest of the others stands for them.
+    # Where hardly a task differs from the others, whole resamples are alike; the largest of the others stands for them.
     finite = np.where(np.isfinite(studentised), studentised, np.nan)
     most = np.nanmax(np.abs(finite), 0)
     return np.quantile(np.clip(studentised, -most, most), [tail, 1 - tail], axis=0)
 
 
 def by_task(keys: np.ndarray, samples: np.ndarray) -> np.ndarray:
-    """The mean of each different task, [tasks, columns]; NaN where all of its samples are.
+    """The mean of each different task, [tasks, columns]; NaN where all of its samples are. Where all are of different
+    tasks, the samples as they are.
 
     Args:
         keys: int64 [N], which task a sample is of, from 0 on.
         samples: [N, columns], NaN where there is none.
     """
+    if keys.max() + 1 == len(samples):
+        return samples
     there = ~np.isnan(samples)
     sums, counts = (
         np.stack([np.bincount(keys, column, keys.max() + 1) for column in array.T], 1)

@@ -45,7 +45,7 @@ from innerloop.actors.evaluate import play_tasks
 from innerloop.distributed.config import Config, configure
 from innerloop.distributed.launch.local import own_directory, patience
 from innerloop.distributed.rollouts.pool import IN_FLIGHT
-from innerloop.distributed.runs.journal import read_lines
+from innerloop.distributed.runs.lines import read_lines
 from innerloop.distributed.trainer import train
 from innerloop.learner.checkpoint import Checkpoints
 

@@ -8,7 +8,7 @@ from ..actors.assignment import Assignment
 from ..envs.api import Bools
 from ..learner.trajectory import rows_together
 from .store.api import Summary
-from .watch.telemetry import MEASURE, episode_entries
+from .watch.entries import MEASURE, episode_entries
 
 
 def rows_from_context(assignment: Assignment, summary: Summary) -> Bools:

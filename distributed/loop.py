@@ -22,7 +22,7 @@ from .rollouts.recalls import Recalls
 from .rollouts.tasks import TaskOrder, assignments
 from .store.api import Store, Summary, Whereabouts, summarise
 from .store.schema import Schema
-from .watch.telemetry import episode_entries
+from .watch.entries import episode_entries
 
 
 class Actors(Protocol):

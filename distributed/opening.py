@@ -37,7 +37,7 @@ from .runs.directory import (
     saved_json,
     tidy,
 )
-from .runs.journal import scan
+from .runs.lines import scan
 from .runs.locking import DirectoryLock
 from .runs.saved import SavedConfig
 from .sizes import refuse_too_large

@@ -1,22 +1,19 @@
-"""The options of commands: which there are, and how they are read. What cannot be used becomes one sentence."""
+"""The options of `innerloop train`: which there are, and the configuration that they make."""
 
 import argparse
-import contextlib
 import dataclasses
-import io
-import re
-from collections.abc import Callable
 from dataclasses import field
 from typing import Annotated, Any
 
 import tyro
 
-from ..envs.errors import BadInput, require, without_passwords
+from ..envs.errors import BadInput, require
 from ..envs.families import FAMILIES
 from ..learner.algorithms import ALGORITHMS
 from ..learner.options import check_range, options_of
 from .config import Config, configure, merge, refuse_inapplicable
 from .names import option_fields, prefixed, split_option
+from .parsing import parse
 from .presets import PRESETS
 from .run import Run
 from .runs.directory import saved_config, saved_json
@@ -150,33 +147,3 @@ def _as_shown(rest: list[str], base: Config) -> list[str]:
 
 def _described(kind: type, text: str) -> Any:
     return Annotated[kind, tyro.conf.arg(help=text)]
-
-
-def parse(options: Callable[..., Any], rest: list[str], name: str) -> Any:
-    """Read typed options; what cannot be used becomes one sentence.
-
-    Raises:
-        BadInput: an option that is not known, or a value that its type or range does not allow.
-    """
-    said = io.TextIOWrapper(io.BytesIO(), "utf-8")  # the boxes look different in other encodings
-    try:
-        with contextlib.redirect_stderr(said):
-            return tyro.cli(options, args=rest, prog=name, config=(tyro.conf.FlagCreatePairsOff,))
-    except SystemExit as stop:
-        if not stop.code:
-            raise
-        said.seek(0)
-        fault = without_passwords(first_sentence(said.read()), rest).rstrip(".")
-    own = re.fullmatch(r"Error parsing \w+: (.* is .*; expected .*)", fault)
-    raise BadInput(f"{own[1]}." if own else f"{fault}; expected what {name} --help lists.")
-
-
-def first_sentence(box: str) -> str:
-    """What a box of tyro's says before its first rule, on one line; its own first line is the title, or the frame."""
-    lines: list[str] = []
-    for line in (line.strip("│ ") for line in box.strip().splitlines()[1:]):
-        if lines and re.fullmatch("[─-]{3,}", line):
-            break
-        if not re.fullmatch("[─╰╯-]*", line):
-            lines.append(line)
-    return " ".join(lines) or " ".join(box.split())

@@ -13,7 +13,7 @@ from ...learner.algorithms import ALGORITHMS
 from ...learner.encoders import ENCODERS
 from ...learner.memory import MEMORIES
 from ...learner.options import construct
-from ..options import parse
+from ..parsing import parse
 
 
 @dataclass(frozen=True, kw_only=True)

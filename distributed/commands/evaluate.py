@@ -13,7 +13,7 @@ from ...actors.report import evaluation, table
 from ...envs.errors import require
 from ...learner.options import check_range
 from ...learner.places import resolve_path
-from ..options import parse
+from ..parsing import parse
 from ..run import MOST
 
 

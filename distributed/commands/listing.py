@@ -6,8 +6,8 @@ from ...envs.families import FAMILIES
 from ...learner.algorithms import ALGORITHMS
 from ...learner.encoders import ENCODERS
 from ...learner.memory import MEMORIES
-from ..options import parse
 from ..papers.tables import TABLES
+from ..parsing import parse
 from ..presets import PRESETS
 
 

@@ -6,7 +6,7 @@ import tyro
 
 from ...envs.errors import require
 from ...learner.places import resolve_path
-from ..options import parse
+from ..parsing import parse
 from ..runs.plot import plot
 
 

@@ -3,8 +3,8 @@
 import sys
 
 from ..launch.stopping import Interrupted
-from ..options import parse
 from ..papers.reproduce import Reproduce, reproduce
+from ..parsing import parse
 
 
 def run(rest: list[str]) -> None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import tyro
 
-from ..options import parse
+from ..parsing import parse
 from ..watch.status import show
 
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from ...envs.errors import require
 from ..launch.submit import Submit, submit
-from ..options import parse, read_training
+from ..options import read_training
+from ..parsing import parse
 
 
 def run(rest: list[str]) -> None:

@@ -18,7 +18,7 @@ from ...actors.report import LONGEST
 from ...envs.errors import FULL, BadInput, require
 from ...learner.files import plain, reason, write_whole
 from ...learner.places import resolve_path
-from .journal import read_lines
+from .lines import read_lines
 from .saved import Baseline, Evaluation, Line, SavedConfig, read_config, read_evaluation
 
 LOG_AXIS_RATIO = 5

@@ -25,10 +25,10 @@ from ...envs.errors import BadInput, require
 from ...learner.files import plain, reason
 from ...learner.places import resolve_path
 from ..launch.dashboard import FILES, NODES, ask_for, authentication
-from ..runs.journal import scan
+from ..runs.lines import scan
 from ..runs.saved import read_config
-from .status_file import PREFIX, TOLD, Status
-from .telemetry import KNOWN, MEASURE, by_episode, measures_of, statistics
+from .entries import KNOWN, MEASURE, by_episode, measures_of, statistics
+from .told import PREFIX, TOLD, Status
 
 _log = logging.getLogger("innerloop")
 

@@ -14,14 +14,17 @@ from fixture_types import ExperimentOn, Made
 from gymnasium import spaces
 
 from innerloop.actors import evaluate as module
+from innerloop.actors.agent import Agent
 from innerloop.actors.baselines.uniform import Random
 from innerloop.actors.evaluate import evaluate, play_tasks
+from innerloop.actors.report import evaluation, table
 from innerloop.actors.rollout import play
 from innerloop.envs.adapter import GymnasiumFamily
 from innerloop.envs.api import TaskFamily
 from innerloop.envs.bandit import BernoulliBandit, CorrelatedBandit, GaussianBandit
 from innerloop.envs.errors import BadInput
-from innerloop.envs.navigation import PointNavigation
+from innerloop.envs.mujoco import HalfCheetahDir
+from innerloop.envs.navigation import PointNavigation, SparsePointNavigation
 from innerloop.envs.seeding import streams
 from innerloop.envs.tabular import TabularMDP
 from innerloop.envs.trials import Trials
@@ -74,7 +77,7 @@ def test_the_result_is_the_document_that_it_says(agent_on: Callable[..., InnerLo
     family = GaussianBandit(arms=3)
     returns = play_tasks(agent_on(family), family, 4, tasks=30, seed=2)
     found = evaluate(agent_on(family), family, 4, tasks=30, seed=2)
-    assert found.keys() == {"return", "by_episode", "regret", "measures", "tasks"}
+    assert found.keys() == {"return", "by_episode", "regret", "measures", "tasks", "different_tasks"}
     assert found["measures"] == {}
     assert found["tasks"] == 30
     assert len(found["by_episode"]) == 4
@@ -276,9 +279,10 @@ def test_no_more_environments_are_alive_than_a_family_has_rows_and_returns_are_r
     found = play_tasks(Random(family.action_space), family, 2, tasks=30, seed=0)
     [(_, tasks)] = module.held_out(family, tasks=30, seed=0)
     np.testing.assert_array_equal(found, np.repeat(tasks["height"][:, None] ** 2, 2, axis=1))
-    assert Ladder.most == min(rows, 30)
+    assert len(found) == 35  # each of seven ladders five times
+    assert Ladder.most == min(rows, 35)
     evaluate(Random(family.action_space), family, 2, tasks=30, seed=0, file=tmp_path / "returns.csv")
-    assert Ladder.most == min(rows, 30)
+    assert Ladder.most == min(rows, 35)
     header, *lines = csv.reader((tmp_path / "returns.csv").read_text().splitlines())
     assert header == ["member", "height", "episode.1", "episode.2"]
     np.testing.assert_array_equal(
@@ -317,3 +321,40 @@ def test_more_returns_than_memory_holds_are_refused_in_one_sentence() -> None:
     family = BernoulliBandit()
     with pytest.raises(BadInput, match=r"^tasks is 1000000000000000000; expected fewer, .*\.$"):
         evaluate(Random(family.action_space), family, 2, tasks=10**18, seed=0)
+
+
+@pytest.mark.parametrize(("tasks", "played"), [(7, 7), (20, 20), (21, 40), (2_001, 2_020)])
+def test_a_finite_test_set_is_played_in_whole_rounds_and_its_tasks_count_once(tasks: int, played: int) -> None:
+    """Twenty goals; fewer trials are of different ones."""
+    family = SparsePointNavigation(horizon=2)
+    drawn = [each["goal"] for _, each in module.held_out(family, tasks=tasks, seed=3)]
+    _, counts = np.unique(np.concatenate(drawn), axis=0, return_counts=True)
+    assert {*counts.tolist()} == {max(1, played // 20)}
+    assert counts.sum() == played
+    found = evaluate(Random(family.action_space), family, 2, tasks=tasks, seed=3)
+    assert (found["tasks"], found["different_tasks"]) == (played, min(20, played))
+
+
+def test_an_interval_is_over_the_means_of_tasks_that_were_played_again_and_again(tmp_path: Path) -> None:
+    """Each rung of a ladder gives its height squared, however often it is climbed."""
+    family = ladders(rows=64)
+    once, often = (evaluate(Random(family.action_space), family, 2, tasks=tasks, seed=0) for tasks in (7, 350))
+    assert (often["tasks"], often["different_tasks"]) == (350, once["different_tasks"]) == (350, 7)
+    for name in ("mean", "low", "high"):
+        assert often["return"][name] == pytest.approx(once["return"][name], rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("family", "tasks", "said"),
+    [
+        (BernoulliBandit(), 50, "50 held-out tasks"),
+        (SparsePointNavigation(horizon=2), 40, "40 trials on 20 different held-out tasks"),
+        (HalfCheetahDir(horizon=2), 4, "4 trials on 2 different held-out tasks, too few for an interval to say much"),
+    ],
+    ids=["endless", "20", "2"],
+)
+def test_a_table_says_how_many_different_tasks_there_were(
+    family: TaskFamily, tasks: int, said: str, agent_on: Callable[..., InnerLoop], experiment_on: ExperimentOn
+) -> None:
+    agent = Agent(experiment_on(family), agent_on(family))
+    assert said in str(table(evaluation(agent, tasks=tasks, seed=0), "it").title)

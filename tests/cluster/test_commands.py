@@ -7,7 +7,8 @@ import pytest
 from ray.scripts.scripts import cli
 
 from innerloop.distributed.launch.submit import Submit
-from innerloop.distributed.options import parse, read_training
+from innerloop.distributed.options import read_training
+from innerloop.distributed.parsing import parse
 
 SECTIONS = (
     "Set-up, once",

@@ -12,7 +12,7 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from innerloop.distributed.watch.telemetry import COUNTERS, GAUGES
+from innerloop.distributed.watch.entries import COUNTERS, GAUGES
 
 CLUSTER = Path(__file__).parents[2] / "cluster"
 GRAFANA = CLUSTER / "monitoring" / "grafana"

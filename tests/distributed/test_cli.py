@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from innerloop.distributed.cli import main
-from innerloop.distributed.runs.journal import read_lines
+from innerloop.distributed.runs.lines import read_lines
 from innerloop.learner.checkpoint import Checkpoints
 
 SMALL = [

@@ -14,7 +14,7 @@ from tensorboard.backend.event_processing.event_file_loader import EventFileLoad
 from test_trainer import final, same_bits, small
 
 from innerloop.distributed.cli import main
-from innerloop.distributed.runs.journal import read_lines
+from innerloop.distributed.runs.lines import read_lines
 from innerloop.distributed.saving import Unsaved
 from innerloop.distributed.trainer import resume, train
 from innerloop.learner.checkpoint import Checkpoints

@@ -10,7 +10,7 @@ from test_cli import begin, wait_for_lines
 from test_trainer import final, same_bits
 
 from innerloop.distributed.cli import main
-from innerloop.distributed.runs.journal import read_lines
+from innerloop.distributed.runs.lines import read_lines
 from innerloop.learner.checkpoint import Checkpoints
 
 pytestmark = pytest.mark.usefixtures("own_ray")

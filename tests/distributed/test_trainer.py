@@ -20,7 +20,7 @@ from innerloop.distributed.launch.stopping import Interrupted
 from innerloop.distributed.rollouts.failures import ActorsDied
 from innerloop.distributed.rollouts.pool import Pool
 from innerloop.distributed.rollouts.tasks import assignments
-from innerloop.distributed.runs.journal import read_lines
+from innerloop.distributed.runs.lines import read_lines
 from innerloop.distributed.store.ray import RayStore
 from innerloop.distributed.trainer import Components, make_pool, resume, train
 from innerloop.envs.errors import BadInput

@@ -9,7 +9,7 @@ from redis_server import RedisServer, find_server
 from small_runs import final, mixing, replaying, same_bits, small
 
 from innerloop.distributed.config import Config
-from innerloop.distributed.runs.journal import read_lines
+from innerloop.distributed.runs.lines import read_lines
 from innerloop.distributed.trainer import resume, train
 from innerloop.envs.errors import BadInput
 

@@ -14,7 +14,8 @@ from saved_runs import SMALL, metrics, newest, small, tree
 
 from innerloop.actors.agent import Agent
 from innerloop.distributed.opening import Opened, open_new, open_saved
-from innerloop.distributed.runs.journal import Journal, read_lines
+from innerloop.distributed.runs.journal import Journal
+from innerloop.distributed.runs.lines import read_lines
 from innerloop.distributed.saving import Saver
 from innerloop.learner.experiment import Experiment
 from innerloop.learner.trajectory import Arrays

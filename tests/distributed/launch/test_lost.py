@@ -12,7 +12,7 @@ from test_cli import SMALL, begin, merged, wait_for_lines
 from test_killed import OVERLAPPED, PEARL
 
 from innerloop.distributed.cli import main
-from innerloop.distributed.runs.journal import read_lines
+from innerloop.distributed.runs.lines import read_lines
 from innerloop.learner.checkpoint import Checkpoints
 
 ENDLESS = ("--iterations", "100000", "--actors", "1")

@@ -20,7 +20,7 @@ from innerloop.distributed.papers.comparison import rows
 from innerloop.distributed.papers.tables import TABLES, Cell, Table
 from innerloop.distributed.run import Run
 from innerloop.distributed.runs.directory import saved_config
-from innerloop.distributed.runs.journal import read_lines
+from innerloop.distributed.runs.lines import read_lines
 from innerloop.distributed.trainer import train
 from innerloop.learner.checkpoint import Checkpoints
 

@@ -17,7 +17,7 @@ from innerloop.distributed.config import configure
 from innerloop.distributed.rollouts import pool
 from innerloop.distributed.rollouts.failures import ActorsDied
 from innerloop.distributed.rollouts.nodes import Nodes
-from innerloop.distributed.runs.journal import read_lines
+from innerloop.distributed.runs.lines import read_lines
 from innerloop.distributed.trainer import train
 from innerloop.envs.errors import BadInput
 

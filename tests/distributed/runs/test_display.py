@@ -15,8 +15,9 @@ import pytest
 KEPT = Path(__file__).parents[3] / "benchmarks" / "results" / "point-pearl"
 MAIN = "from innerloop.distributed.terminal import use_any_terminal; use_any_terminal(); "
 SAY = MAIN + "print('² … · ± \\N{SNOWMAN} \\udcff'); import sys; print('² …', file=sys.stderr)"
-STATUS = MAIN + f"from innerloop.distributed.cli import main; main(['status', {str(KEPT)!r}]); main(['list'])"
-HELP = MAIN + "from innerloop.distributed.cli import main; main(['evaluate', '--help'])"
+STATUS = MAIN + f"from innerloop.distributed.cli import main; main(['status', {str(KEPT)!r}])"
+LIST = MAIN + "from innerloop.distributed.cli import main; main(['list'])"
+HELP = MAIN + "from innerloop.distributed.cli import main; main(['status', '--help'])"
 LINE = {
     "return": 1.5, "first_episode": 0.5, "last_episode": 1.0, "env_steps_per_s": 1e6, "dropped_stale": 1,
     "dropped_lost": 1, "restarts": 2, "diverged": 3, "iteration": 3, "seconds": 2.0,
@@ -72,11 +73,19 @@ def test_printing_works(shell: str, more: dict[str, str], tmp_path: Path) -> Non
         assert done.stdout.decode().startswith("² … · ± ☃ ?\n")
 
 
+@pytest.mark.parametrize(("shell", "more"), [("", ASCII), ("<&- >&- 2>&-", {}), ("", {"COLUMNS": "1", "LINES": "1"})])
+def test_what_can_be_named_is_listed_anywhere(shell: str, more: dict[str, str], tmp_path: Path) -> None:
+    done = run(LIST, tmp_path, shell, **more)
+    assert done.returncode == 0, done.stderr
+    assert not done.stderr
+    assert (b"bernoulli-bandit" in done.stdout) == (not shell)
+
+
 @pytest.mark.parametrize("columns", ["1", "5", "0", "abc", "9" * 50])
 def test_help_is_laid_out_in_any_width(columns: str, tmp_path: Path) -> None:
     done = run(HELP, tmp_path, COLUMNS=columns)
     assert done.returncode == 0
-    assert b"--tasks" in done.stdout
+    assert b"--watch" in done.stdout
 
 
 def test_a_file_that_is_opened_does_not_take_the_place_of_a_closed_stream(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from logged import ours
 
-from innerloop.distributed.runs.journal import LONGEST_LINE, Journal, read_lines, scan
+from innerloop.distributed.runs.journal import Journal
+from innerloop.distributed.runs.lines import LONGEST_LINE, read_lines, scan
 from innerloop.envs.errors import BadInput
 
 

@@ -15,18 +15,11 @@ import pytest
 
 from innerloop.distributed.cli import main
 from innerloop.distributed.config import configure
-from innerloop.distributed.runs.journal import read_lines
+from innerloop.distributed.runs.lines import read_lines
+from innerloop.distributed.watch.entries import COUNTERS, GAUGES, by_episode, episode_entries, statistics
 from innerloop.distributed.watch.status import details, of_directory
 from innerloop.distributed.watch.status_file import StatusFile
-from innerloop.distributed.watch.telemetry import (
-    COUNTERS,
-    GAUGES,
-    Telemetry,
-    by_episode,
-    episode_entries,
-    increases,
-    statistics,
-)
+from innerloop.distributed.watch.telemetry import Telemetry, increases
 
 KEPT = Path(__file__).parents[3] / "benchmarks" / "results" / "first"
 LINES = read_lines(KEPT / "metrics.jsonl")

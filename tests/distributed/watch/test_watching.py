@@ -26,7 +26,7 @@ from test_cli import wait_for_lines
 
 from innerloop.distributed.cli import main
 from innerloop.distributed.launch.dashboard import ask
-from innerloop.distributed.runs.journal import read_lines
+from innerloop.distributed.runs.lines import read_lines
 from innerloop.distributed.watch.status import of_cluster
 from innerloop.envs.errors import BadInput
 

@@ -18,7 +18,7 @@ from test_trainer import replaying, small
 from innerloop.actors.actor import Assignment
 from innerloop.distributed.config import Config
 from innerloop.distributed.rollouts.pool import Pool
-from innerloop.distributed.runs.journal import read_lines
+from innerloop.distributed.runs.lines import read_lines
 from innerloop.distributed.store.redis import address, connection, stream
 from innerloop.distributed.trainer import Components, make_pool, train
 from innerloop.envs.errors import BadInput

@@ -19,7 +19,7 @@ from redis_stores import Open, begun, entries, needs_redis, play, trajectory, wa
 from test_trainer import small
 
 from innerloop.actors.actor import Assignment
-from innerloop.distributed.runs.journal import read_lines
+from innerloop.distributed.runs.lines import read_lines
 from innerloop.distributed.store.redis import lock
 from innerloop.distributed.store.redis.lock import Owner
 from innerloop.distributed.trainer import train
