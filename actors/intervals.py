@@ -3,8 +3,8 @@
 A task is the unit: how often it was played does not make more of it, so trials are averaged by task first. The interval
 is the bootstrap-t's (Efron & Tibshirani 1993, chapter 12.5), which takes the skewness of returns into account: each
 resample of the tasks gives a mean in units of its own standard error, and quantiles of that take the place of
-Student's. `benchmarks/results/intervals` has its coverage beside that of others; `tests/actors/test_intervals.py` holds
-it.
+Student's. It covers the mean in at least 89 % of all cases at 10 tasks, in 92.5 % at 40, in 93.5 % at 200, in 94 % at
+1,000, also where returns are very skewed (`benchmarks/results/intervals`).
 
 Fewer than `FEW` different tasks are too few to say anything of others: the interval is Student's then, wide, and right
 only for returns that are normally distributed among tasks; whoever shows it says so.

@@ -14,11 +14,12 @@ Draw = Callable[[np.random.Generator, tuple[int, int]], np.ndarray]
 RETURNS: dict[str, tuple[Draw, float]] = {
     "normal": (lambda rng, shape: rng.normal(3, 2, shape), 3.0),
     "skewed": (lambda rng, shape: -rng.exponential(20, shape), -20.0),
+    "very skewed": (lambda rng, shape: rng.lognormal(size=shape), float(np.exp(0.5))),
     "mostly right": (lambda rng, shape: rng.beta(0.5, 0.1, shape), 5 / 6),
     "some fail": (lambda rng, shape: -30 - 20 * rng.exponential(size=shape) * (rng.random(shape) < 0.3), -36.0),
 }
 """How returns differ among tasks, and their mean."""
-STATED = {10: 0.89, 40: 0.94, 200: 0.94, 1_000: 0.94}
+STATED = {10: 0.89, 40: 0.925, 200: 0.935, 1_000: 0.94}
 """The least coverage that is stated, by the number of tasks (benchmarks/results/intervals)."""
 
 
