@@ -243,8 +243,9 @@ def evaluate(
         `return`, an interval as {mean, low, high}; `by_episode`, a list of the same, one per episode; `regret`, the
         same of what the trial's return falls short of that of the best policy for each task, where that is known, else
         None; `measures`, name to such a list; `tasks`, how many trials there were; `different_tasks`, on how many
-        different tasks, over which the intervals are. Where trials are counted in steps, `by_episode` has the episodes
-        that half of the trials reached, each over those that did, and `by_window` the reward in each tenth of a trial.
+        different tasks, over which the intervals are if the set of them is finite. Where trials are counted in steps,
+        `by_episode` has the episodes that half of the trials reached, each over those that did, and `by_window` the
+        reward in each tenth of a trial.
     """
     tasks = whole_rounds(family, tasks)
     columns = len(window_edges(trial_steps)) - 1 if trial_steps else episodes
@@ -269,6 +270,8 @@ def evaluate(
             seen.append(fingerprints(each.tasks))
             done += len(each.returns)
     different, keys = np.unique(np.concatenate(seen), return_inverse=True)
+    if not test_set(family):  # a task that was drawn twice is twice as likely: its trials are of the distribution
+        keys = np.arange(tasks)
     whole, *each = (asdict(i) for i in intervals(by_task(keys, samples if known else samples[:, :-1])))
     curves = {name: _curve(keys, rows_together(parts)) for name, parts in named.items()}
     by = {"by_episode": curves.pop(""), "by_window": each} if trial_steps else {"by_episode": each[:episodes]}
