@@ -24,7 +24,7 @@ from .files import Count, Finite, parse, read, reason, write_whole
 from .model import refuse_beyond_memory
 from .places import Place, resolve_place
 
-FORMAT = 3
+FORMAT = 4
 """Of what a run saves: 2 since options and layers have the field's names (`updates_per_step`, `norm1`)."""
 LARGEST_JSON = 2**24
 """Bytes of a checkpoint's JSON, at most."""

@@ -15,6 +15,8 @@ from .memory import MakeMemory, Memory, State, observation_only
 from .memory.api import choose_rows, unroll_from
 from .trajectory import Trajectory
 
+LEAST_SPREAD = 1e-5
+"""Of the critic's targets, as a share of their mean: float32 tells no finer ones apart."""
 POPART_MIN_STEP_SIZE = 0.1
 """Share of the newest targets in the statistics of the critic's units, once ten updates have been made."""
 
@@ -36,6 +38,8 @@ class RecurrentPolicy(nn.Module):
     value_mean: Tensor
     value_std: Tensor
     value_updates: Tensor
+    reward_size: Tensor
+    reward_updates: Tensor
 
     def __init__(
         self,
@@ -60,12 +64,15 @@ class RecurrentPolicy(nn.Module):
         self.output = nn.Linear(hidden, self.head.size - self.head.state_independent + 1)
         # A nearly uniform first policy and a value of 0: rewards, not the draw of weights, drive the first update.
         nn.init.orthogonal_(self.output.weight, 0.01)
+        nn.init.zeros_(self.output.weight[-1])
         nn.init.zeros_(self.output.bias)
         self.state_independent = (
             nn.Parameter(torch.zeros(self.head.state_independent)) if self.head.state_independent else None
         )
-        # The critic predicts in units of its targets' spread; these travel and are saved with the weights.
-        for name, start in (("value_mean", 0.0), ("value_std", 1.0), ("value_updates", 0.0)):
+        # The critic predicts in units of its targets' spread, and the memory is shown rewards in units of their size;
+        # these travel and are saved with the weights.
+        units = {"value_mean": 0.0, "value_std": 1.0, "value_updates": 0.0, "reward_size": 1.0, "reward_updates": 0.0}
+        for name, start in units.items():
             self.register_buffer(name, torch.tensor(start))
 
     def inputs(self, seen: Tensor, before: Tensor | None, outcome: Tensor) -> Tensor:
@@ -123,6 +130,23 @@ class RecurrentPolicy(nn.Module):
     def _value(self, out: Tensor) -> Tensor:
         return out[..., -1].float() * self.value_std + self.value_mean
 
+    def outcome(self, action: Tensor, reward: Tensor, done: Tensor) -> Tensor:
+        """`heads.outcome`, with the reward in units of `reward_size`."""
+        return outcome(self.head, action, reward / self.reward_size, done)
+
+    @torch.no_grad()
+    def reward_update(self, reward: Tensor) -> None:
+        """Follow the size of rewards: the mean of |r| over those that are not 0, over all tasks, never of one.
+
+        Args:
+            reward: [...], in the task's units.
+        """
+        some = reward[reward != 0]
+        if len(some):
+            self.reward_updates += 1
+            rate = torch.clamp(1 / self.reward_updates, min=POPART_MIN_STEP_SIZE)
+            self.reward_size.lerp_(some.double().abs().mean().to(self.reward_size), rate)
+
     @torch.no_grad()
     def popart_update(self, target: Tensor) -> None:
         """Move the critic's units towards the mean and spread of its targets, leaving every prediction as it is.
@@ -130,14 +154,22 @@ class RecurrentPolicy(nn.Module):
         PopArt (van Hasselt et al. 2016, arXiv:1602.07714, section 2). Without it the squared error of returns far from
         1 drowns the policy's gradient in their common memory. The statistics are over all tasks, never of one.
 
+        Nothing moves before the first target that is not 0: until then there is nothing to tell apart.
+
         Args:
             target: [...], in the task's units.
         """
+        if not (self.value_updates or target.any()):
+            return
         self.value_updates += 1
-        rate = torch.clamp(1 / self.value_updates, min=POPART_MIN_STEP_SIZE)
-        second = self.value_std.square() + self.value_mean.square()
-        mean = torch.lerp(self.value_mean, target.mean(), rate)
-        std = (torch.lerp(second, target.square().mean(), rate) - mean.square()).clamp(min=1e-8).sqrt()
+        rate = torch.clamp(1 / self.value_updates, min=POPART_MIN_STEP_SIZE).double()
+        target, before, spread = target.double(), self.value_mean.double(), self.value_std.double()
+        mean = torch.lerp(before, target.mean(), rate)
+        # Of the old and the new ones together (Chan et al. 1983): a difference of squares would lose small spreads.
+        apart = rate * (1 - rate) * (target.mean() - before).square()
+        variance = torch.lerp(spread.square(), target.var(correction=0), rate) + apart
+        std = torch.maximum(variance.sqrt(), LEAST_SPREAD * mean.abs()).float()
+        mean = mean.float()
         self.output.weight[-1] *= self.value_std / std
         self.output.bias[-1] = (self.value_std * self.output.bias[-1] + self.value_mean - mean) / std
         self.value_mean.copy_(mean)
@@ -191,9 +223,7 @@ class RecurrentAgent:
         policy = self._policy
         seen = policy.observation(torch.tensor(observation, device=self._device))  # a copy: the caller may reuse it
         before = torch.zeros_like(seen) if self._before is None else self._before
-        x = policy.inputs(
-            seen, before, outcome(policy.head, *(torch.as_tensor(a, device=self._device) for a in previous))
-        )
+        x = policy.inputs(seen, before, policy.outcome(*(torch.as_tensor(a, device=self._device) for a in previous)))
         parameters, value, state = policy.step(x, self._state)
         if only is not None:
             rows = torch.tensor(only, device=self._device)

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from ...envs.errors import require
 from ..api import Consumes, Metrics, Optimise, Problem, linear
 from ..encoders import parse_encoder
-from ..heads import outcome
 from ..memory import constructor
 from ..policy import RecurrentAgent, RecurrentPolicy
 from ..returns import advantages
@@ -122,6 +121,9 @@ class RL2:
         discount = linear(self.discount, self.discount_end or self.discount, progress)
         learning_rate = linear(self.learning_rate, self.learning_rate_end, progress)
         entropy_weight = linear(self.entropy, self.entropy_end, progress)
+        rewards, known = torch.from_numpy(batch.reward[batch.valid]), bool(model.reward_updates)
+        if not known:  # before the first loss: a memory that has seen them in another unit has learned nothing of them
+            model.reward_update(rewards)
         data, explained_variance = prepare(model, batch, discount, self.trace)
         model.popart_update(data.target[data.valid.bool()])
         surrogate = torch.compile(ppo_terms) if self.compile else ppo_terms
@@ -155,6 +157,8 @@ class RL2:
                         max_norm=self.max_gradient_norm,
                     )
                 )
+        if known:  # for what is played next
+            model.reward_update(rewards)
         means = {name: sum(step[name] for step in steps) / len(steps) for name in steps[0]}
         return means | {"explained_variance": explained_variance, "learning_rate": learning_rate}
 
@@ -227,13 +231,14 @@ def prepare(model: RecurrentPolicy, trajectory: Trajectory, discount: float, tra
     none = model.head.none(trajectory.reward.shape[1])
     seen, *previous = (put(array[:-1]) for array in trajectory.inputs(none))
     scale = advantage[valid].std(correction=0)
-    unexplained = (scale / target[valid].std(correction=0).clamp(min=1e-8)).square()
+    least = torch.finfo(scale.dtype).tiny  # whatever the unit is
+    unexplained = (scale / target[valid].std(correction=0).clamp(min=least)).square()
     batch = Batch(
         observation=seen,
-        outcome=outcome(model.head, *previous),
+        outcome=model.outcome(*previous),
         draw=put(trajectory.note["draw"][:steps]),
         log_prob=put(trajectory.note["log_prob"][:steps]),
-        advantage=(advantage - advantage[valid].mean()) / (scale + 1e-8),
+        advantage=(advantage - advantage[valid].mean()) / scale.clamp(min=least),
         target=target,
         valid=valid.float(),
     )
