@@ -64,7 +64,6 @@ class RecurrentPolicy(nn.Module):
         self.output = nn.Linear(hidden, self.head.size - self.head.state_independent + 1)
         # A nearly uniform first policy and a value of 0: rewards, not the draw of weights, drive the first update.
         nn.init.orthogonal_(self.output.weight, 0.01)
-        nn.init.zeros_(self.output.weight[-1])
         nn.init.zeros_(self.output.bias)
         self.state_independent = (
             nn.Parameter(torch.zeros(self.head.state_independent)) if self.head.state_independent else None
@@ -154,7 +153,8 @@ class RecurrentPolicy(nn.Module):
         PopArt (van Hasselt et al. 2016, arXiv:1602.07714, section 2). Without it the squared error of returns far from
         1 drowns the policy's gradient in their common memory. The statistics are over all tasks, never of one.
 
-        Nothing moves before the first target that is not 0: until then there is nothing to tell apart.
+        Nothing moves before the first target that is not 0: until then there is nothing to tell apart. With that the
+        predictions, which were in no unit, become small numbers of spreads around the mean.
 
         Args:
             target: [...], in the task's units.
@@ -170,8 +170,9 @@ class RecurrentPolicy(nn.Module):
         variance = torch.lerp(spread.square(), target.var(correction=0), rate) + apart
         std = torch.maximum(variance.sqrt(), LEAST_SPREAD * mean.abs()).float()
         mean = mean.float()
-        self.output.weight[-1] *= self.value_std / std
-        self.output.bias[-1] = (self.value_std * self.output.bias[-1] + self.value_mean - mean) / std
+        if self.value_updates > 1:  # what is predicted before is in no unit
+            self.output.weight[-1] *= self.value_std / std
+            self.output.bias[-1] = (self.value_std * self.output.bias[-1] + self.value_mean - mean) / std
         self.value_mean.copy_(mean)
         self.value_std.copy_(std)
 

@@ -219,6 +219,8 @@ def prepare(model: RecurrentPolicy, trajectory: Trajectory, discount: float, tra
         return torch.tensor(array, device=device)
 
     value, valid = put(trajectory.note["value"]), put(trajectory.valid)
+    if not model.value_updates:  # it was predicted in no unit
+        value = torch.zeros_like(value)
     advantage = advantages(
         put(trajectory.outer_reward),
         value,

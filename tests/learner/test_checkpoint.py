@@ -148,7 +148,7 @@ def test_a_damaged_checkpoint_is_skipped_for_the_one_before_it_and_that_is_said(
 
 
 def test_damage_is_named_for_what_it_is(place: str) -> None:
-    for kind, part in (("truncated", "not whole"), ("tampered", "SHA-256"), ("of a later format", "is 99; expected 3")):
+    for kind, part in (("truncated", "not whole"), ("tampered", "SHA-256"), ("of a later format", "is 99; expected 4")):
         saved(place)
         damage(place, kind)
         assert part in Checkpoints(place).newest().skipped[0], kind

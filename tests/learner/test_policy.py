@@ -178,8 +178,11 @@ def test_following_the_targets_changes_the_critics_units_and_no_prediction() -> 
     policy = RecurrentPolicy(problem, LSTM, 8, 0)
     nn.init.normal_(policy.output.weight)
     x = torch.randint(3, (5, 6)), torch.randn(5, 6, 4)
-    logits, value = policy.unroll(*x)
+    logits, before = policy.unroll(*x)
     targets = 40 + 7 * torch.randn(10_000)
+    policy.popart_update(targets[:100])  # what is predicted before is in no unit: it becomes that many spreads
+    _, value = policy.unroll(*x)
+    torch.testing.assert_close(value, before * targets[:100].std(correction=0) + targets[:100].mean())
     for _ in range(100):
         policy.popart_update(targets)
         after_logits, after = policy.unroll(*x)

@@ -80,7 +80,7 @@ def test_an_agent_acts_alike_in_any_unit(unit: float, experiment_on: ExperimentO
 
 
 def test_nothing_follows_rewards_before_there_are_any(experiment_on: ExperimentOn) -> None:
-    """A goal that nobody has found leaves the units as they are, and the critic at 0."""
+    """A goal that nobody has found leaves the units as they are, and the critic near 0, where it begins."""
     experiment = experiment_on(SparsePointNavigation(horizon=3))
     learner = Learner(experiment.algorithm, experiment.problem, seed=0, device="cpu")
     actor = Actor(experiment, seed=0)
@@ -92,7 +92,7 @@ def test_nothing_follows_rewards_before_there_are_any(experiment_on: ExperimentO
     units = {"value_mean": 0, "value_std": 1, "value_updates": 0, "reward_size": 1, "reward_updates": 0}
     for name, start in units.items():
         assert weights[name] == start
-    assert metrics["value_loss"] == 0
+    assert metrics["value_loss"] < 1e-3
 
 
 @pytest.mark.parametrize(("mean", "spread"), [(20_000.0, 5.0), (-3e5, 30.0), (1e-4, 1e-6), (0.0, 1e6)])
