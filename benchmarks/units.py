@@ -9,6 +9,7 @@ with the same tasks and the same draws; returns on held-out tasks in that unit.
 
 import argparse
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -32,7 +33,7 @@ class InUnit(BernoulliBandit):
 
     unit: float = 1.0
 
-    def make(self, tasks: Tasks, rng: Random) -> "Paid":
+    def make(self, tasks: Tasks, rng: Random) -> Any:
         return Paid(super().make(tasks, rng), self.unit)
 
 
