@@ -16,7 +16,7 @@ import numpy as np
 
 from ..envs.api import Finite, TaskFamily, Tasks
 from ..envs.boundary import name_of, parse_count
-from ..envs.errors import BadInput, require
+from ..envs.errors import BadInput, ask, require
 from ..envs.seeding import Streams, streams
 from ..envs.trials import Trials, sample_tasks
 from ..learner.api import InnerLoop
@@ -114,8 +114,12 @@ def test_set(family: TaskFamily) -> int:
 
     Raises:
         BadInput: it says something else than a number.
+        EnvironmentRaised: its own code raised.
     """
-    return parse_count(f"the size of {name_of(family)}", family.size("test"), 0) if isinstance(family, Finite) else 0
+    if not isinstance(family, Finite):
+        return 0
+    name = name_of(family)
+    return parse_count(f"the task_count of {name}", ask(name, "task_count", family.task_count, "test"), 0)
 
 
 def whole_rounds(family: TaskFamily, tasks: int) -> int:

@@ -54,8 +54,8 @@ def _studentised_quantiles(centred: np.ndarray, resamples: int, tail: float) -> 
     """The quantiles [2, columns] of resampled means in units of their own standard errors."""
     n, rng = len(centred), np.random.default_rng(0)
     # Resampling n tasks with replacement is weighting each by how often it was drawn.
-    weights = (np.bincount(rng.integers(n, size=n), minlength=n) for _ in range(resamples))
-    sums = np.stack([each @ np.concatenate([centred, centred**2], 1) for each in weights]) / n
+    weights = np.stack([np.bincount(rng.integers(n, size=n), minlength=n) for _ in range(resamples)])
+    sums = weights @ np.concatenate([centred, centred**2], 1) / n
     shift, square = np.split(sums, 2, 1)
     error = np.sqrt(np.maximum(square - shift**2, 0) / (n - 1))
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -144,8 +144,9 @@ class Loop:
             episodes = begun[0] if begun else self._config.episodes(requested, self.counts["seconds"])
             trials = run.trials * self._experiment.episodes // episodes
             wanted = assignments(requested, trials, run.part_count, self._order.choose(requested, trials), episodes)
+            wanted = self._recalls.choose(wanted)  # of all of them: what waits already must not shift the draws
             missing = [each for each in wanted if (requested, each.part) not in self._waiting]
-            self._actors.submit(self._recalls.choose(missing), self._recalls.contexts)
+            self._actors.submit(missing, self._recalls.contexts)
             self._requested += 1
 
     def _collect(self, stopping: threading.Event) -> dict[Assignment, Played] | None:

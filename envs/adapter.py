@@ -105,7 +105,7 @@ class GymnasiumFamily:
                 self.name,
             )
 
-    def size(self, split: Split) -> int:
+    def task_count(self, split: Split) -> int:
         return self.source.size(split)
 
     def sample(self, rng: np.random.Generator, n: int, split: Split) -> Tasks:

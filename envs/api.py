@@ -112,6 +112,6 @@ class TaskFamily(Protocol):
 class Finite(Protocol):
     """A family with a finite set of tasks."""
 
-    def size(self, split: Split) -> int:
+    def task_count(self, split: Split) -> int:
         """How many different tasks a split has; 0 for no end of them."""
         ...

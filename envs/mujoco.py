@@ -110,7 +110,7 @@ class HalfCheetahDir(_Family):
     action_space = spaces.Box(-1, 1, (6,), np.float32)
     same_tasks = True
 
-    def size(self, split: Split) -> int:
+    def task_count(self, split: Split) -> int:
         return 2
 
     def sample(self, rng: np.random.Generator, n: int, split: Split) -> Tasks:
@@ -248,11 +248,11 @@ class Walker2DParams(_Family):
         for field in ("train_tasks", "test_tasks"):
             require(getattr(self, field) >= 1, field, getattr(self, field), "at least 1")
 
-    def size(self, split: Split) -> int:
+    def task_count(self, split: Split) -> int:
         return self.train_tasks if split == "train" else self.test_tasks
 
     def sample(self, rng: np.random.Generator, n: int, split: Split) -> Tasks:
-        members = self.size(split)
+        members = self.task_count(split)
         chosen = in_rounds(rng, np.arange(members), n)
         fixed = np.random.default_rng(("train", "test").index(split))
         sizes = [np.prod(shape, dtype=int) for _, *shape in FACTORS.values()]

@@ -73,7 +73,7 @@ class SparsePointNavigation:
         require(self.horizon >= 1, "horizon", self.horizon, "at least 1")
         require(0 < self.radius < float("inf"), "radius", self.radius, "a finite number above 0")
 
-    def size(self, split: Split) -> int:
+    def task_count(self, split: Split) -> int:
         return 80 if split == "train" else 20
 
     def sample(self, rng: np.random.Generator, n: int, split: Split) -> Tasks:

@@ -32,7 +32,7 @@ def check_exported(arrays: Arrays, version: int, *, problem: Problem, tasks: int
     privileged = {name for name in arrays if name.startswith(PRIVILEGED)}
     names = arrays.keys() == {"trials", *NEEDED, *privileged}
     require(names, "its arrays", sorted(arrays), f"trials, {', '.join(NEEDED)}; {PRIVILEGED}* are optional")
-    about = whole_trials(arrays["trials"])
+    about = arrays["trials"]
     _like("trials", about, "i", (len(OF_A_TRIAL),))
     ranges = (0, tasks - 1), (1, problem.steps), (0, version), (0, 1)
     for name, column, (least, most) in zip(OF_A_TRIAL, about.T, ranges, strict=True):
@@ -53,12 +53,6 @@ def check_exported(arrays: Arrays, version: int, *, problem: Problem, tasks: int
         _like(name, arrays[name], kind, arrays[name].shape[1:])
     _like("episode", arrays["episode"], "i", ())
     _within("episode", arrays["episode"], 0, problem.most_episodes - 1)
-
-
-def whole_trials(about: np.ndarray) -> np.ndarray:
-    """The rows of `trials`; those from before there was `from_context` get a 0."""
-    lacks = about.ndim == 2 and about.shape[1] == len(OF_A_TRIAL) - 1
-    return np.pad(about, ((0, 0), (0, 1))) if lacks else about
 
 
 def _members(name: str, array: np.ndarray, space: gymnasium.Space) -> None:

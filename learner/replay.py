@@ -13,7 +13,6 @@ import numpy as np
 
 from ..envs.errors import BadInput, require
 from .contexts import first_steps, in_a_row
-from .exported import whole_trials
 from .sampling import PRIVILEGED, Request, Sample, Steps, choose
 from .trajectory import Arrays, Trajectory
 
@@ -171,7 +170,7 @@ class Replay:
     def restore(self, arrays: Arrays, wanted: Callable[[int], bool] = lambda task: True) -> None:
         """Append what `export` gave, in the same order; of the wanted tasks alone."""
         start = 0
-        for task, length, version, from_context in whole_trials(arrays["trials"]).tolist():
+        for task, length, version, from_context in arrays["trials"].tolist():
             if wanted(task):
                 rows = {name: array[start : start + length + 1] for name, array in arrays.items() if name != "trials"}
                 self._keep(task, version, bool(from_context), rows)
@@ -245,9 +244,8 @@ class Replay:
         return [own[index] for index in range(max(0, len(own) - window), len(own))]
 
     def _context(self, task: int, window: int, most: int) -> Trajectory:
-        parts = [self._columns([trial]) for trial in self._recent(task, window)]
-        whole = in_a_row(parts)
-        return first_steps(whole, min(most or len(whole.reward), len(whole.reward)))
+        whole = in_a_row([self._columns([trial]) for trial in self._recent(task, window)])
+        return first_steps(whole, most) if most else whole
 
     def _beginning(self, task: int, request: Request, rng: np.random.Generator) -> np.ndarray:
         """The slots of the first transitions of a recent trial."""

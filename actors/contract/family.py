@@ -78,7 +78,7 @@ def a_finite_test_set_is_as_large_as_it_says(family: TaskFamily) -> None:
     if size := test_set(family):
         drawn = sample_tasks(family, np.random.default_rng(3), 2 * size, "test")
         different, counts = np.unique(fingerprints(drawn), return_counts=True)
-        sentence = f"size('test') is {size}, and twice as many test tasks are {len(different)} different ones"
+        sentence = f"task_count('test') is {size}, and twice as many test tasks are {len(different)} different ones"
         demand(len(different) == size and (counts == 2).all(), f"{sentence}; expected each of all twice.")
 
 

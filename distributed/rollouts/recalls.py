@@ -35,7 +35,7 @@ class Recalls:
         """Of the assignments that may still be played, a column per trial; not of those that begin from nothing."""
 
     def choose(self, assignments: list[Assignment]) -> list[Assignment]:
-        """An iteration's assignments, with those trials marked that begin from a context."""
+        """All of an iteration's assignments, with those trials marked that begin from a context."""
         tasks = np.array([task for each in assignments for task in each.tasks], np.int64)
         if not self._share or not len(tasks):
             return assignments

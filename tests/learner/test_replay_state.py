@@ -44,13 +44,6 @@ def test_what_is_restored_draws_as_what_was_exported(slots: int, dense: bool) ->
     assert restored.appended == len(history.replay)
 
 
-def test_what_was_exported_before_trials_could_begin_from_a_context_is_restored() -> None:
-    history, restored = History().filled(40), Replay(PLENTY)
-    exported = history.replay.export()
-    restored.restore(exported | {"trials": exported["trials"][:, :3]})
-    assert_alike(history.replay, restored)
-
-
 @pytest.mark.parametrize("slots", [10**4, 100])
 @pytest.mark.parametrize("every", [1, 3, 7])
 def test_pieces_that_are_restored_in_their_order_are_the_whole_and_what_follows_is_the_same(
