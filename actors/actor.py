@@ -8,9 +8,10 @@ import numpy as np
 import torch
 
 from ..envs.boundary import parse_rows
-from ..envs.errors import BadInput
+from ..envs.errors import BadInput, require
 from ..envs.seeding import SideBySide, generator, seeds, streams
 from ..envs.trials import Trials, sample_tasks
+from ..learner.api import Returning
 from ..learner.contexts import Contexts, join
 from ..learner.experiment import Experiment
 from ..learner.learner import load_weights
@@ -141,6 +142,8 @@ class Actor:
         """Play assignments side by side, or a single one."""
         trials, rng = self._begun(assignments)
         known = join(contexts, [each.trials * self._agent.rollouts_per_task for each in assignments])
+        returns = known is None or isinstance(self._agent, Returning)
+        require(returns, "algorithm", self._experiment.algorithm_name, "one whose agents can be handed contexts")
         if self._draws_side_by_side:
             return play_side_by_side(self._wide, trials, rng, self.version, known)
         (alone,) = rng.generators()

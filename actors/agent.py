@@ -28,7 +28,7 @@ from ..envs.api import Bools
 from ..envs.boundary import parse_rows
 from ..envs.errors import BadInput, require
 from ..envs.registry import reading_saved
-from ..learner.api import InnerLoop, Returning
+from ..learner.api import InnerLoop, Returning, begin_trial
 from ..learner.checkpoint import Checkpoint, Checkpoints
 from ..learner.contexts import Contexts, join, last_outcome, parse_contexts
 from ..learner.experiment import Experiment
@@ -138,11 +138,7 @@ class Agent:
             require(isinstance(inner, Returning), "algorithm", name, "one whose agents can be handed contexts")
             known = parse_contexts(contexts, tasks, width, self.experiment.problem, notes)
         resumed = join(known, [width] * tasks)
-        if resumed is None:
-            inner.begin_trial(n, rng)
-        else:
-            assert isinstance(inner, Returning)
-            inner.begin_trial(n, rng, resumed)
+        begin_trial(inner, n, rng, resumed)
         self._rows, self._resumed = n, resumed
         self._recording = Recording(known, width, notes) if record else None
 

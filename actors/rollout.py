@@ -1,13 +1,13 @@
 """The batched rollout: N trials played side by side, written down as one Trajectory."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 
 from ..envs.seeding import Random, SideBySide
 from ..envs.trials import Trials
-from ..learner.api import InnerLoop
+from ..learner.api import InnerLoop, begin_trial
 from ..learner.contexts import last_outcome
 from ..learner.trajectory import Trajectory
 
@@ -30,11 +30,8 @@ def play(
     """
     given = trials.begin()
     n = len(given.done)
-    begin: Callable[..., None] = agent.begin_trial
-    if contexts is None:
-        begin(n, rng)
-    else:
-        begin(n, rng, contexts)
+    begin_trial(agent, n, rng, contexts)
+    if contexts is not None:
         reward, done = last_outcome(contexts)
         given = given._replace(reward=reward, done=done)
     observations, actions, rewards, terminated, truncated, valid = [given.observation], [], [], [], [], []

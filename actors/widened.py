@@ -1,13 +1,13 @@
 """Pads an agent's batch to a number of rows at which the bits of a row do not depend on the number of rows."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from ..envs.api import Bools
-from ..learner.api import InnerLoop
+from ..learner.api import InnerLoop, begin_trial
 from ..learner.trajectory import Trajectory
 
 ROWS, OF_TASKS = 32, 8
@@ -33,12 +33,8 @@ class Widened:
         """`rng`: a `SideBySide`."""
         more = -n % (ROWS if self.rollouts_per_task == 1 else math.lcm(OF_TASKS, 2 * self.rollouts_per_task))
         self._n, self._more = n, np.arange(more) % self.rollouts_per_task
-        begin: Callable[..., None] = self._agent.begin_trial
-        rng = rng.beside(more) if more else rng
-        if contexts is None:
-            begin(n + more, rng)
-        else:
-            begin(n + more, rng, contexts.columns(np.concatenate([np.arange(n), self._more])))
+        wider = None if contexts is None else contexts.columns(np.concatenate([np.arange(n), self._more]))
+        begin_trial(self._agent, n + more, rng.beside(more) if more else rng, wider)
 
     def act(self, observation: np.ndarray, reward: np.ndarray, done: Bools) -> np.ndarray:
         if not len(self._more):

@@ -84,7 +84,7 @@ class Loop:
         self._ahead = self._run.max_staleness if self._run.mode == "overlapped" else 0
         """Iterations that are played ahead of the learner."""
         self._broadcast = Broadcast()
-        self._recalls = Recalls(config.experiment, store.replay, config.run.seed)
+        self._recalls = Recalls(config.experiment.recall, store.replay, config.run.seed)
         self._thread = ThreadPoolExecutor(1, "update", initializer=torch.set_num_threads, initargs=(1,))
         self._reports: list[Summary] = []
         self._before = dict(counts)

@@ -105,6 +105,12 @@ class Returning(InnerLoop, Protocol):
         ...
 
 
+def begin_trial(agent: InnerLoop, n: int, rng: Any, contexts: Trajectory | None) -> None:
+    """Begin a trial from contexts, where there are any: only then must the agent be `Returning`."""
+    begin: Callable[..., None] = agent.begin_trial
+    begin(n, rng) if contexts is None else begin(n, rng, contexts)
+
+
 T = TypeVar("T")
 R = TypeVar("R")
 

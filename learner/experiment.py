@@ -8,10 +8,10 @@ from typing import Any, get_args
 import gymnasium
 
 from ..envs.api import TaskFamily
-from ..envs.errors import BadInput, require
+from ..envs.errors import BadInput, ask, require
 from ..envs.families import FAMILIES
 from .algorithms import ALGORITHMS
-from .api import Algorithm, Consumes, Problem
+from .api import Algorithm, Consumes, Problem, Recall, Recalling
 from .options import check_parts, check_type, construct, options_of
 
 LONGEST_TRIAL = 10**8
@@ -57,6 +57,11 @@ class Experiment:
         by_gradient = getattr(self.algorithm, "rollouts", 1) > 1
         expected = f"0 with {self.algorithm_name}, whose inner steps come between whole episodes"
         require(not (self.trial_steps and by_gradient), "trial_steps", self.trial_steps, expected)
+        share, context_steps = self.recall
+        check_type("the share of trials that begin from a context", share, 0.0)
+        require(0 <= share <= 1, "the share of trials that begin from a context", share, "a number in [0, 1]")
+        check_type("the steps of a context", context_steps, 1)
+        require(context_steps >= 1, "the steps of a context", context_steps, "at least 1")
 
     @property
     def problem(self) -> Problem:
@@ -73,6 +78,20 @@ class Experiment:
     def replays(self) -> bool:
         """The algorithm consumes replay."""
         return self.algorithm.consumes != "fresh"
+
+    @property
+    def recall(self) -> Recall:
+        """Which trials begin from the context of their task; none where the algorithm does not say.
+
+        Raises:
+            BadInput: what it says is no `Recall`.
+            EnvironmentRaised: its own code raised.
+        """
+        if not (self.replays and isinstance(self.algorithm, Recalling)):
+            return Recall(0.0, 1)
+        said = ask(self.algorithm_name, "recall", self.algorithm.recall, self.problem)
+        require(isinstance(said, Recall), f"what recall of {self.algorithm_name} returns", said, "a Recall")
+        return said
 
     def to_json(self) -> dict[str, Any]:
         """Names and options, as plain values."""

@@ -3,10 +3,8 @@
 import numpy as np
 
 from ...actors.assignment import Assignment
-from ...envs.errors import require
-from ...learner.api import Recalling
+from ...learner.api import Recall
 from ...learner.contexts import join
-from ...learner.experiment import Experiment
 from ...learner.sampling import Sampler
 from ...learner.trajectory import Trajectory
 
@@ -17,31 +15,24 @@ DRAW = 1
 class Recalls:
     """Chooses them as an iteration is asked for, so that an assignment that is played again begins from the same."""
 
-    def __init__(self, experiment: Experiment, replay: Sampler, seed: int) -> None:
+    def __init__(self, recall: Recall, replay: Sampler, seed: int) -> None:
         """Args:
-        experiment: its algorithm says how many.
+        recall: how many, and from how much.
         replay: has the contexts.
         seed: of the choice.
-
-        Raises:
-            BadInput: the algorithm says something that cannot be.
         """
-        self._replay, self._seed, self._share, self._steps = replay, seed, 0.0, 1
-        if experiment.replays and isinstance(experiment.algorithm, Recalling):
-            self._share, self._steps = experiment.algorithm.recall(experiment.problem)
-            require(0 <= self._share <= 1, "the share of trials that begin from a context", self._share, "0 to 1")
-            require(self._steps >= 1, "the steps of a context", self._steps, "at least 1")
+        self._recall, self._replay, self._seed = recall, replay, seed
         self.contexts: dict[Assignment, Trajectory] = {}
         """Of the assignments that may still be played, a column per trial; not of those that begin from nothing."""
 
     def choose(self, assignments: list[Assignment]) -> list[Assignment]:
         """All of an iteration's assignments, with those trials marked that begin from a context."""
         tasks = np.array([task for each in assignments for task in each.tasks], np.int64)
-        if not self._share or not len(tasks):
+        if not self._recall.share or not len(tasks):
             return assignments
         rng = np.random.default_rng((self._seed, assignments[0].iteration, DRAW))
-        wanted = np.unique(tasks[drawn := rng.random(len(tasks)) < self._share]).tolist()
-        known = dict(zip(wanted, self._replay.contexts(wanted, 1, self._steps), strict=True))
+        wanted = np.unique(tasks[drawn := rng.random(len(tasks)) < self._recall.share]).tolist()
+        known = dict(zip(wanted, self._replay.contexts(wanted, 1, self._recall.steps), strict=True))
         marked, flags = [], iter(drawn.tolist())
         for each in assignments:
             own = [known[task] if next(flags) else None for task in each.tasks]

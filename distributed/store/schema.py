@@ -105,7 +105,8 @@ class Schema:
         for task in tasks:
             _within("task", task, 0, self.tasks - 1)
         _require(
-            {*flags} <= ({0, 1} if tasks else {0}), f"its from_context: {flags!s:.200}; expected 0, or 1 of a task"
+            {*flags} <= ({0, 1} if tasks and self.experiment.recall.share else {0}),
+            f"its from_context: {flags!s:.200}; expected 0, or 1 of a task",
         )
         _within("episodes", episodes, 1, self.experiment.episodes)
         _within("version", trajectory.version, 0, self.iterations)
