@@ -8,9 +8,12 @@ import pytest
 from redis_server import RedisServer, find_server
 from small_runs import final, mixing, replaying, same_bits, small
 
+from innerloop.actors.assignment import Assignment
 from innerloop.distributed.config import Config
 from innerloop.distributed.runs.lines import read_lines
-from innerloop.distributed.trainer import resume, train
+from innerloop.distributed.store.api import Summary, Whereabouts
+from innerloop.distributed.store.redis.store import RedisStore
+from innerloop.distributed.trainer import Components, resume, train
 from innerloop.envs.errors import BadInput
 
 pytestmark = pytest.mark.usefixtures("own_ray")
@@ -61,6 +64,35 @@ def test_a_run_through_redis_goes_on_after_a_crash(
     server.start()
     monkeypatch.setenv("INNERLOOP_REDIS_PASSWORD", CANARY)  # the saved configuration does not have it
     resume(tmp_path / "dead", trust_plugins=True)
+    assert same_bits(final(tmp_path / "whole"), final(tmp_path / "dead"))
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3])
+def test_a_run_that_dies_within_an_iteration_goes_on_as_if_it_had_not(
+    parts: int, server: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What of the iteration was played waits on the server, and begins from contexts or not as it would have."""
+    train(returning(store=server.url, parts=3), tmp_path / "whole")
+    assert sum(line.get("trials_from_context", 0) for line in read_lines(tmp_path / "whole" / "metrics.jsonl")) > 2
+
+    class Dying(RedisStore):
+        """Its learner dies when some of the third iteration's parts have been written."""
+
+        def append(self, assignment: Assignment, summary: Summary, place: Whereabouts | None) -> None:
+            super().append(assignment, summary, place)
+            seen.append(assignment.iteration)
+            if seen.count(2) == parts:
+                raise RuntimeError("dies")
+
+    def make(config: Config) -> Dying:
+        return Dying(config.run.store, config.run.name, capacity=2**24, consumes="replay")
+
+    seen: list[int] = []
+    with pytest.raises(RuntimeError, match="dies"):
+        train(returning(store=server.url, parts=3), tmp_path / "dead", components=Components(store=make))
+    assert read_lines(tmp_path / "dead" / "metrics.jsonl")[-1]["iteration"] == 2
+    monkeypatch.setenv("INNERLOOP_REDIS_PASSWORD", CANARY)
+    resume(tmp_path / "dead")
     assert same_bits(final(tmp_path / "whole"), final(tmp_path / "dead"))
 
 
