@@ -26,6 +26,8 @@ from innerloop.learner.api import Metrics
 from innerloop.learner.encoders import ENCODERS
 from innerloop.learner.memory import MEMORIES, constructor
 from innerloop.learner.memory.gated import GRU
+from innerloop.learner.policy import RecurrentAgent
+from innerloop.learner.problem import Problem
 from innerloop.testing import laws
 
 OTHERWISE = ["deepset,layers=2,features=5", "mingru,layers=1", "snail,window=4", "transformer,window=4,heads=3"]
@@ -170,6 +172,22 @@ FAULTS: dict[str, tuple[Any, str, str]] = {
         with_parts(sample=lambda self, rng, n, split: {"goal": rng.integers(9, size=n)}),
         "training and test tasks are disjoint", "9 of 9 different test tasks are training tasks too",
     ),
+    "another count": (
+        with_parts(task_count=lambda self, split: 5), "a finite test set is as large as it says",
+        "task_count('test') is 5, and twice as many test tasks are 4 different ones; expected each of all twice",
+    ),
+    "a count that raises": (
+        with_parts(task_count=lambda self, split: 1 // 0),
+        "a finite test set is as large as it says", "OtherWalk's task_count raised ZeroDivisionError: ",
+    ),
+    "no count": (
+        with_parts(task_count="many"), "a finite test set is as large as it says",
+        "OtherWalk's task_count raised TypeError: ",
+    ),
+    "a count of text": (
+        with_parts(task_count=lambda self, split: "many"),
+        "a finite test set is as large as it says", "the task_count of OtherWalk is 'many'; expected ",
+    ),
     "outside": (
         walking(reset=lambda self, rows: Walkers.reset(self, rows) + 5),
         "what a step gives is in the spaces", "an observation of reset is [9 9 9 9 9 9 9]; expected integers in [0, 9)",
@@ -218,6 +236,13 @@ FAULTS: dict[str, tuple[Any, str, str]] = {
 @pytest.mark.parametrize("law", laws("family"))
 def test_a_family_that_is_right(law: Any) -> None:
     law(Walk())
+
+
+@pytest.mark.parametrize("law", laws("family"))
+def test_names_of_a_familys_own_mean_nothing_else(law: Any) -> None:
+    """Such as options have."""
+    names = ("size", "count", "test_set", "recall", "remembers", "inform", "contexts", "finite")
+    law(with_parts(**dict.fromkeys(names, 3)))
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -321,6 +346,35 @@ def test_faults_of_an_algorithm_are_told() -> None:
     assert found["an actor plays the same with the weights that it is sent"].startswith(
         "with the weights that acts_with names, an actor acts differently on "
     )
+
+
+class Absent(RecurrentAgent):
+    def begin_trial(self, n: int, rng: Any = None, contexts: Any = None) -> None:
+        super().begin_trial(n, rng)
+
+
+class Unable(RecurrentAgent):
+    def begin_trial(self, n: int, rng: Any = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        super().begin_trial(n, rng)
+
+
+@pytest.mark.parametrize(
+    ("agent", "said"),
+    [
+        (Absent, "an agent that was handed what another had seen on BernoulliBandit acts differently"),
+        (Unable, "it raised TypeError: "),
+    ],
+)
+def test_an_agent_that_says_it_returns_and_does_not_is_told(agent: type[RecurrentAgent], said: str) -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Its(RL2):
+        hidden: int = 8
+
+        def inner_loop(self, model: Any, problem: Problem, greedy: bool = False) -> Any:
+            return agent(model, greedy)
+
+    found = dict(check("algorithm", Its()))
+    assert found["an agent that returns to a task goes on as if it had never stopped"].startswith(said)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Intervals of means over tasks: how often they cover, and that a task counts once however often it was played."""
 
-from collections.abc import Callable
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,17 +9,11 @@ from scipy import stats
 
 from innerloop.actors.intervals import FEW, MANY, Interval, by_task, intervals
 
+sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
+from intervals import RETURNS
+
 REPEATED = 1_000
 """Simulated evaluations of each kind."""
-Draw = Callable[[np.random.Generator, tuple[int, int]], np.ndarray]
-RETURNS: dict[str, tuple[Draw, float]] = {
-    "normal": (lambda rng, shape: rng.normal(3, 2, shape), 3.0),
-    "skewed": (lambda rng, shape: -rng.exponential(20, shape), -20.0),
-    "very skewed": (lambda rng, shape: rng.lognormal(size=shape), float(np.exp(0.5))),
-    "mostly right": (lambda rng, shape: rng.beta(0.5, 0.1, shape), 5 / 6),
-    "some fail": (lambda rng, shape: -30 - 20 * rng.exponential(size=shape) * (rng.random(shape) < 0.3), -36.0),
-}
-"""How returns differ among tasks, and their mean."""
 STATED = {10: 0.89, 40: 0.925, 200: 0.935, 1_000: 0.94}
 """The least coverage that is stated, by the number of tasks (benchmarks/results/intervals)."""
 

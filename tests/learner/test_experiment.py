@@ -10,11 +10,14 @@ from typing import Any
 import pytest
 
 from innerloop.envs.bandit import CorrelatedBandit, GaussianBandit
-from innerloop.envs.errors import BadInput
+from innerloop.envs.errors import BadInput, EnvironmentRaised
 from innerloop.envs.families import FAMILIES
+from innerloop.envs.navigation import SparsePointNavigation
 from innerloop.envs.tabular import TabularMDP
 from innerloop.learner.algorithms import ALGORITHMS
+from innerloop.learner.algorithms.pearl import PEARL
 from innerloop.learner.algorithms.rl2 import RL2
+from innerloop.learner.api import Recall
 from innerloop.learner.experiment import Experiment
 from innerloop.learner.options import construct, options_of
 
@@ -240,3 +243,30 @@ def test_options_are_the_fields_of_a_dataclass_and_of_nothing_else() -> None:
     assert options_of(Sized) == {}
     assert options_of(object()) == {}
     assert construct("thing", "sized", {"sized": Sized}, {"size": 5}) == Sized(5)
+
+
+@pytest.mark.parametrize(
+    ("recall", "message"),
+    [
+        (3, r"^.*recall raised TypeError: .*"),
+        (lambda self, problem: 1 / 0, r"^.*recall raised ZeroDivisionError: .*"),
+        (lambda self, problem: 0.5, r"^what recall of it returns is 0\.5; expected a Recall\.$"),
+        (lambda self, problem: Recall(1.5, 3), r"^the share of trials that begin from a context is 1\.5; expected "),
+        (
+            lambda self, problem: Recall(math.nan, 3),
+            r"^the share of trials that begin from a context is nan; expected ",
+        ),
+        (
+            lambda self, problem: Recall("some", 3),
+            r"^the share of trials that begin from a context is 'some'; expected ",
+        ),
+        (lambda self, problem: Recall(0.5, 0), r"^the steps of a context is 0; expected at least 1\.$"),
+        (lambda self, problem: Recall(0.5, 2.5), r"^the steps of a context is 2\.5; expected a value of type int\.$"),
+    ],
+    ids=["no method", "raises", "no recall", "too many", "nan", "text", "no steps", "half a step"],
+)
+def test_what_an_algorithm_says_of_contexts_is_checked_with_the_experiment(recall: Any, message: str) -> None:
+    algorithm = type("Own", (PEARL,), {"recall": recall})()
+    family = SparsePointNavigation(horizon=3)
+    with pytest.raises((BadInput, EnvironmentRaised), match=message):
+        Experiment(family_name="its", family=family, algorithm_name="it", algorithm=algorithm, episodes=2)
