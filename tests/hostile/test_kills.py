@@ -39,7 +39,7 @@ class Exports:
         spaces = {"observation": problem.observation_space, "action": problem.action_space}
         kinds = {"reward": np.float32, "terminated": np.bool_, "truncated": np.bool_, "episode": np.int32}
         return {
-            "trials": np.array([[0, self._version, self._version]]),
+            "trials": np.array([[0, self._version, self._version, 0]]),
             **{name: np.zeros((rows, *space.shape), space.dtype) for name, space in spaces.items()},
             **{name: np.zeros(rows, kind) for name, kind in kinds.items()},
         }
