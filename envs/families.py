@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from .api import TaskFamily
 from .bandit import BernoulliBandit, CorrelatedBandit, GaussianBandit
+from .grid import GridNavigation
 from .mujoco import (
     AntDir,
     AntGoal,
@@ -21,6 +22,7 @@ FAMILIES: dict[str, Callable[..., TaskFamily]] = {
     "bernoulli-bandit": BernoulliBandit,
     "correlated-bandit": CorrelatedBandit,
     "gaussian-bandit": GaussianBandit,
+    "grid-navigation": GridNavigation,
     "half-cheetah-dir": HalfCheetahDir,
     "half-cheetah-vel": HalfCheetahVel,
     "humanoid-dir": HumanoidDir,
