@@ -26,7 +26,7 @@ def play(
 
     Returns:
         As many steps as the longest trial took, one column per row of the trials. The agent's notes have one row more:
-        its note at the input after the last step, whose value bootstraps a truncated trial; the action is discarded.
+        its note at the input after the last step, whose action is discarded.
     """
     given = trials.begin()
     n = len(given.done)

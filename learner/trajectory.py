@@ -19,7 +19,7 @@ Arrays = dict[str, np.ndarray]
 class Trajectory:
     """B columns of whole trials. The policy's input at step t is (observation[t], action[t-1], reward[t-1], done[t-1]).
 
-    `observation` has one more row: the last input of every trial, from which a truncated one is bootstrapped.
+    `observation` has one more row: the input that would follow every trial's last step.
     """
 
     observation: np.ndarray

@@ -104,9 +104,9 @@ class RecurrentSAC(SoftActorCritic):
         action, log_prob = model.head.soft(model.actor(fixed_x), draw)  # [T + 1, B]
         with torch.no_grad():
             value = model.critics.target_value(x, action) - alpha * log_prob
-            # Cut where the MDP ended the trial; where it ended an episode, the next one's value follows.
-            ends = put(trials.trial_end & trials.terminated)
-            target = self.reward_scale * put(trials.outer_reward) + self.discount * ~ends * value[1:]
+            # Where an episode ended, the next one's value follows; nothing follows a trial (see `returns.advantages`).
+            following = value[1:].masked_fill(put(trials.trial_end), 0)
+            target = self.reward_scale * put(trials.outer_reward) + self.discount * following
         weight = put(trials.valid).float() / total
         q = model.critics(x[:-1], taken)
         critic_loss = ((q - target).square().sum(0) * weight).sum()

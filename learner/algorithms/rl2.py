@@ -218,18 +218,17 @@ def prepare(model: RecurrentPolicy, trajectory: Trajectory, discount: float, tra
         # A copy: arrays from the object store are read-only, which torch does not know.
         return torch.tensor(array, device=device)
 
-    value, valid = put(trajectory.note["value"]), put(trajectory.valid)
+    value, valid = put(trajectory.note["value"][:steps]), put(trajectory.valid)
     if not model.value_updates:  # it was predicted in no unit
         value = torch.zeros_like(value)
     advantage = advantages(
         put(trajectory.outer_reward),
         value,
         put(trajectory.trial_end),
-        put(trajectory.terminated),
         discount=discount,
         trace=trace,
     )
-    target = advantage + value[:steps]
+    target = advantage + value
     none = model.head.none(trajectory.reward.shape[1])
     seen, *previous = (put(array[:-1]) for array in trajectory.inputs(none))
     scale = advantage[valid].std(correction=0)

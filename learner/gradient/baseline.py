@@ -67,13 +67,13 @@ def task_advantages(
     later = torch.cat([valid[1:], torch.zeros_like(valid[:1])])
     end = valid & ~later
     reward = torch.where(valid, reward, 0).double()
-    nothing = torch.zeros_like(torch.cat([reward, reward[:1]]))
     inputs, counted = by_task(features(x.double()), rollouts_per_task), by_task(valid, rollouts_per_task)
-    returns = by_task(advantages(reward, nothing, end, end, discount=discount, trace=1.0), rollouts_per_task)
+    returns = by_task(
+        advantages(reward, torch.zeros_like(reward), end, discount=discount, trace=1.0), rollouts_per_task
+    )
     predicted = torch.where(counted, (inputs * fit(inputs, returns, counted).unsqueeze(1)).sum(-1), 0)
-    value = nothing.clone()
-    value[:-1] = predicted.unflatten(1, (-1, rollouts_per_task)).transpose(0, 1).flatten(1, 2)  # by_task undone
-    found = by_task(advantages(reward, value, end, end, discount=discount, trace=trace), rollouts_per_task)
+    value = predicted.unflatten(1, (-1, rollouts_per_task)).transpose(0, 1).flatten(1, 2)  # by_task undone
+    found = by_task(advantages(reward, value, end, discount=discount, trace=trace), rollouts_per_task)
     mean, std = moments(found, counted)
     normalised = torch.where(counted, (found - mean) / (std + 1e-8), 0)
     left, spread = (moments(each, counted)[1].squeeze(-1) for each in (returns - predicted, returns))

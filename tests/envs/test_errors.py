@@ -19,7 +19,7 @@ def in_a_library() -> Any:
 
 
 def in_innerloop() -> Any:
-    return advantages(None, None, None, None, discount=1.0, trace=1.0)  # pyright: ignore[reportArgumentType]
+    return advantages(None, None, None, discount=1.0, trace=1.0)  # pyright: ignore[reportArgumentType]
 
 
 def here() -> Any:

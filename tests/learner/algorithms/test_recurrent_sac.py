@@ -85,7 +85,7 @@ def slowly(learner: Learner, trials: Trajectory, noise: float) -> tuple[dict[str
             length = len(actor) - 1
             for t in range(length):
                 target = algorithm.reward_scale * float(trials.outer_reward[t, row])
-                if not (t == length - 1 and trials.terminated[t, row]):  # an episode's end is not the trial's
+                if t < length - 1:  # nothing follows a trial; an episode's end is not the trial's
                     following, log_prob = acts[t + 1]
                     critics = zip(model.critics.target, slow, strict=True)
                     least = min(judged(critic, y[t + 1], following) for critic, y in critics)
@@ -118,8 +118,8 @@ def slowly(learner: Learner, trials: Trajectory, noise: float) -> tuple[dict[str
 def test_losses_are_those_of_a_slow_recursion(
     options: dict[str, Any], noise: float, recurrent_on: RecurrentOn, shaken: Made
 ) -> None:
-    """An episode's end inside a trial goes on into the next one, a trial that the MDP ended is cut there, and one that
-    was truncated is bootstrapped from behind its end. Every normal number is `noise`."""
+    """An episode's end inside a trial goes on into the next one; nothing follows a trial, whatever ended it. Every
+    normal number is `noise`."""
     experiment = recurrent_on(**({"family": Drift()} | options))
     learner = shaken(experiment)
     trials = stored(trials_of(experiment, learner), np.array([3, 1, 6, 0, 4, 7]))
