@@ -1,12 +1,14 @@
 """The actor: newest weights in, trajectories out. A plain class; `distributed` makes it a Ray actor."""
 
 import copy
+import functools
 from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import torch
 
+from ..envs.api import Tasks
 from ..envs.boundary import parse_rows
 from ..envs.errors import BadInput, require
 from ..envs.seeding import SideBySide, generator, seeds, streams
@@ -22,6 +24,8 @@ from .widened import Widened
 
 ALIGNED, FEW = 4, 16
 """In a product with at most `FEW` outputs, the bits of a row depend on its alignment to `ALIGNED` floats."""
+HELD_OUT = 0, 0
+"""Key of the stream that draws the held-out tasks of a run's evaluations: of an iteration that nobody plays."""
 TRIED = 12
 """Steps for which the agent is run both side by side and alone, to compare the bits."""
 
@@ -29,15 +33,17 @@ TRIED = 12
 class Actor:
     """Plays trials of one family with the weights it was last given."""
 
-    def __init__(self, experiment: Experiment, seed: int, tasks: int = 0) -> None:
+    def __init__(self, experiment: Experiment, seed: int, tasks: int = 0, held_out: int = 0) -> None:
         """Args:
         experiment: what is played, and by which algorithm.
         seed: of the run.
         tasks: that the run trains on, drawn once; 0 for a new one in every trial.
+        held_out: tasks that the run is evaluated on while it trains, drawn once; others than those of `evaluate`,
+            unless the family has a finite set of them.
         """
         torch.set_num_threads(1)
         self._tasks = sample_tasks(experiment.family, streams(seed, "train").tasks, tasks, "train") if tasks else {}
-        self._experiment, self._seed = experiment, seed
+        self._experiment, self._seed, self._held_out = experiment, seed, held_out
         self._model = experiment.algorithm.build(experiment.problem).requires_grad_(False)
         self._agent = experiment.algorithm.inner_loop(self._model, experiment.problem)
         self._wide = Widened(self._agent)
@@ -58,7 +64,7 @@ class Actor:
         self.version = version
 
     def collect(self, assignment: Assignment, contexts: Trajectory | None = None) -> Trajectory:
-        """Play one trial of each of the assignment's training tasks.
+        """Play one trial of each of the assignment's tasks.
 
         Args, Raises:
             As `collect_all`.
@@ -67,7 +73,7 @@ class Actor:
         return found
 
     def collect_all(self, assignments: Sequence[Assignment], contexts: Contexts | None = None) -> list[Trajectory]:
-        """`collect` several assignments whose trials have the same number of episodes.
+        """`collect` several assignments, all held out or none, whose trials have the same number of episodes.
 
         They are played side by side if the agent supports it and the arithmetic of this machine gives the same bits: a
         large network batch costs little more than a small one.
@@ -152,7 +158,9 @@ class Actor:
     def _begun(self, assignments: Sequence[Assignment]) -> tuple[Trials, SideBySide]:
         """The trials of assignments, and their agent's source of randomness."""
         experiment, family = self._experiment, self._experiment.family
-        streams_of = [seeds(self._seed, "train", each.iteration, each.part) for each in assignments]
+        streams_of = [
+            seeds(self._seed, "test" if each.held_out else "train", each.iteration, each.part) for each in assignments
+        ]
         drawn = [self._drawn(each, own[0]) for each, own in zip(assignments, streams_of, strict=True)]
         tasks = {name: np.concatenate([each[name] for each in drawn]) for name in drawn[0]}
         width = self._agent.rollouts_per_task
@@ -161,10 +169,16 @@ class Actor:
         episodes = assignments[0].episodes or experiment.episodes
         return Trials(family, tasks, episodes, env, width, experiment.trial_steps), agent
 
+    @functools.cached_property
+    def _held_out_tasks(self) -> Tasks:
+        rng = streams(self._seed, "test", *HELD_OUT).tasks
+        return sample_tasks(self._experiment.family, rng, self._held_out, "test")
+
     def _drawn(self, assignment: Assignment, seed: np.random.SeedSequence) -> Arrays:
         """An assignment's tasks."""
         if assignment.tasks:
-            return {name: array[list(assignment.tasks)] for name, array in self._tasks.items()}
+            known = self._held_out_tasks if assignment.held_out else self._tasks
+            return {name: array[list(assignment.tasks)] for name, array in known.items()}
         return sample_tasks(self._experiment.family, generator(seed), assignment.trials, "train")
 
 

@@ -29,6 +29,7 @@ from ..envs.boundary import parse_rows
 from ..envs.errors import BadInput, require
 from ..envs.registry import reading_saved
 from ..learner.api import InnerLoop, Returning, begin_trial
+from ..learner.best import parse_best
 from ..learner.checkpoint import Checkpoint, Checkpoints
 from ..learner.contexts import Contexts, join, last_outcome, parse_contexts
 from ..learner.experiment import Experiment
@@ -58,14 +59,17 @@ class Agent:
         cls,
         run: str | Path,
         *,
+        which: str = "last",
         greedy: bool = False,
         episodes: int = 0,
         trust_plugins: bool | Collection[str] = False,
     ) -> "Agent":
-        """The agent of a run's newest whole checkpoint.
+        """The agent of a run's newest whole checkpoint, or of the one that did best on held-out tasks.
 
         Args:
             run: the run's directory, or the place (path or fsspec URL) of its checkpoints.
+            which: last or best. Where a family has a finite set of test tasks, what the best one does on them is
+                flattered by the choice.
             greedy: take the most probable action instead of drawing one.
             episodes: of a trial, during which it adapts; 0 for as many as in training. A trial that was counted in
                 steps stays so.
@@ -77,8 +81,11 @@ class Agent:
                 that is not trusted.
         """
         require(episodes >= 0, "episodes", episodes, "at least 0")
+        require(which in ("last", "best"), "checkpoint", which, "last or best")
         found = locate(run)
         checkpoint = found.checkpoints().newest()
+        if which == "best":
+            checkpoint = _best(found, checkpoint)
         with reading_saved(found.directory, trust_plugins):
             experiment = Experiment.from_json(checkpoint.config)
             weights = weights_of(checkpoint.arrays)
@@ -234,6 +241,17 @@ def locate(run: str | Path) -> Located:
     if not elsewhere:
         place = place._replace(shown=f"{given.shown.rstrip('/')}/checkpoints")
     return Located(place, config.get("id", ""), Path(given.root) if given.local else None)
+
+
+def _best(found: Located, newest: Checkpoint) -> Checkpoint:
+    """Of a run's checkpoints, given the newest."""
+    version = int(newest.numbers["version"])
+    best = parse_best(newest.arrays, version)
+    if best is None:
+        raise BadInput("checkpoint is 'best'; expected last: the run was not evaluated while it trained.")
+    if best.iteration == version:
+        return newest
+    return found.checkpoints().at(best.iteration)._replace(skipped=newest.skipped)
 
 
 def find_checkpoint(run: str | Path) -> Checkpoint:

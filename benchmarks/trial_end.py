@@ -88,7 +88,7 @@ def values(model: RecurrentPolicy, trials: Trajectory, *, ongoing: bool) -> np.n
 class BootstrappedSAC(RecurrentSAC):
     after: After = "done"
 
-    def _loss(
+    def loss(
         self, model: RecurrentActorCritic, trials: Trajectory, draw: Tensor, total: float
     ) -> tuple[Tensor, dict[str, Tensor]]:
         with torch.no_grad():
@@ -98,7 +98,7 @@ class BootstrappedSAC(RecurrentSAC):
             chosen, log_prob = model.head.soft(model.actor(x), draw)
             value = model.critics.target_value(x, chosen) - model.log_temperature.exp() * log_prob
         worth = self.discount * value[-1].numpy() / self.reward_scale
-        return super()._loss(model, with_worth(trials, worth), draw, total)
+        return super().loss(model, with_worth(trials, worth), draw, total)
 
 
 BOOTSTRAPPED = {RL2: BootstrappedRL2, RecurrentSAC: BootstrappedSAC}
@@ -106,7 +106,8 @@ BOOTSTRAPPED = {RL2: BootstrappedRL2, RecurrentSAC: BootstrappedSAC}
 
 def learned(task: str, after: After, seed: int, iterations: int = 0) -> tuple[float, float, float]:
     """The return of a held-out trial after training, and RL²'s mean values at a trial's last step and behind it."""
-    config = configure(seed=seed, **TASKS[task] | ({"iterations": iterations} if iterations else {}))
+    options = TASKS[task] | {"seed": seed} | ({"iterations": iterations} if iterations else {})
+    config = configure(**options)  # pyright: ignore[reportArgumentType]
     experiment, run = config.experiment, config.run
     if after != "nothing":
         kind = BOOTSTRAPPED[type(experiment.algorithm)]

@@ -17,6 +17,7 @@ from ..learner.sampling import Both, Sampler
 from ..learner.trajectory import Trajectory, concatenate
 from .config import Config
 from .curves import curve_of, from_context_entries, last_episode, mean_by_episode, measure_entries
+from .held_out import held_out_assignments, held_out_entries, held_out_trials
 from .rollouts.broadcast import Broadcast
 from .rollouts.recalls import Recalls
 from .rollouts.tasks import TaskOrder, assignments
@@ -86,6 +87,9 @@ class Loop:
         self._broadcast = Broadcast()
         self._recalls = Recalls(config.experiment.recall, store.replay, config.run.seed)
         self._thread = ThreadPoolExecutor(1, "update", initializer=torch.set_num_threads, initargs=(1,))
+        self._held_out = held_out_trials(config)
+        self._evaluated: dict[Assignment, Summary] = {}
+        """Of the evaluation that is under way, what has been played."""
         self._reports: list[Summary] = []
         self._before = dict(counts)
         self._requested = learner.version
@@ -117,10 +121,15 @@ class Loop:
             self._order.over(learner.version)
             self._recalls.over(learner.version)
             self._publish()
+            published = time.perf_counter()
+            held_out = self._evaluate(stopping, published - start)
             end = time.perf_counter()
             self._count(played, end - start)
-            seconds = {"waiting": waited - start, "updating": updated - waited, "broadcasting": end - updated}
-            yield self._line(played, metrics, staleness, seconds)
+            seconds = {
+                "waiting": waited - start, "updating": updated - waited, "broadcasting": published - updated,
+                "evaluating": end - published,
+            }  # fmt: skip
+            yield self._line(played, metrics, staleness, seconds) | held_out
 
     def close(self) -> None:
         """Wait until an update that is under way has been made, or undone."""
@@ -161,6 +170,27 @@ class Loop:
                 played |= self._take(missing) if self._experiment.learns_fresh else self._keep(missing)
         return played
 
+    def _evaluate(self, stopping: threading.Event, seconds: float) -> dict[str, float]:
+        """Play held-out tasks with the new weights, every so often and after the last iteration; returns what the
+        metrics line has of it.
+
+        Args:
+            stopping: an evaluation is short: it is given up only where nobody is there to play it.
+            seconds: that the iteration has taken so far.
+        """
+        run, version = self._run, self._learner.version
+        over = run.progress(version, self.counts["seconds"] + seconds) >= 1
+        if not self._held_out or (version % run.evaluate_every and not over):
+            return {}
+        wanted = held_out_assignments(version, self._held_out, run.part_count)
+        self._actors.submit(wanted, {})
+        while len(self._evaluated) < len(wanted):
+            if stopping.is_set() and not self._actors.alive:
+                return {}
+            self._pump(timeout=0.2)
+        played, self._evaluated = self._evaluated, {}
+        return held_out_entries(played)
+
     def _batch(self, fresh: list[Trajectory]) -> Trajectory | Sampler | Both:
         """What the algorithm consumes."""
         if not self._experiment.learns_fresh:
@@ -170,6 +200,9 @@ class Loop:
 
     def _pump(self, timeout: float) -> None:
         for assignment, summary, place in self._actors.pump(self._broadcast, timeout, self._store.clock):
+            if assignment.held_out:
+                self._evaluated[assignment] = summary
+                continue
             self._reports.append(summary)
             self._store.append(assignment, summary, None if self._store.writer else place)
 

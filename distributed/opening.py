@@ -18,6 +18,7 @@ import torch
 
 from ..actors.agent import Located, find_checkpoint, locate
 from ..envs.errors import BadInput, require
+from ..learner.best import Best, parse_best
 from ..learner.checkpoint import FORMAT, Checkpoint, Checkpoints
 from ..learner.cpus import usable_cpus
 from ..learner.exported import check_exported
@@ -76,6 +77,8 @@ class Opened:
         )
         self.order = TaskOrder(run.tasks, run.task_order, run.seed)
         self.counts: dict[str, float] = dict.fromkeys(COUNTS, 0) | {"seconds": 0.0}
+        self.best: Best | None = None
+        """Of the checkpoints so far, the best on held-out tasks."""
         self.resumed: Checkpoint | None = None
         """The checkpoint that the run resumes from."""
         self._moved_from: Located | None = None
@@ -88,6 +91,7 @@ class Opened:
         """
         self.learner.load(saved.arrays, saved.numbers)
         self.order.load(saved.arrays)
+        self.best = parse_best(saved.arrays, self.learner.version)
         self.counts |= {name: saved.numbers[name] for name in self.counts if name in saved.numbers}
         self.resumed = saved
         self._moved_from = at if at.place.url != self.checkpoints.place.url else None
@@ -121,7 +125,11 @@ class Opened:
         before = pieces_of(self._moved_from.place, self.config, self.id)
         for version, arrays in before.whole(self.learner.version):
             self.pieces.save(version, arrays)
-        self.checkpoints.save(self.resumed.arrays, self.resumed.numbers, self.saved_as)
+        kept = [self.resumed]
+        if self.best and self.best.iteration != self.learner.version:
+            kept.insert(0, self._moved_from.checkpoints().at(self.best.iteration))
+        for each in kept:
+            self.checkpoints.save(each.arrays, each.numbers, self.saved_as, self.best.iteration if self.best else -1)
 
 
 def pieces_of(place: Place, config: Config, id: str) -> Pieces:

@@ -75,6 +75,9 @@ class Run:
     """Number of checkpoints to keep."""
     checkpoints: str = ""
     """Where to save checkpoints: a path or an fsspec URL such as s3://bucket/run; empty for the run's directory."""
+    evaluate_every: int = 20
+    """Meta-updates between evaluations on held-out tasks while the run trains, played by the actors: as many trials as
+    4 % of the training trials in that time, at least 2 and at most those of an iteration. 0 for none."""
     evaluation_tasks: int = 10_000
     """Held-out tasks in the evaluation that follows training; 0 for none."""
     evaluation_episodes: int = 0
@@ -86,8 +89,8 @@ class Run:
         for field, most in MOST.items():
             require(getattr(self, field) <= most, field, getattr(self, field), f"at most {most:,}")
         require(0 <= self.minutes < float("inf"), "minutes", self.minutes, "a finite number of at least 0")
-        counts = "episodes_start parts tasks seed max_staleness actors max_restarts learner_threads evaluation_episodes"
-        for field in counts.split():
+        counts = "episodes_start parts tasks seed max_staleness actors max_restarts learner_threads"
+        for field in (*counts.split(), "evaluate_every", "evaluation_episodes"):
             require(getattr(self, field) >= 0, field, getattr(self, field), "at least 0")
         for field in ("actor_cpus", "patience"):
             require(0 < getattr(self, field) < float("inf"), field, getattr(self, field), "a finite number above 0")

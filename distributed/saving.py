@@ -3,6 +3,7 @@
 import logging
 
 from ..envs.errors import BadInput, RunFailed
+from ..learner.best import Best
 from ..learner.trajectory import Arrays
 from .opening import Opened
 from .store.api import Store
@@ -26,15 +27,21 @@ class Saver:
         self._piece: tuple[int, Arrays] | None = None
         """What the store has exported and could not be written."""
 
-    def save(self) -> None:
-        """Save the state as it is now, unless it is saved; if that cannot be, say and count it."""
-        version = self._run.learner.version
+    def save(self, best: Best | None = None) -> None:
+        """Save the state as it is now, unless it is saved; if that cannot be, say and count it.
+
+        Args:
+            best: where it is the best so far, which is then kept until a better one is saved.
+        """
+        version, before = self._run.learner.version, self._run.best
         if version == self._saved:
             return
+        self._run.best = best or before
         try:
             self._save(version)
             self._saved = version
         except OSError as error:
+            self._run.best = before
             self._run.counts["checkpoints_failed"] += 1
             newest = self._newest()
             held = f"the newest is of iteration {newest}" if newest >= 0 else "there is none yet"
@@ -68,4 +75,5 @@ class Saver:
         run.pieces.save(*self._piece)
         self._piece = None
         arrays, numbers = run.learner.state()
-        run.checkpoints.save(arrays | run.order.state(), numbers | run.counts, run.saved_as)
+        arrays |= run.order.state() | (run.best.state() if run.best else {})
+        run.checkpoints.save(arrays, numbers | run.counts, run.saved_as, run.best.iteration if run.best else -1)

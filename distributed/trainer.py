@@ -1,5 +1,6 @@
 """A run: its parts, built and tied together; `loop` is what they then do."""
 
+import math
 from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -9,8 +10,10 @@ from typing import Any
 from ray.exceptions import RayError
 
 from ..envs.errors import BadInput, require
+from ..learner.best import Best
 from ..learner.learner import Learner
 from .config import MEGABYTE, Config
+from .held_out import held_out_trials
 from .launch.session import ray_session
 from .launch.stopping import Interrupted, stop_signals
 from .loop import Actors, Loop
@@ -20,11 +23,13 @@ from .rollouts.pool import Pool
 from .rollouts.remote import Remote
 from .runs.directory import remove
 from .runs.journal import Journal
+from .runs.lines import HELD_OUT
 from .runs.locking import DirectoryLock
 from .saving import Saver
 from .store.api import Store
 from .store.ray import RayStore
 from .store.redis.store import RedisStore
+from .watch.entries import held_out_of
 from .watch.status_file import StatusFile
 from .watch.telemetry import Telemetry
 
@@ -71,6 +76,7 @@ def make_pool(config: Config, learner: Learner, store: Store, remote: type = Rem
         max_restarts=run.max_restarts,
         patience=run.patience,
         tasks=run.tasks,
+        held_out=held_out_trials(config),
         writer=store.writer,
         cpus=run.actor_cpus,
         remote=remote,
@@ -175,7 +181,9 @@ def _run(
                 record(line)
                 for lock in locks:
                     lock.check()
-                if learner.version % run.checkpoint_every == 0:
+                if best := _better(line, opened.best):
+                    saver.save(best)
+                elif learner.version % run.checkpoint_every == 0:
                     saver.save()
         except KeyboardInterrupt as error:  # the second: it could not wait
             raise Interrupted(learner.version) from error
@@ -189,6 +197,14 @@ def _run(
         saver.end()
         if run.progress(learner.version, opened.counts["seconds"]) < 1:
             raise Interrupted(learner.version)
+
+
+def _better(line: dict[str, Any], best: Best | None) -> Best | None:
+    """An iteration that was evaluated, where it is the best one so far."""
+    value = line.get(f"{HELD_OUT}return")
+    if value is None or not math.isfinite(value) or (best and value <= best.trial_return):
+        return None
+    return Best(line["iteration"], value)
 
 
 def _recorder(opened: Opened, watch: Watch, stack: ExitStack) -> Watch:
@@ -207,10 +223,13 @@ def _recorder(opened: Opened, watch: Watch, stack: ExitStack) -> Watch:
     stack.callback(status_file.close)
     stack.callback(telemetry.close)
 
+    known: dict[str, float] = {}
+
     def record(line: dict[str, Any]) -> None:
         journal.write(line)
-        status_file.write(line)
-        telemetry.record(line)
+        known.update(held_out_of(line))
+        for tell in (status_file.write, telemetry.record):  # with the newest evaluation, until there is another
+            tell(known | line)
         watch(line)
 
     return record

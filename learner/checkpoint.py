@@ -79,8 +79,14 @@ class Checkpoints:
         self._of: dict[str, str | None] = {}
         """The run of each checkpoint whose JSON has been read; None where that cannot be told."""
 
-    def save(self, arrays: dict[str, np.ndarray], numbers: dict[str, float], config: dict[str, Any]) -> None:
+    def save(
+        self, arrays: dict[str, np.ndarray], numbers: dict[str, float], config: dict[str, Any], also: int = -1
+    ) -> None:
         """Write the checkpoint of `numbers["version"]`, then delete all but the run's newest `keep`.
+
+        Args:
+            arrays, numbers, config: see `Checkpoint`.
+            also: a version that is not deleted either.
 
         Raises:
             OSError: the place cannot be written; what was there stays usable.
@@ -107,7 +113,7 @@ class Checkpoints:
             raise error if isinstance(error, OSError) else OSError(f"{type(error).__name__}: {error}") from error
         self._of[name] = config.get("id", "")
         try:
-            self.delete(self.own()[: -self._keep])
+            self.delete([each for each in self.own()[: -self._keep] if int(each) != also])
         except BadInput as error:
             raise OSError(str(error)) from error
 
@@ -147,6 +153,14 @@ class Checkpoints:
         if skipped:
             raise BadInput(skipped[0])
         raise BadInput(f"no checkpoint in {self.place.shown!r}; expected the directory of a run.")
+
+    def at(self, version: int) -> Checkpoint:
+        """The one of this version.
+
+        Raises:
+            BadInput: it is not there, or not whole.
+        """
+        return self.read(f"{version:08d}", [])
 
     def clear(self) -> None:
         """Delete all checkpoints, of whichever run, and what a process that was killed left of one."""

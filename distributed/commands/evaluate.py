@@ -4,6 +4,7 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import tyro
 from rich.console import Console
@@ -23,6 +24,8 @@ class Evaluate:
 
     run: tyro.conf.Positional[str]
     """Directory of the run, or the place of its checkpoints (a path or an fsspec URL)."""
+    checkpoint: Literal["last", "best"] = "last"
+    """last, or the best on the held-out tasks of the evaluations during training."""
     tasks: int = 10_000
     """Held-out tasks."""
     seed: int = 0
@@ -61,7 +64,11 @@ def run(rest: list[str]) -> None:
     )
     named = [name for name in (options.family, options.algorithm) if name]
     agent = Agent.load(
-        options.run, greedy=options.greedy, episodes=options.episodes, trust_plugins=options.trust_plugins or named
+        options.run,
+        which=options.checkpoint,
+        greedy=options.greedy,
+        episodes=options.episodes,
+        trust_plugins=options.trust_plugins or named,
     )
     own = agent.experiment.family_name, agent.experiment.algorithm_name
     for kind, given, name in zip(("family", "algorithm"), (options.family, options.algorithm), own, strict=True):

@@ -54,6 +54,7 @@ class Pool:
         max_restarts: int,
         patience: float,
         tasks: int = 0,
+        held_out: int = 0,
         writer: Writer | None = None,
         cpus: float = 1.0,
         remote: type = Remote,
@@ -67,15 +68,16 @@ class Pool:
         max_restarts: how often in a row an actor is replaced before its place stays empty, and in how many places an
             assignment may fail before the run is given up.
         patience: seconds without an answer after which an actor is replaced.
-        tasks: that the run trains on, drawn once; 0 for a new one in every trial.
+        tasks, held_out: of the run, see `Actor`.
         writer: of the store, where actors write to it themselves.
         cpus: of an actor.
         remote: what an actor does in its own process.
         """
-        self._arguments = ray.put((experiment, seed, tasks, writer))
+        self._arguments = ray.put((experiment, seed, tasks, held_out, writer))
         self._family, self._remote = experiment.family_name, ray.remote(remote)
         self._fresh = experiment.learns_fresh
-        self._nodes, self._most, self._parts, self._cpus = nodes, most, parts, cpus
+        self._nodes, self._most, self._cpus = nodes, most, cpus
+        self._parts, self._held_out_parts = parts, min(parts, held_out)
         self._failures, self._patience = Failures(max_restarts), patience
         self._serial = itertools.count()
         self._members: dict[int, Member] = {}
@@ -164,8 +166,9 @@ class Pool:
 
     @property
     def _share(self) -> int:
-        """Of an actor in an iteration's assignments; it gets them in two calls if there is only one actor."""
-        return math.ceil(self._parts / max(IN_FLIGHT, self.wanted))
+        """Of an actor in what is asked for at once; it gets an iteration in two calls if there is only one actor."""
+        parts, least = (self._held_out_parts, 1) if self._waiting.held_out else (self._parts, IN_FLIGHT)
+        return math.ceil(parts / max(least, self.wanted))
 
     def _await(self, member: Member, call: Call | None, reference: ray.ObjectRef) -> None:
         reference.future().add_done_callback(lambda answer: self._answers.put((member, call, answer)))
@@ -288,12 +291,10 @@ class Pool:
     def _start(self, slot: int) -> None:
         serial = next(self._serial)
         name = f"rollout-{serial} · {self._family}"
-        options = {
-            "num_cpus": self._cpus,
-            "label_selector": self._nodes.selector,
-            "runtime_env": {"env_vars": environment(self._fresh)},
-        }
-        actor: Any = self._remote.options(name=name, **options).remote(deployed(), [self._arguments])
+        options = {"num_cpus": self._cpus, "label_selector": self._nodes.selector}
+        variables = {"env_vars": environment(self._fresh)}
+        made = self._remote.options(name=name, runtime_env=variables, **options)
+        actor: Any = made.remote(deployed(), [self._arguments])
         play = actor.collect.options(name=f"play · {self._family}")
         member = self._members[serial] = Member(name, slot, actor, play, self._clock)
         self._await(member, None, member.actor.greet.remote())

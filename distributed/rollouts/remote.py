@@ -56,7 +56,8 @@ class Remote:
     def __init__(self, version: str, arguments: list[ray.ObjectRef]) -> None:
         """Args:
         version: see `deployed`; of the driver's innerloop.
-        arguments: experiment, seed, tasks and writer of the `Pool`, in a list: read when the version has been compared.
+        arguments: experiment, seed, tasks, held_out and writer of the `Pool`, in a list: read when the version has
+            been compared.
         """
         self._version, self._arguments = version, arguments
 
@@ -72,16 +73,16 @@ class Remote:
                 f"a node of the cluster has innerloop {deployed()}; expected {self._version}, as the driver has."
             )
         with one_sentence():
-            experiment, seed, tasks, self._writer = ray.get(self._arguments[0])
-            self._actor = Actor(experiment, seed, tasks)
+            experiment, seed, tasks, held_out, self._writer = ray.get(self._arguments[0])
+            self._actor = Actor(experiment, seed, tasks, held_out)
         return ray.get_runtime_context().get_node_id()
 
     @ray.method(num_returns=2)
     def collect(
         self, assignments: list[Assignment], contexts: list[ray.ObjectRef | None], version: int, weights: list[Any]
     ) -> tuple[list[Summary], list[Trajectory]]:
-        """Play side by side, some from contexts; returns the summaries, and the trajectories unless they went to the
-        store from here.
+        """Play side by side, some from contexts; returns the summaries, and the trajectories unless they are held out
+        or went to the store from here.
 
         Raises:
             BadInput: the environment misbehaved, or the store refuses for good.
@@ -94,6 +95,8 @@ class Remote:
             trajectories = self._actor.collect_all(assignments, [each and ray.get(each) for each in contexts])
         seconds = (time.perf_counter() - start) / len(assignments)
         summaries = [summarise(trajectory, seconds) for trajectory in trajectories]
+        if assignments[0].held_out:
+            return summaries, []
         if self._writer is None:
             return summaries, trajectories
         for assignment, trajectory in zip(assignments, trajectories, strict=True):

@@ -20,16 +20,22 @@ class Waiting:
         return bool(self._queue)
 
     def add(self, assignments: Iterable[Assignment], contexts: Mapping[Assignment, Trajectory]) -> None:
-        """At the end."""
-        for each in assignments:
-            self._queue.append(each)
-            if each in contexts:
-                self._contexts[each] = ray.put(contexts[each])
+        """At the end; at the beginning where they are held out, as somebody waits for them."""
+        given = [*assignments]
+        self.put_back([each for each in given if each.held_out])
+        self._queue.extend(each for each in given if not each.held_out)
+        self._contexts |= {each: ray.put(contexts[each]) for each in given if each in contexts}
+
+    @property
+    def held_out(self) -> bool:
+        """Whether the next one is."""
+        return self._queue[0].held_out
 
     def take(self, most: int) -> list[Assignment]:
-        """The next ones, of one iteration."""
-        iteration, found = self._queue[0].iteration, []
-        while self._queue and self._queue[0].iteration == iteration and len(found) < most:
+        """The next ones, of one iteration; all held out, or none."""
+        first, found = self._queue[0], []
+        kind = first.iteration, first.held_out
+        while self._queue and (self._queue[0].iteration, self._queue[0].held_out) == kind and len(found) < most:
             found.append(self._queue.popleft())
         return found
 

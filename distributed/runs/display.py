@@ -64,6 +64,7 @@ class Display:
         self._console = Console(file=cast(IO[str], self._audience))
         self._run = run
         self._last = 0.0
+        self._held_out: float | None = None
         self._progress: Progress | None = None
         self._bar = TaskID(0)
         if self._audience.isatty():
@@ -97,6 +98,9 @@ class Display:
         text = f"return {line['return']:.3f}  "
         if line["first_episode"] != line["return"]:  # several episodes in a trial: is the last better than the first?
             text += f"(episodes {line['first_episode']:.2f} … {line['last_episode']:.2f})  "
+        self._held_out = line.get("held_out_return", self._held_out)
+        if self._held_out is not None:
+            text += f"held out {self._held_out:.3f}  "
         text += f"{line['env_steps_per_s']:,.0f} steps/s"
         if dropped := line["dropped_stale"] + line["dropped_lost"]:
             text += f"  dropped {dropped}"

@@ -22,6 +22,8 @@ LONGEST_LINE = 2**20
 """Bytes of a line; ours have two thousand."""
 USED = ("iteration", "env_steps", "seconds", "return", "first_episode", "last_episode")
 """Entries that every line has."""
+HELD_OUT = "held_out_"
+"""Begins the names of what a line has of an evaluation on held-out tasks; most lines are of iterations without one."""
 FAULTS_SHOWN = 3
 """Lines that a warning says the fault of."""
 

@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
@@ -18,7 +19,7 @@ from ...actors.report import LONGEST
 from ...envs.errors import FULL, BadInput, require
 from ...learner.files import plain, reason, write_whole
 from ...learner.places import resolve_path
-from .lines import read_lines
+from .lines import HELD_OUT, read_lines
 from .saved import Baseline, Evaluation, Line, SavedConfig, read_config, read_evaluation
 
 LOG_AXIS_RATIO = 5
@@ -99,11 +100,19 @@ def _learning(
     evaluations: dict[Path, Evaluation],
 ) -> None:
     episodes = [config["episodes"] if config and not config.get("trial_steps") else 0 for config in configs.values()]
+    held_out = False
     by_episode = all(each in range(2, LONGEST + 1) for each in episodes)
     for index, (run, lines) in enumerate(curves.items()):
+        evaluated = [line for line in lines if f"{HELD_OUT}return" in line]
+        held_out = held_out or bool(evaluated)
         for name, style in (("first_episode", ":"), ("last_episode", "-")) if by_episode else (("return", "-"),):
-            text = f"{run.name}, {name.replace('_', ' ')}" if by_episode else run.name
-            axes.plot(*curve(lines, name), style, color=f"C{index}", linewidth=1, label=label(text))
+            text = label(f"{run.name}, {name.replace('_', ' ')}" if by_episode else run.name)
+            look: dict[str, Any] = {"color": f"C{index}", "linestyle": style, "linewidth": 1}
+            if evaluated:
+                values = [drawable(line.get(HELD_OUT + name, math.nan)) for line in evaluated]
+                axes.plot([line["env_steps"] for line in evaluated], values, marker=".", label=text, **look)
+                text, look["alpha"] = None, 0.3
+            axes.plot(*curve(lines, name), label=text, **look)
     for index, (name, baseline) in enumerate(_baselines(evaluations).items()):
         each = baseline.get("by_episode", [])[-1:] if by_episode else [baseline]
         for shown in each:
@@ -114,7 +123,8 @@ def _learning(
     if max(lengths) > LOG_AXIS_RATIO * min(lengths):
         axes.set_xscale("log")
     axes.set_xlabel("environment steps")
-    axes.set_ylabel("return of an episode (training tasks)" if by_episode else "return of a trial (training tasks)")
+    tasks = "held-out tasks; faint: training tasks" if held_out else "training tasks"
+    axes.set_ylabel(f"return of {'an episode' if by_episode else 'a trial'}\n({tasks})")
     axes.legend(fontsize="small", ncols=2)
 
 

@@ -98,7 +98,7 @@ class Schema:
             _require(bool((np.isfinite(array) == played).all()), f"its measure {name} is not finite")
 
     def _check_assignment(self, assignment: Assignment, trajectory: Trajectory) -> None:
-        iteration, _, trials, tasks, episodes, flags = assignment
+        iteration, _, trials, tasks, episodes, flags, _ = assignment
         _within("iteration", iteration, 0, self.iterations - 1)
         _within("trials", trials, 1, trajectory.reward.shape[1])
         _expect("tasks", len(tasks), trials if self.tasks else 0)

@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..runs.lines import HELD_OUT
+
 EPISODES_SHOWN = 10
 """Episodes of a trial whose returns are shown, evenly spaced, the first and the last among them."""
 EPISODE = "_episode_"
@@ -25,7 +27,7 @@ class Metric(NamedTuple):
     """The entry is of the iteration, and is added up; else a counter's entry is a total already."""
 
 
-SECONDS = "Of the driver's time, in each phase: wait for trajectories, update, broadcast the weights."
+SECONDS = "Of the driver's time, in each phase: wait for trajectories, update, broadcast the weights, evaluate."
 DROPS = "Trajectories that were played and not learned from, by cause."
 
 COUNTERS = (
@@ -47,6 +49,7 @@ COUNTERS = (
     Metric("phase_seconds_total", SECONDS, "seconds_waiting", "phase=wait", adds=True),
     Metric("phase_seconds_total", SECONDS, "seconds_updating", "phase=update", adds=True),
     Metric("phase_seconds_total", SECONDS, "seconds_broadcasting", "phase=broadcast", adds=True),
+    Metric("phase_seconds_total", SECONDS, "seconds_evaluating", "phase=evaluate", adds=True),
     Metric("playing_seconds_total", "Of all actors together, spent playing.", "seconds_playing", adds=True),
 )
 
@@ -66,17 +69,31 @@ GAUGES = (
     Metric("iteration_phase_seconds", LAST, "seconds_waiting", "phase=wait"),
     Metric("iteration_phase_seconds", LAST, "seconds_updating", "phase=update"),
     Metric("iteration_phase_seconds", LAST, "seconds_broadcasting", "phase=broadcast"),
+    Metric("iteration_phase_seconds", LAST, "seconds_evaluating", "phase=evaluate"),
     Metric("learner_gpu_bytes", "The most GPU memory that the learner held; 0 without a GPU.", "gpu_bytes"),
 )
+
+EVALUATED = (
+    Metric("held_out_return", "Mean return of a held-out trial in the last evaluation.", f"{HELD_OUT}return"),
+    Metric("held_out_error", "Its standard error over the tasks.", f"{HELD_OUT}error"),
+    Metric("held_out_last_episode", "Mean return of such a trial's last episode.", f"{HELD_OUT}last_episode"),
+    Metric("held_out_iteration", "Meta-updates made before it.", f"{HELD_OUT}iteration"),
+)
+"""Gauges that are there from the first evaluation on."""
 
 OTHERS = frozenset({"first_episode", "last_episode", "episodes", "seconds", "env_steps_per_s"})
 """Entries of a metrics line that follow from others."""
 KNOWN = OTHERS | {metric.entry for metric in COUNTERS + GAUGES}
 
 
+def held_out_of(line: dict[str, Any]) -> dict[str, float]:
+    """What a metrics line has of an evaluation on held-out tasks, if there was one."""
+    return {name: value for name, value in line.items() if name.startswith(HELD_OUT)}
+
+
 def statistics(line: dict[str, Any]) -> dict[str, float]:
     """What of a metrics line the algorithm said of its update."""
-    shown_elsewhere = f"return{EPISODE}", MEASURE
+    shown_elsewhere = f"return{EPISODE}", MEASURE, HELD_OUT
     return {name: value for name, value in line.items() if name not in KNOWN and not name.startswith(shown_elsewhere)}
 
 

@@ -25,9 +25,9 @@ from ...envs.errors import BadInput, require
 from ...learner.files import plain, reason
 from ...learner.places import resolve_path
 from ..launch.dashboard import FILES, NODES, ask_for, authentication
-from ..runs.lines import scan
+from ..runs.lines import HELD_OUT, scan
 from ..runs.saved import read_config
-from .entries import KNOWN, MEASURE, by_episode, measures_of, statistics
+from .entries import KNOWN, MEASURE, by_episode, held_out_of, measures_of, statistics
 from .told import PREFIX, TOLD, Status
 
 _log = logging.getLogger("innerloop")
@@ -54,7 +54,9 @@ def of_directory(run: str | Path) -> Status:
         ) from None
     saved: dict[str, Any] = {**config} if config else {}
     name = saved["run"].get("name") or place.name
-    return Status(name, saved, found.lines[-1] if found.lines else {}, heard, found.warning(place / "metrics.jsonl"))
+    line = {name: value for each in found.lines for name, value in held_out_of(each).items()}
+    line |= found.lines[-1] if found.lines else {}
+    return Status(name, saved, line, heard, found.warning(place / "metrics.jsonl"))
 
 
 def of_cluster(address: str) -> list[Status]:
@@ -179,13 +181,14 @@ def _rows(run: Status) -> list[tuple[str, str]]:
     done, seconds = line["iteration"], line["seconds"]
     left = "" if run.finished else f", about {_clock(run.seconds_left)} left"
     episodes = [f"{number}: {value:.3f}" for number, value in by_episode(line).items()]
-    parts = {"waiting": "seconds_waiting", "updating": "seconds_updating", "broadcasting": "seconds_broadcasting"}
+    parts = {each: f"seconds_{each}" for each in ("waiting", "updating", "broadcasting", "evaluating")}
     whole = sum(line[entry] for entry in parts.values())
     shares = ", ".join(f"{name} {line[entry] / whole if whole else math.nan:.0%}" for name, entry in parts.items())
     said = [f"{name} {value:.4g}" for name, value in statistics(line).items()]
     rows += [
         ("iteration", f"{done} of {total}, {_clock(seconds)} so far{left}; {_heard(run)}"),
         ("return", f"{line['return']:.3f} a trial" + (f"; by episode {', '.join(episodes)}" if episodes else "")),
+        *([("held out", _held_out(run.line))] if f"{HELD_OUT}return" in run.line else []),
         *((measure.removeprefix(MEASURE), _measure(run.line, measure)) for measure in measures_of(run.line)),
         ("played", f"{line['env_steps']:,} steps, {line['trials']:,} trials, {line['env_steps_per_s']:,.0f} steps/s"),
         ("actors", f"{line['actors_alive']} of {line['actors_wanted']}, {line['restarts']} replaced"),
@@ -202,6 +205,13 @@ def _rows(run: Status) -> list[tuple[str, str]]:
     if line["gpu_bytes"] > 0:
         rows.append(("GPU", f"{line['gpu_bytes'] / 1e9:.2f} GB held by the learner"))
     return [*rows, ("metrics", run.warning)] if run.warning else rows
+
+
+def _held_out(line: dict[str, Any]) -> str:
+    names = "return", "error", "first_episode", "last_episode", "iteration"
+    value, error, first, last, iteration = (line.get(HELD_OUT + name, math.nan) for name in names)
+    of = f"; first episode {first:.3f}, last {last:.3f}" if first != value else ""
+    return f"{value:.3f} a trial, standard error {error:.2g}{of}; of iteration {iteration:.0f}"
 
 
 def _measure(line: dict[str, Any], measure: str) -> str:

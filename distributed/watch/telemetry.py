@@ -13,7 +13,7 @@ from typing import Any
 from ray.util.metrics import Counter, Gauge
 
 from ..config import Config
-from .entries import COUNTERS, GAUGES, MEASURE, Metric, by_episode, measures_of, statistics
+from .entries import COUNTERS, EVALUATED, GAUGES, MEASURE, Metric, by_episode, measures_of, statistics
 
 REFRESH_SECONDS = 1.0
 """Ray forgets a gauge that is not set again within two of its reports; an iteration may take longer."""
@@ -47,7 +47,7 @@ class Telemetry:
         self._run = {"run": run.name}
         self._before = dict(counts)
         self._counters = {each.name: self._make(Counter, each) for each in COUNTERS}
-        self._gauges = {each.name: self._make(Gauge, each) for each in GAUGES}
+        self._gauges = {each.name: self._make(Gauge, each) for each in GAUGES + EVALUATED}
         for metric in COUNTERS:
             # Without it, the first increase would be of a counter that was not there; `inc` refuses 0.
             self._counters[metric.name]._record(0.0, self._labels(metric))
@@ -69,7 +69,8 @@ class Telemetry:
         for metric, more in increases(line, self._before):
             self._counters[metric.name].inc(more, self._labels(metric))
         self._before |= line
-        found = [(self._gauges[m.name], line.get(m.entry, 0), self._labels(m)) for m in GAUGES]
+        shown = [*GAUGES, *(metric for metric in EVALUATED if metric.entry in line)]
+        found = [(self._gauges[m.name], line.get(m.entry, 0), self._labels(m)) for m in shown]
         found += [(self._episodes, v, self._run | {"episode": str(e)}) for e, v in by_episode(line).items()]
         for measure in measures_of(line):
             of = self._run | {"measure": measure.removeprefix(MEASURE)}

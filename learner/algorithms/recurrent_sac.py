@@ -84,13 +84,13 @@ class RecurrentSAC(SoftActorCritic):
         draw = noise(rng, (*trials.observation.shape[:2], model.head.noise_width), model.device)
         total = float(trials.valid.sum())
 
-        def loss(part: np.ndarray) -> tuple[Tensor, dict[str, Tensor]]:
-            return self._loss(model, trials.columns(part), draw[:, torch.from_numpy(part).to(model.device)], total)
+        def of_some(part: np.ndarray) -> tuple[Tensor, dict[str, Tensor]]:
+            return self.loss(model, trials.columns(part), draw[:, torch.from_numpy(part).to(model.device)], total)
 
         columns = np.arange(trials.valid.shape[1])
-        return optimise(loss, columns, learning_rate=learning_rate, max_norm=self.max_gradient_norm)
+        return optimise(of_some, columns, learning_rate=learning_rate, max_norm=self.max_gradient_norm)
 
-    def _loss(
+    def loss(
         self, model: "RecurrentActorCritic", trials: Trajectory, draw: Tensor, total: float
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Of some trials, whose steps are weighted as shares of `total`."""

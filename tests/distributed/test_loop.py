@@ -11,6 +11,7 @@ import ray
 from innerloop.actors.actor import Actor, Assignment
 from innerloop.distributed.config import MEGABYTE, Config, configure
 from innerloop.distributed.curves import mean_by_episode
+from innerloop.distributed.held_out import held_out_trials
 from innerloop.distributed.loop import Loop
 from innerloop.distributed.rollouts.broadcast import Broadcast
 from innerloop.distributed.rollouts.tasks import TaskOrder
@@ -29,13 +30,14 @@ class InTurns:
     restarts = lost_trials = 0
 
     def __init__(self, config: Config) -> None:
-        self._actor = Actor(config.experiment, config.run.seed, config.run.tasks)
+        self._actor = Actor(config.experiment, config.run.seed, config.run.tasks, held_out_trials(config))
         self._waiting: list[Assignment] = []
+        self._contexts: dict[Assignment, Trajectory] = {}
         self.played: list[tuple[Assignment, Summary]] = []
 
     def submit(self, assignments: list[Assignment], contexts: Mapping[Assignment, Trajectory]) -> None:
         self._waiting += assignments
-        self._contexts = {**contexts}
+        self._contexts |= contexts
 
     def pump(self, broadcast: Broadcast, timeout: float, *_: Any) -> list[tuple[Assignment, Summary, Whereabouts]]:
         if not timeout:  # the learner is learning
@@ -44,8 +46,10 @@ class InTurns:
         version, [weights] = broadcast.newest
         self._actor.load(ray.get(weights), version)
         trajectory = self._actor.collect(assignment, self._contexts.get(assignment))
-        self.played.append((assignment, summarise(trajectory)))
-        return [(*self.played[-1], Whereabouts(ray.put([trajectory]), 0))]
+        found = assignment, summarise(trajectory)
+        if not assignment.held_out:
+            self.played.append(found)
+        return [(*found, Whereabouts(ray.put([trajectory]), 0))]
 
 
 def run(config: Config) -> tuple[list[dict[str, Any]], list[tuple[Assignment, Summary]], TaskOrder]:

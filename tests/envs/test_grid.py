@@ -20,7 +20,8 @@ def test_a_walk_is_that_of_one_grid_at_a_time() -> None:
             action = rng.integers(5, size=n)
             step = env.step(action)
             for i, a in enumerate(action):
-                cells[i] = tuple(min(max(c + d, 0), 3) for c, d in zip(cells[i], WAYS[int(a)], strict=True))
+                (row, column), (down, right) = cells[i], WAYS[int(a)]
+                cells[i] = min(max(row + down, 0), 3), min(max(column + right, 0), 3)
                 cell = 4 * cells[i][0] + cells[i][1]
                 assert step.observation[i] == cell
                 assert step.reward[i] == np.float32(1 if cell == tasks["goal"][i] else -0.1)

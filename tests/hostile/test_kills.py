@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 from saved_runs import SMALL, metrics, newest, small, tree
 
-from innerloop.actors.agent import Agent
+from innerloop.actors.agent import Agent, locate
 from innerloop.distributed.opening import Opened, open_new, open_saved
 from innerloop.distributed.runs.journal import Journal
 from innerloop.distributed.runs.lines import read_lines
 from innerloop.distributed.saving import Saver
+from innerloop.learner.best import Best
+from innerloop.learner.checkpoint import Checkpoints
 from innerloop.learner.experiment import Experiment
 from innerloop.learner.trajectory import Arrays
 
@@ -24,6 +26,8 @@ Made = Callable[..., Path]
 
 WRITES = {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate"}
 MOST = 200
+BEST = 2
+"""The version that did best on held-out tasks."""
 
 
 class Exports:
@@ -81,11 +85,11 @@ def killed_before_write(number: int, directory: Path, action: Callable[[], Any])
 
 
 def save(opened: Opened, version: int) -> None:
-    """A checkpoint of a version, with its piece of replay."""
+    """A checkpoint of a version, with its piece of replay; the best one is that of BEST."""
     saver = Saver(opened, Exports(opened.config.experiment, version))  # pyright: ignore[reportArgumentType]
     opened.learner.version = version
     opened.counts["env_steps"] = 10 * version
-    saver.save()
+    saver.save(Best(version, 1.0) if version == BEST else None)
 
 
 def gone_on(run: Path, at_least: int) -> int:
@@ -102,6 +106,8 @@ def gone_on(run: Path, at_least: int) -> int:
             save(opened, later)
     assert newest(run) == 6
     Agent.load(run)
+    Agent.load(run, which="best")
+    assert int(Checkpoints(locate(run).place).names()[0]) == BEST
     assert not [name for name in tree(run) if name.endswith(".part") or name.endswith(".lock")]
     return version
 
