@@ -34,8 +34,9 @@ After = Literal["nothing", "done", "ongoing"]
 GRID = {"family": "grid-navigation", "episodes": 4}
 POINT = {"family": "point-navigation", "horizon": 20, "episodes": 2}
 SAC = {
-    "algorithm": "recurrent-sac", "hidden": 64, "tasks": 2_000, "warm_up": 4_000, "trials_per_batch": 32,
-    "updates_per_step": 0.02, "trials": 50,
+    "algorithm": "recurrent-sac", "hidden": 32, "tasks": 2_000, "warm_up": 4_000, "trials_per_batch": 16,
+    "updates_per_step": 0.03, "trials": 50, "temperature": 0.02, "learning_rate": 2e-3, "learning_rate_end": 2e-4,
+    "memory": "gru",
 }  # fmt: skip
 TASKS: dict[str, dict[str, Any]] = {
     "grid": GRID | {"learning_rate": 3e-3, "hidden": 64, "embedding": 64, "trials": 256, "iterations": 80},
@@ -43,8 +44,8 @@ TASKS: dict[str, dict[str, Any]] = {
         "learning_rate": 2e-3, "hidden": 64, "embedding": 64, "trials": 256, "iterations": 100, "trace": 0.9,
     },
     "cheetah-vel": {"preset": "cheetah-vel-rl2", "iterations": 60},
-    "point-sac": POINT | SAC | {"iterations": 40},
-    "grid-sac": GRID | SAC | {"iterations": 25},
+    "point-sac": POINT | SAC | {"iterations": 60},
+    "grid-sac": GRID | SAC | {"iterations": 40},
 }  # fmt: skip
 HELD_OUT = {"cheetah-vel": 200}
 

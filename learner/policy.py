@@ -24,6 +24,10 @@ POPART_MIN_STEP_SIZE = 0.1
 class RecurrentPolicy(nn.Module):
     """Actor and critic on one memory (Duan et al. 2016, section 2.2).
 
+    The critic is told how much of the trial is left (Pardo et al. 2018, arXiv:1712.00378): what it predicts is the
+    value of a step that is left (see `returns.steps_left`), which changes little as the trial goes on. A memory that
+    does not count steps could not predict the return, and one that does would have to learn to.
+
     Args:
         problem: the spaces.
         memory: constructor of a `Memory` module.
@@ -51,6 +55,7 @@ class RecurrentPolicy(nn.Module):
         transitions: bool = False,
     ) -> None:
         super().__init__()
+        self.horizon, self.trial_steps = problem.horizon, problem.trial_steps
         self.observation = build_encoder(encoder, problem.observation_space)
         self.head = head(problem.action_space)
         self._blind, self._transitions = observation_only(memory), transitions
@@ -91,7 +96,7 @@ class RecurrentPolicy(nn.Module):
         return torch.cat([seen, before, outcome], -1)
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, Tensor, State]:
-        """One input [B, D]; returns the head's parameters [B, size], the value [B] and the next state."""
+        """One input [B, D]; returns the head's parameters [B, size], the value of a step [B] and the next state."""
         y, state = self.memory.step(self.embedding(x), state)
         out = self.output(y)
         return self._distribution(out), self._value(out), state
@@ -105,7 +110,7 @@ class RecurrentPolicy(nn.Module):
             truncation: length of the segments that gradients do not leave; 0 for whole trials.
 
         Returns:
-            The head's parameters [T, B, size] and the values [T, B].
+            The head's parameters [T, B, size] and the values of a step [T, B].
         """
         seen = self.observation(observation)
         before = torch.cat([torch.zeros_like(seen[:1]), seen[:-1]]) if self._transitions else None
@@ -147,7 +152,7 @@ class RecurrentPolicy(nn.Module):
             self.reward_size.lerp_(some.double().abs().mean().to(self.reward_size), rate)
 
     @torch.no_grad()
-    def popart_update(self, target: Tensor) -> None:
+    def popart_update(self, target: Tensor, left: Tensor) -> None:
         """Move the critic's units towards the mean and spread of its targets, leaving every prediction as it is.
 
         PopArt (van Hasselt et al. 2016, arXiv:1602.07714, section 2). Without it the squared error of returns far from
@@ -158,16 +163,21 @@ class RecurrentPolicy(nn.Module):
 
         Args:
             target: [...], in the task's units.
+            left: [...], the steps that they are of; a prediction times these is compared with the target, so that those
+                with more of them weigh more.
         """
         if not (self.value_updates or target.any()):
             return
         self.value_updates += 1
         rate = torch.clamp(1 / self.value_updates, min=POPART_MIN_STEP_SIZE).double()
-        target, before, spread = target.double(), self.value_mean.double(), self.value_std.double()
-        mean = torch.lerp(before, target.mean(), rate)
+        before, spread = self.value_mean.double(), self.value_std.double()
+        of_step, weight = target.double() / left, left.double().square()
+        weight = weight / weight.sum()
+        newest = (weight * of_step).sum()
+        mean = torch.lerp(before, newest, rate)
         # Of the old and the new ones together (Chan et al. 1983): a difference of squares would lose small spreads.
-        apart = rate * (1 - rate) * (target.mean() - before).square()
-        variance = torch.lerp(spread.square(), target.var(correction=0), rate) + apart
+        apart = rate * (1 - rate) * (newest - before).square()
+        variance = torch.lerp(spread.square(), (weight * (of_step - newest).square()).sum(), rate) + apart
         std = torch.maximum(variance.sqrt(), LEAST_SPREAD * mean.abs()).float()
         mean = mean.float()
         if self.value_updates > 1:  # what is predicted before is in no unit
@@ -214,7 +224,7 @@ class RecurrentAgent:
     def _advance(
         self, observation: np.ndarray, *previous: np.ndarray, only: Bools | None = None
     ) -> tuple[Tensor, Tensor]:
-        """The head's parameters [n, size] and the values [n] for an input, which some rows alone may remember.
+        """The head's parameters [n, size] and the values of a step [n] for an input, which some rows alone may remember.
 
         Args:
             observation: [n, ...].

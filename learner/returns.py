@@ -6,6 +6,21 @@ from torch import Tensor
 from .memory.scan import solved
 
 
+def steps_left(longest: Tensor, steps: int, discount: float) -> Tensor:
+    """How many steps a trial can still have at each step, the one at t + k counted as discount^k.
+
+    Args:
+        longest: [B] int64, steps that each trial can have at most, as is known when it begins.
+        steps: T, of the longest one played.
+        discount: per step, in [0, 1].
+
+    Returns:
+        float32 [T, B], at least 1.
+    """
+    left = (longest - torch.arange(steps, device=longest.device).unsqueeze(-1)).clamp(min=1).double()
+    return (left if discount == 1 else (1 - discount**left) / (1 - discount)).float()
+
+
 @torch.no_grad()
 def advantages(reward: Tensor, value: Tensor, trial_end: Tensor, *, discount: float, trace: float) -> Tensor:
     """Generalised advantage estimates (Schulman et al. 2016, arXiv:1506.02438, eq. 16).

@@ -19,7 +19,7 @@ from ..api import Consumes, Metrics, Optimise, Problem, linear
 from ..encoders import parse_encoder
 from ..memory import constructor
 from ..policy import RecurrentAgent, RecurrentPolicy
-from ..returns import advantages
+from ..returns import advantages, steps_left
 from ..trajectory import Trajectory
 
 
@@ -62,7 +62,7 @@ class RL2:
     entropy_end: float = 0.0
     """Weight of the entropy bonus at the end of the run."""
     value_weight: float = 1.0
-    """Weight of the value loss: the squared error in units of the targets' variance."""
+    """Weight of the value loss: the squared error in units of the targets' variance beside what time explains of it."""
     max_gradient_norm: float = 1.0
     """Gradients are clipped to this norm."""
     truncation: int = 0
@@ -114,7 +114,7 @@ class RL2:
         """One iteration of PPO: `epochs` x `minibatches` optimiser steps.
 
         Returns:
-            Means over the optimiser steps of policy_loss, value_loss (in units of the targets' variance), entropy and
+            Means over the optimiser steps of policy_loss, value_loss (in units of the targets' variance, see `value_weight`), entropy and
             kl (nats per step), clipped (share of steps), gradient_norm; explained_variance of the values that played.
         """
         assert isinstance(model, RecurrentPolicy)
@@ -125,7 +125,9 @@ class RL2:
         if not known:  # before the first loss: a memory that has seen them in another unit has learned nothing of them
             model.reward_update(rewards)
         data, explained_variance = prepare(model, batch, discount, self.trace)
-        model.popart_update(data.target[data.valid.bool()])
+        valid = data.valid.bool()
+        model.popart_update(data.target[valid], data.left[valid])
+        spread = model.value_std * data.left[valid].square().mean().sqrt()
         surrogate = torch.compile(ppo_terms) if self.compile else ppo_terms
 
         def loss(rows: np.ndarray, total: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -135,10 +137,10 @@ class RL2:
             rounded = self.precision == "bfloat16"
             with torch.autocast(part.valid.device.type, torch.bfloat16, enabled=rounded, cache_enabled=False):
                 parameters, value = model.unroll(part.observation, part.outcome, self.truncation)
-            parameters, value = parameters.float(), value.float()
+            parameters, value = parameters.float(), value.float() * part.left
             log_prob, entropy = model.head.measure(parameters, part.draw)
             terms = surrogate(log_prob, entropy, value, part.log_prob, part.advantage, part.target, self.clip)
-            terms["value_loss"] = terms["value_loss"] / model.value_std.square()
+            terms["value_loss"] = terms["value_loss"] / spread.square()
             weight = part.valid / total
             sums = {name: (term * weight).sum() for name, term in terms.items()}
             objective = sums["policy_loss"] + self.value_weight * sums["value_loss"] - entropy_weight * sums["entropy"]
@@ -203,6 +205,8 @@ class Batch(NamedTuple):
     """Normalised over the whole trajectory."""
     target: Tensor
     """Of the value, in the task's units."""
+    left: Tensor
+    """Steps that are left, see `returns.steps_left`: the value is that of a step times these."""
     valid: Tensor
 
     def trials(self, index: Tensor) -> "Batch":
@@ -221,6 +225,10 @@ def prepare(model: RecurrentPolicy, trajectory: Trajectory, discount: float, tra
     value, valid = put(trajectory.note["value"][:steps]), put(trajectory.valid)
     if not model.value_updates:  # it was predicted in no unit
         value = torch.zeros_like(value)
+    episodes = put((trajectory.done & trajectory.valid).sum(0))
+    longest = torch.full_like(episodes, model.trial_steps) if model.trial_steps else model.horizon * episodes
+    left = steps_left(longest, steps, discount)
+    value = value * left
     advantage = advantages(
         put(trajectory.outer_reward),
         value,
@@ -241,6 +249,7 @@ def prepare(model: RecurrentPolicy, trajectory: Trajectory, discount: float, tra
         log_prob=put(trajectory.note["log_prob"][:steps]),
         advantage=(advantage - advantage[valid].mean()) / scale.clamp(min=least),
         target=target,
+        left=left,
         valid=valid.float(),
     )
     return batch, 1 - float(unexplained)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from innerloop.learner.returns import advantages
+from innerloop.learner.returns import advantages, steps_left
 
 T, B = 11, 4
 LENGTHS = (11, 1, 7, 4)
@@ -59,6 +59,15 @@ def test_advantages_carry_no_gradient() -> None:
     reward, value, end = trials()
     found = advantages(reward, value.requires_grad_(), end, discount=0.9, trace=0.8)
     assert not found.requires_grad
+
+
+@pytest.mark.parametrize("discount", [1.0, 0.99, 0.5, 0.0])
+def test_steps_left_are_the_discounted_sum_of_as_many_ones(discount: float) -> None:
+    longest = torch.tensor([11, 7, 4, 1])
+    found = steps_left(longest, T, discount)
+    for column, length in enumerate(longest.tolist()):
+        expected = [sum(discount**k for k in range(max(1, length - t))) for t in range(T)]
+        torch.testing.assert_close(found[:, column], torch.tensor(expected), rtol=1e-6, atol=0)
 
 
 @pytest.mark.parametrize("rows", [T - 1, T + 1])

@@ -140,7 +140,7 @@ def test_advantages_are_normalised_over_valid_steps_and_targets_are_not(
     assert float(batch.advantage[valid].mean()) == pytest.approx(0, abs=1e-5)
     assert float(batch.advantage[valid].std(correction=0)) == pytest.approx(1, abs=1e-4)
     torch.testing.assert_close(batch.valid, valid.float())
-    value = torch.from_numpy(trajectory.note["value"][:-1])
+    value = torch.from_numpy(trajectory.note["value"][:-1]) * batch.left
     raw = (batch.target - value)[valid]
     torch.testing.assert_close(batch.advantage[valid], (raw - raw.mean()) / raw.std(correction=0), atol=1e-3, rtol=1e-3)
     unexplained = float(raw.var(correction=0) / batch.target[valid].var(correction=0))
