@@ -187,6 +187,14 @@ class RecurrentPolicy(nn.Module):
         self.value_std.copy_(std)
 
 
+    @torch.no_grad()
+    def spread_of(self, target: Tensor) -> Tensor:
+        """The standard deviation of the critic's targets, as far as float32 tells them apart; 1 before the first that
+        is not 0."""
+        spread = torch.maximum(target.std(correction=0), LEAST_SPREAD * target.mean().abs())
+        return torch.where(self.value_updates > 0, spread.clamp(min=torch.finfo(spread.dtype).tiny), 1)
+
+
 class RecurrentAgent:
     """An inner loop by memory: the state that `policy` carries through the trial is the adaptation."""
 
@@ -224,7 +232,7 @@ class RecurrentAgent:
     def _advance(
         self, observation: np.ndarray, *previous: np.ndarray, only: Bools | None = None
     ) -> tuple[Tensor, Tensor]:
-        """The head's parameters [n, size] and the values of a step [n] for an input, which some rows alone may remember.
+        """The head's parameters [n, size] and the values of a step [n] for an input; some rows alone may remember it.
 
         Args:
             observation: [n, ...].

@@ -77,7 +77,6 @@ EVALUATED = (
     Metric("held_out_return", "Mean return of a held-out trial in the last evaluation.", f"{HELD_OUT}return"),
     Metric("held_out_error", "Its standard error over the tasks.", f"{HELD_OUT}error"),
     Metric("held_out_last_episode", "Mean return of such a trial's last episode.", f"{HELD_OUT}last_episode"),
-    Metric("held_out_iteration", "Meta-updates made before it.", f"{HELD_OUT}iteration"),
 )
 """Gauges that are there from the first evaluation on."""
 

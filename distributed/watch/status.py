@@ -182,8 +182,9 @@ def _rows(run: Status) -> list[tuple[str, str]]:
     left = "" if run.finished else f", about {_clock(run.seconds_left)} left"
     episodes = [f"{number}: {value:.3f}" for number, value in by_episode(line).items()]
     parts = {each: f"seconds_{each}" for each in ("waiting", "updating", "broadcasting", "evaluating")}
-    whole = sum(line[entry] for entry in parts.values())
-    shares = ", ".join(f"{name} {line[entry] / whole if whole else math.nan:.0%}" for name, entry in parts.items())
+    spent = {name: run.line[entry] for name, entry in parts.items() if entry in run.line}
+    whole = sum(spent.values())
+    shares = ", ".join(f"{name} {each / whole if whole else math.nan:.0%}" for name, each in spent.items())
     said = [f"{name} {value:.4g}" for name, value in statistics(line).items()]
     rows += [
         ("iteration", f"{done} of {total}, {_clock(seconds)} so far{left}; {_heard(run)}"),

@@ -62,7 +62,7 @@ class RL2:
     entropy_end: float = 0.0
     """Weight of the entropy bonus at the end of the run."""
     value_weight: float = 1.0
-    """Weight of the value loss: the squared error in units of the targets' variance beside what time explains of it."""
+    """Weight of the value loss: the squared error in units of the targets' variance."""
     max_gradient_norm: float = 1.0
     """Gradients are clipped to this norm."""
     truncation: int = 0
@@ -114,7 +114,7 @@ class RL2:
         """One iteration of PPO: `epochs` x `minibatches` optimiser steps.
 
         Returns:
-            Means over the optimiser steps of policy_loss, value_loss (in units of the targets' variance, see `value_weight`), entropy and
+            Means over the optimiser steps of policy_loss, value_loss (in units of the targets' variance), entropy and
             kl (nats per step), clipped (share of steps), gradient_norm; explained_variance of the values that played.
         """
         assert isinstance(model, RecurrentPolicy)
@@ -127,7 +127,7 @@ class RL2:
         data, explained_variance = prepare(model, batch, discount, self.trace)
         valid = data.valid.bool()
         model.popart_update(data.target[valid], data.left[valid])
-        spread = model.value_std * data.left[valid].square().mean().sqrt()
+        spread = model.spread_of(data.target[valid])
         surrogate = torch.compile(ppo_terms) if self.compile else ppo_terms
 
         def loss(rows: np.ndarray, total: Tensor) -> tuple[Tensor, dict[str, Tensor]]:

@@ -12,13 +12,13 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from innerloop.distributed.watch.entries import COUNTERS, GAUGES
+from innerloop.distributed.watch.entries import COUNTERS, EVALUATED, GAUGES
 
 CLUSTER = Path(__file__).parents[2] / "cluster"
 GRAFANA = CLUSTER / "monitoring" / "grafana"
 DASHBOARD = json.loads((GRAFANA / "innerloop.json").read_text())
 PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
-MADE_OF = {f"ray_innerloop_{metric.name}" for metric in COUNTERS + GAUGES} | {
+MADE_OF = {f"ray_innerloop_{metric.name}" for metric in COUNTERS + GAUGES + EVALUATED} | {
     f"ray_innerloop_{name}" for name in ("episode_return", "learner_statistic", "iterations", "run_info")
 }
 """The names of all metrics of a run, as Prometheus has them."""

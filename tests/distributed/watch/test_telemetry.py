@@ -16,7 +16,15 @@ import pytest
 from innerloop.distributed.cli import main
 from innerloop.distributed.config import configure
 from innerloop.distributed.runs.lines import read_lines
-from innerloop.distributed.watch.entries import COUNTERS, GAUGES, by_episode, episode_entries, statistics
+from innerloop.distributed.watch.entries import (
+    COUNTERS,
+    EVALUATED,
+    GAUGES,
+    by_episode,
+    episode_entries,
+    held_out_of,
+    statistics,
+)
 from innerloop.distributed.watch.status import details, of_directory
 from innerloop.distributed.watch.status_file import StatusFile
 from innerloop.distributed.watch.telemetry import Telemetry, increases
@@ -61,9 +69,9 @@ def test_counters_add_up_to_what_the_run_did_also_when_it_goes_on() -> None:
 def test_names_and_units_are_prometheus_own() -> None:
     for metric in COUNTERS:
         assert metric.name.endswith("_total")
-    for metric in GAUGES:
+    for metric in GAUGES + EVALUATED:
         assert not metric.name.endswith(("_total", "_count", "_sum", "_bucket"))
-    for metric in COUNTERS + GAUGES:
+    for metric in COUNTERS + GAUGES + EVALUATED:
         assert re.fullmatch(r"[a-z]+(_[a-z]+)+|iteration", metric.name)
         # https://prometheus.io/docs/practices/naming: base units, whole words
         assert not set(metric.name.split("_")) & {"ms", "milliseconds", "mb", "megabytes", "percent", "sec", "s"}
@@ -123,6 +131,27 @@ def test_status_of_a_directory_says_what_the_last_line_says(tmp_path: Path, caps
     assert "0 of 200, heard of" in " ".join(capsys.readouterr().out.split())
     assert of_directory(run).line == {}
     assert details(of_directory(run)).row_count == 2
+
+
+def test_status_tells_the_newest_evaluation_on_held_out_tasks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = run_of(3, tmp_path / "run")
+    lines = read_lines(run / "metrics.jsonl")
+    for line, value in zip(lines, (6.25, 6.5), strict=False):
+        names = ("iteration", float(line["iteration"])), ("return", value), ("error", 0.0625), ("first_episode", 0.5)
+        line |= {f"held_out_{name}": each for name, each in (*names, ("last_episode", 0.75))}
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    main(["status", str(run)])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "held out 6.500 a trial, standard error 0.062; first episode 0.500, last 0.750; of iteration 2" in said
+    assert "3 of 200" in said
+
+
+def test_an_evaluation_is_told_until_there_is_another_and_never_before_the_first() -> None:
+    assert not any(metric.entry.startswith("held_out_") for metric in GAUGES)
+    assert statistics(LINES[0] | {"held_out_return": 1.0, "held_out_measure_success": 0.5}) == statistics(LINES[0])
+    assert held_out_of(LINES[0] | {"held_out_return": 1.0}) == {"held_out_return": 1.0}
 
 
 def test_status_can_stay_until_the_run_has_finished(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
