@@ -20,6 +20,7 @@ from ..envs.errors import BadInput, ask, require
 from ..envs.seeding import Streams, streams
 from ..envs.trials import Trials, sample_tasks
 from ..learner.api import InnerLoop
+from ..learner.files import write_whole
 from ..learner.trajectory import rows_together
 from .baselines.regret import best_return
 from .intervals import by_task, intervals
@@ -147,6 +148,18 @@ def fingerprints(tasks: Tasks) -> np.ndarray:
     return np.frombuffer(b"".join(digest.digest() for digest in digests), np.uint64)
 
 
+def write_scores(file: Path, tasks: np.ndarray, returns: np.ndarray) -> None:
+    """Comma-separated values that `innerloop compare` reads: the task and the return of every trial.
+
+    Args:
+        file: written whole, or not at all.
+        tasks: [N], see `fingerprints`.
+        returns: [N].
+    """
+    lines = [f"{task:016x},{score!r}\n" for task, score in zip(tasks.tolist(), returns.tolist(), strict=True)]
+    write_whole(str(file), ("task,score\n" + "".join(lines)).encode())
+
+
 class ReturnsFile:
     """Comma-separated values, a line for every task: its parameters, the return of each episode, and the family's
     measures of each.
@@ -230,6 +243,7 @@ def evaluate(
     tasks: int,
     seed: int,
     file: Path | None = None,
+    scores: Path | None = None,
     trial_steps: int = 0,
 ) -> dict[str, Any]:
     """The return of a trial and of each of its episodes; into `file`, if given, those of every single task.
@@ -241,6 +255,7 @@ def evaluate(
         tasks: trials on held-out tasks; see `whole_rounds`.
         seed: of the tasks and their noise.
         file: see `ReturnsFile`.
+        scores: a file for each trial's task, as its fingerprint, and return.
         trial_steps: of a trial, instead of `episodes`.
 
     Returns:
@@ -274,6 +289,8 @@ def evaluate(
             seen.append(fingerprints(each.tasks))
             done += len(each.returns)
     different, keys = np.unique(np.concatenate(seen), return_inverse=True)
+    if scores is not None:
+        write_scores(scores, np.concatenate(seen), samples[:, 0])
     if not test_set(family):  # a task that was drawn twice is twice as likely: its trials are of the distribution
         keys = np.arange(tasks)
     whole, *each = (asdict(i) for i in intervals(by_task(keys, samples if known else samples[:, :-1])))

@@ -12,7 +12,9 @@ from .evaluate import evaluate, window_edges
 from .intervals import FEW
 
 
-def evaluation(agent: Agent, *, tasks: int, seed: int, file: Path | None = None) -> dict[str, Any]:
+def evaluation(
+    agent: Agent, *, tasks: int, seed: int, file: Path | None = None, scores: Path | None = None
+) -> dict[str, Any]:
     """Evaluate an agent, and the baselines that its family has.
 
     Args:
@@ -20,6 +22,7 @@ def evaluation(agent: Agent, *, tasks: int, seed: int, file: Path | None = None)
         tasks: held-out tasks, the same for all.
         seed: of the tasks and their noise.
         file: where the agent's returns on every single task go, see `ReturnsFile`.
+        scores: where those of its trials go, see `write_scores`.
 
     Returns:
         `return` as {mean, low, high} (95 % interval over tasks), `by_episode` as a list of the same, `regret`, `tasks`,
@@ -32,7 +35,7 @@ def evaluation(agent: Agent, *, tasks: int, seed: int, file: Path | None = None)
     experiment = agent.experiment
     family, steps = experiment.family, experiment.trial_steps
     episodes = max(1, steps // family.horizon) if steps else experiment.episodes
-    measured = evaluate(agent, family, episodes, tasks=tasks, seed=seed, file=file, trial_steps=steps)
+    measured = evaluate(agent, family, episodes, tasks=tasks, seed=seed, file=file, scores=scores, trial_steps=steps)
     others = baselines(family, episodes)
     played = {
         name: evaluate(other, family, episodes, tasks=tasks, seed=seed, trial_steps=steps)

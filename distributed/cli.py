@@ -1,4 +1,4 @@
-"""The command `innerloop`: train, submit, status, evaluate, plot, reproduce, list, check."""
+"""The command `innerloop`: train, submit, status, evaluate, plot, compare, reproduce, list, check."""
 
 import importlib
 import os
@@ -25,6 +25,7 @@ commands
   status     how a run is doing, in a directory or on a cluster
   evaluate   evaluate a trained agent on fresh held-out tasks
   plot       draw the curves of one or several runs
+  compare    several systems' runs: aggregates over seeds and tasks, with intervals
   reproduce  train and evaluate a paper's table, published and measured side by side
   list       families, algorithms, memories, encoders, presets and tables that can be named
   check      whether a family, memory, encoder or algorithm of yours keeps the contract of ours
@@ -39,6 +40,7 @@ COMMANDS = {
     "status": "status",
     "evaluate": "evaluate",
     "plot": "plot",
+    "compare": "compare",
     "reproduce": "reproduce",
     "list": "listing",
     "check": "check",

@@ -55,7 +55,7 @@ class RecurrentPolicy(nn.Module):
         transitions: bool = False,
     ) -> None:
         super().__init__()
-        self.horizon, self.trial_steps = problem.horizon, problem.trial_steps
+        self.problem = problem
         self.observation = build_encoder(encoder, problem.observation_space)
         self.head = head(problem.action_space)
         self._blind, self._transitions = observation_only(memory), transitions
@@ -152,7 +152,7 @@ class RecurrentPolicy(nn.Module):
             self.reward_size.lerp_(some.double().abs().mean().to(self.reward_size), rate)
 
     @torch.no_grad()
-    def popart_update(self, target: Tensor, left: Tensor) -> None:
+    def popart_update(self, target: Tensor) -> None:
         """Move the critic's units towards the mean and spread of its targets, leaving every prediction as it is.
 
         PopArt (van Hasselt et al. 2016, arXiv:1602.07714, section 2). Without it the squared error of returns far from
@@ -162,22 +162,17 @@ class RecurrentPolicy(nn.Module):
         predictions, which were in no unit, become small numbers of spreads around the mean.
 
         Args:
-            target: [...], in the task's units.
-            left: [...], the steps that they are of; a prediction times these is compared with the target, so that those
-                with more of them weigh more.
+            target: [...], of a step, in the task's units.
         """
         if not (self.value_updates or target.any()):
             return
         self.value_updates += 1
         rate = torch.clamp(1 / self.value_updates, min=POPART_MIN_STEP_SIZE).double()
-        before, spread = self.value_mean.double(), self.value_std.double()
-        of_step, weight = target.double() / left, left.double().square()
-        weight = weight / weight.sum()
-        newest = (weight * of_step).sum()
-        mean = torch.lerp(before, newest, rate)
+        target, before, spread = target.double(), self.value_mean.double(), self.value_std.double()
+        mean = torch.lerp(before, target.mean(), rate)
         # Of the old and the new ones together (Chan et al. 1983): a difference of squares would lose small spreads.
-        apart = rate * (1 - rate) * (newest - before).square()
-        variance = torch.lerp(spread.square(), (weight * (of_step - newest).square()).sum(), rate) + apart
+        apart = rate * (1 - rate) * (target.mean() - before).square()
+        variance = torch.lerp(spread.square(), target.var(correction=0), rate) + apart
         std = torch.maximum(variance.sqrt(), LEAST_SPREAD * mean.abs()).float()
         mean = mean.float()
         if self.value_updates > 1:  # what is predicted before is in no unit
@@ -185,7 +180,6 @@ class RecurrentPolicy(nn.Module):
             self.output.bias[-1] = (self.value_std * self.output.bias[-1] + self.value_mean - mean) / std
         self.value_mean.copy_(mean)
         self.value_std.copy_(std)
-
 
     @torch.no_grad()
     def spread_of(self, target: Tensor) -> Tensor:

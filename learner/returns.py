@@ -1,24 +1,41 @@
 """Returns and advantages over whole trials."""
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from .memory.scan import solved
+from .problem import Problem
+from .trajectory import Trajectory
 
 
-def steps_left(longest: Tensor, steps: int, discount: float) -> Tensor:
-    """How many steps a trial can still have at each step, the one at t + k counted as discount^k.
+def steps_left(trials: Trajectory, problem: Problem, discount: float) -> np.ndarray:
+    """How many steps a trial can still have at each of its steps, the one at t + k counted as discount^k.
+
+    What is known when a trial begins counts, never what became of it: how many episodes it has, of at most as many
+    steps as the problem allows; or how many steps, where trials are counted in them.
 
     Args:
-        longest: [B] int64, steps that each trial can have at most, as is known when it begins.
-        steps: T, of the longest one played.
+        trials: whole ones.
+        problem: they are of.
         discount: per step, in [0, 1].
 
     Returns:
         float32 [T, B], at least 1.
     """
-    left = (longest - torch.arange(steps, device=longest.device).unsqueeze(-1)).clamp(min=1).double()
-    return (left if discount == 1 else (1 - discount**left) / (1 - discount)).float()
+    episodes = (trials.done & trials.valid).sum(0)
+    longest = np.full_like(episodes, problem.trial_steps) if problem.trial_steps else problem.horizon * episodes
+    return _discounted(longest - np.arange(len(trials.valid))[:, None], discount)
+
+
+def most_steps(problem: Problem, discount: float) -> float:
+    """`steps_left` at the beginning of the longest trial."""
+    return float(_discounted(np.array(problem.steps), discount))
+
+
+def _discounted(steps: np.ndarray, discount: float) -> np.ndarray:
+    left = np.maximum(steps, 1).astype(np.float64)
+    return (left if discount == 1 else (1 - discount**left) / (1 - discount)).astype(np.float32)
 
 
 @torch.no_grad()

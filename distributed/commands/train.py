@@ -13,6 +13,7 @@ from ..config import Config
 from ..launch.stopping import Interrupted
 from ..options import read_training
 from ..runs.display import Display
+from ..runs.scores import SCORES
 from ..trainer import resume, train
 
 
@@ -46,7 +47,8 @@ def _report(out: str, config: Config, trusted: bool | list[str]) -> None:
     if config.run.evaluation_tasks:
         agent = Agent.load(out, episodes=config.run.evaluation_episodes, trust_plugins=trusted)
         with Console(stderr=True).status(f"evaluating on {config.run.evaluation_tasks:,} tasks"):
-            result = evaluation(agent, tasks=config.run.evaluation_tasks, seed=config.run.seed)
+            # The same held-out tasks whatever the run's seed, so that runs are compared on them.
+            result = evaluation(agent, tasks=config.run.evaluation_tasks, seed=0, scores=directory / SCORES)
         write_whole(directory / "evaluation.json", json.dumps(result, indent=1).encode())
         Console().print(table(result, directory.name))
     from ..runs.plot import plot  # not above: matplotlib takes a second

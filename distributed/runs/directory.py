@@ -15,7 +15,7 @@ from ..config import Config
 from .saved import SavedConfig, read_config
 
 CONFIG = "config.json"
-WRITTEN = (CONFIG, "metrics.jsonl", "evaluation.json", "tensorboard")
+WRITTEN = (CONFIG, "metrics.jsonl", "evaluation.json", "scores.csv", "tensorboard")
 """What a run writes into its directory, beside checkpoints and plots."""
 _EVENTS = "events.out.tfevents.*"
 

@@ -4,7 +4,8 @@
 
 Actor and critic each read the trial with a memory of their own, given the observation and the previous action, reward
 and done, across the boundaries of episodes as in RL². The memories are unrolled from the trial's beginning, so the
-state that a stored trial was played with is not needed. Arrays are [T, B, ...], time first.
+state that a stored trial was played with is not needed. Critics are told how much of the trial is left, as RL²'s is:
+they predict the value of a step (`returns.steps_left`). Arrays are [T, B, ...], time first.
 """
 
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from ..contexts import last_action, replayed
 from ..heads import outcome
 from ..memory import Memory, State, constructor
 from ..memory.api import choose_rows
+from ..returns import most_steps, steps_left
 from ..sampling import Sampler
 from ..trajectory import Trajectory
 from .sac import ActorCritic, Critic, SoftActorCritic, Twins, noise, perceptron
@@ -63,8 +65,8 @@ class RecurrentSAC(SoftActorCritic):
         """The gradient steps that are due.
 
         Returns:
-            Means over them of critic_loss, policy_loss, q, entropy (nats per step), temperature, gradient_norm;
-            gradient_steps, taken in this update.
+            Means over them of critic_loss (in units of a step's value), policy_loss, q, entropy (nats per step),
+            temperature, gradient_norm; gradient_steps, taken in this update.
         """
         assert isinstance(model, RecurrentActorCritic)
         batches = batch.trials(self.trials_per_batch, self.due(batch.played, int(model.gradient_steps)), rng)
@@ -81,7 +83,7 @@ class RecurrentSAC(SoftActorCritic):
         learning_rate: float,
         rng: np.random.Generator,
     ) -> Metrics:
-        draw = noise(rng, (*trials.observation.shape[:2], model.head.noise_width), model.device)
+        draw = noise(rng, (*trials.valid.shape, model.head.noise_width), model.device)
         total = float(trials.valid.sum())
 
         def of_some(part: np.ndarray) -> tuple[Tensor, dict[str, Tensor]]:
@@ -101,25 +103,27 @@ class RecurrentSAC(SoftActorCritic):
 
         x, taken = model.unrolled_inputs(trials), model.head.encode(put(trials.action))
         alpha, fixed_x = model.log_temperature.exp().detach(), x.detach()
-        action, log_prob = model.head.soft(model.actor(fixed_x), draw)  # [T + 1, B]
+        left = put(steps_left(trials, model.problem, self.discount))
+        action, log_prob = model.head.soft(model.actor(fixed_x), draw)
         with torch.no_grad():
-            value = model.critics.target_value(x, action) - alpha * log_prob
+            value = left * model.critics.target_value(x, action) - alpha * log_prob
             # Where an episode ended, the next one's value follows; nothing follows a trial (see `returns.advantages`).
-            following = value[1:].masked_fill(put(trials.trial_end), 0)
+            following = torch.cat([value[1:], torch.zeros_like(value[:1])]).masked_fill(put(trials.trial_end), 0)
             target = self.reward_scale * put(trials.outer_reward) + self.discount * following
         weight = put(trials.valid).float() / total
-        q = model.critics(x[:-1], taken)
-        critic_loss = ((q - target).square().sum(0) * weight).sum()
-        gain = model.critics.frozen_value(fixed_x[:-1], action[:-1]) - alpha * log_prob[:-1]
+        q = left * model.critics(x, taken)
+        error = (q - target) / most_steps(model.problem, self.discount)
+        critic_loss = (error.square().sum(0) * weight).sum()
+        gain = left * model.critics.frozen_value(fixed_x, action) - alpha * log_prob
         policy_loss = -(gain * weight).sum()
         metrics = {
             "critic_loss": critic_loss,
             "policy_loss": policy_loss,
             "q": (q.mean(0) * weight).sum(),
-            "entropy": -(log_prob[:-1] * weight).sum(),
+            "entropy": -(log_prob * weight).sum(),
             "temperature": alpha * weight.sum(),
         }
-        temperature_loss = (model.temperature_loss(log_prob[:-1]) * weight).sum()
+        temperature_loss = (model.temperature_loss(log_prob) * weight).sum()
         return critic_loss + policy_loss + temperature_loss, metrics
 
 
@@ -128,6 +132,7 @@ class RecurrentActorCritic(ActorCritic):
 
     def __init__(self, problem: Problem, options: RecurrentSAC) -> None:
         super().__init__(problem, options)
+        self.problem = problem
         width, hidden = self.observation.width + self.head.width + 2, options.hidden
         make, steps = constructor("memory", options.memory), problem.steps
         self.actor = Reader(make(width, hidden, steps), perceptron(hidden, hidden, 0, self.head.size))
@@ -138,9 +143,9 @@ class RecurrentActorCritic(ActorCritic):
         return torch.cat([self.observation(observation), outcome(self.head, action, reward, done)], -1)
 
     def unrolled_inputs(self, trials: Trajectory) -> Tensor:
-        """The memories' inputs at each step of the trials, and after the last: [T + 1, B, D]."""
+        """The memories' inputs at each step of the trials: [T, B, D]."""
         none = self.head.none(trials.valid.shape[1])
-        return self.inputs(*(torch.tensor(array, device=self.device) for array in trials.inputs(none)))
+        return self.inputs(*(torch.tensor(array[:-1], device=self.device) for array in trials.inputs(none)))
 
 
 class Reader(nn.Module):

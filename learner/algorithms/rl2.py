@@ -126,7 +126,7 @@ class RL2:
             model.reward_update(rewards)
         data, explained_variance = prepare(model, batch, discount, self.trace)
         valid = data.valid.bool()
-        model.popart_update(data.target[valid], data.left[valid])
+        model.popart_update((data.target / data.left)[valid])
         spread = model.spread_of(data.target[valid])
         surrogate = torch.compile(ppo_terms) if self.compile else ppo_terms
 
@@ -225,9 +225,7 @@ def prepare(model: RecurrentPolicy, trajectory: Trajectory, discount: float, tra
     value, valid = put(trajectory.note["value"][:steps]), put(trajectory.valid)
     if not model.value_updates:  # it was predicted in no unit
         value = torch.zeros_like(value)
-    episodes = put((trajectory.done & trajectory.valid).sum(0))
-    longest = torch.full_like(episodes, model.trial_steps) if model.trial_steps else model.horizon * episodes
-    left = steps_left(longest, steps, discount)
+    left = put(steps_left(trajectory, model.problem, discount))
     value = value * left
     advantage = advantages(
         put(trajectory.outer_reward),

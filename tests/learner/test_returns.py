@@ -1,10 +1,14 @@
 """Advantages against the sum in the paper, written out quadratically, trial by trial."""
 
+import numpy as np
 import pytest
 import torch
+from gymnasium import spaces
 from torch import Tensor
 
-from innerloop.learner.returns import advantages, steps_left
+from innerloop.learner.problem import Problem
+from innerloop.learner.returns import advantages, most_steps, steps_left
+from innerloop.learner.trajectory import Trajectory
 
 T, B = 11, 4
 LENGTHS = (11, 1, 7, 4)
@@ -61,13 +65,36 @@ def test_advantages_carry_no_gradient() -> None:
     assert not found.requires_grad
 
 
+def ended_at(*episodes: tuple[int, ...]) -> Trajectory:
+    """Trials whose episodes have these lengths, a column each."""
+    length = max(map(sum, episodes))
+    valid, over = np.zeros((2, length, len(episodes)), np.bool_)
+    for column, lengths in enumerate(episodes):
+        valid[: sum(lengths), column] = True
+        over[np.cumsum(lengths) - 1, column] = True
+    nothing = np.zeros(valid.shape, np.float32)
+    return Trajectory(
+        observation=np.zeros((length + 1, len(episodes)), np.int64), action=nothing.astype(np.int64), reward=nothing,
+        terminated=over, truncated=np.zeros_like(over), valid=valid,
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("discount", [1.0, 0.99, 0.5, 0.0])
-def test_steps_left_are_the_discounted_sum_of_as_many_ones(discount: float) -> None:
-    longest = torch.tensor([11, 7, 4, 1])
-    found = steps_left(longest, T, discount)
-    for column, length in enumerate(longest.tolist()):
-        expected = [sum(discount**k for k in range(max(1, length - t))) for t in range(T)]
-        torch.testing.assert_close(found[:, column], torch.tensor(expected), rtol=1e-6, atol=0)
+@pytest.mark.parametrize(
+    ("trial_steps", "episodes", "longest"),
+    [(0, [(3, 3, 2), (3, 1), (2,)], [9, 6, 3]), (8, [(3, 3, 2), (4, 4), (8,)], [8, 8, 8])],
+    ids=["episodes", "steps"],
+)
+def test_steps_left_are_as_many_as_are_known_before(
+    trial_steps: int, episodes: list[tuple[int, ...]], longest: list[int], discount: float
+) -> None:
+    """Trials of different numbers of episodes, of at most 3 steps, as a curriculum has them; or of so many steps."""
+    problem = Problem(spaces.Discrete(2), spaces.Discrete(2), 3, 3, trial_steps)
+    found = steps_left(ended_at(*episodes), problem, discount)
+    for column, most in enumerate(longest):
+        expected = [sum(discount**k for k in range(max(1, most - t))) for t in range(8)]
+        np.testing.assert_allclose(found[:, column], expected, rtol=1e-6)
+    assert most_steps(problem, discount) == pytest.approx(found[0, 0])
 
 
 @pytest.mark.parametrize("rows", [T - 1, T + 1])

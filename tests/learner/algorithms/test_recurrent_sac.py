@@ -18,6 +18,7 @@ from innerloop.learner.algorithms.recurrent_sac import RecurrentSAC
 from innerloop.learner.experiment import Experiment
 from innerloop.learner.learner import Learner
 from innerloop.learner.replay import Replay
+from innerloop.learner.returns import most_steps
 from innerloop.learner.sampling import Request, Sample
 from innerloop.learner.trajectory import Trajectory, concatenate
 
@@ -55,7 +56,7 @@ def slowly(learner: Learner, trials: Trajectory, noise: float) -> tuple[dict[str
 
     def unrolled(reader: Any, row: int) -> list[Tensor]:
         state, found = reader.memory.initial(1), []
-        for t in range(int(trials.valid[:, row].sum()) + 1):
+        for t in range(int(trials.valid[:, row].sum())):
             before = np.zeros(model.head.width), 0.0, 0.0
             if t > 0:
                 taken = model.head.encode(torch.from_numpy(trials.action[t - 1, row])[None])[0].numpy()
@@ -65,6 +66,13 @@ def slowly(learner: Learner, trials: Trajectory, noise: float) -> tuple[dict[str
             y, state = reader.memory.step(x[None], state)
             found.append(y[0])
         return found
+
+    def left(row: int, t: int) -> float:
+        """Discounted steps that the trial can still have: its episodes are of at most as many as the problem allows."""
+        episodes = int((trials.done & trials.valid)[:, row].sum())
+        return sum(algorithm.discount**k for k in range(model.problem.horizon * episodes - t))
+
+    most = sum(algorithm.discount**k for k in range(model.problem.steps))
 
     def judged(reader: Any, y: Tensor, action: Tensor) -> float:
         return float(reader.network(y, action))
@@ -82,20 +90,21 @@ def slowly(learner: Learner, trials: Trajectory, noise: float) -> tuple[dict[str
                 raw = mean + normal.stddev * noise
                 log_prob = normal.log_prob(raw) - (1 - raw.tanh().square()).log()
                 acts.append((raw.tanh().float(), float(log_prob.sum())))
-            length = len(actor) - 1
+            length = len(actor)
             for t in range(length):
                 target = algorithm.reward_scale * float(trials.outer_reward[t, row])
                 if t < length - 1:  # nothing follows a trial; an episode's end is not the trial's
                     following, log_prob = acts[t + 1]
                     critics = zip(model.critics.target, slow, strict=True)
-                    least = min(judged(critic, y[t + 1], following) for critic, y in critics)
+                    least = left(row, t + 1) * min(judged(critic, y[t + 1], following) for critic, y in critics)
                     target += algorithm.discount * (least - alpha * log_prob)
                 taken = model.head.encode(torch.from_numpy(trials.action[t, row])[None])[0]
                 critics = [*zip(model.critics.online, now, strict=True)]
-                q = [judged(critic, y[t], taken) for critic, y in critics]
+                q = [left(row, t) * judged(critic, y[t], taken) for critic, y in critics]
                 action, log_prob = acts[t]
-                sums["critic_loss"] += sum((each - target) ** 2 for each in q)
-                sums["policy_loss"] += alpha * log_prob - min(judged(critic, y[t], action) for critic, y in critics)
+                sums["critic_loss"] += sum((each - target) ** 2 for each in q) / most**2
+                gain = left(row, t) * min(judged(critic, y[t], action) for critic, y in critics)
+                sums["policy_loss"] += alpha * log_prob - gain
                 sums["q"] += sum(q) / 2
                 sums["entropy"] -= log_prob
                 if not algorithm.temperature:
@@ -158,14 +167,15 @@ def test_each_loss_reaches_its_own_parameters_alone(memory: str, recurrent_on: R
 
 
 def test_the_critics_target_is_a_constant(recurrent_on: RecurrentOn, shaken: Made) -> None:
-    """(q - t)² - (q - t - 2)² = 4 (q - t) - 4: of two critics together, 8 times the gradient of their mean."""
+    """(q - t)² - (q - t - 2)² = 4 (q - t) - 4: of two critics together, 8 times the gradient of their mean; in units of
+    a step's value."""
     experiment = recurrent_on(Drift())
     learner = shaken(experiment)
-    (model, _), trials = parts_of(learner), trials_of(experiment, learner)
+    (model, algorithm), trials = parts_of(learner), trials_of(experiment, learner)
     found, other = watched(learner, trials), watched(learner, replace(trials, privileged={"reward": trials.reward + 2}))
     difference = found.metrics["critic_loss"] - other.metrics["critic_loss"]
-    own = model.critics.online
-    for mine, expected in zip(gradient(difference, own), gradient(8 * found.metrics["q"], own), strict=True):
+    own, of_step = model.critics.online, most_steps(model.problem, algorithm.discount) ** -2
+    for mine, expected in zip(gradient(difference, own), gradient(8 * of_step * found.metrics["q"], own), strict=True):
         assert mine is not None
         torch.testing.assert_close(mine, expected, atol=1e-4, rtol=1e-4)
 

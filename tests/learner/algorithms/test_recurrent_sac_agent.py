@@ -19,7 +19,8 @@ def test_inputs_are_the_observation_and_the_step_before_across_episodes(
     observation, action, reward, done = trajectory.inputs(none)
     encoded = model.unrolled_inputs(trajectory).numpy()
     assert trajectory.done[:-1].any()
-    for t in range(len(trajectory.reward) + 1):
+    assert len(encoded) == len(trajectory.reward)
+    for t in range(len(encoded)):
         for row in range(8):
             before = (none[row], 0, False)
             if t > 0:
@@ -43,7 +44,7 @@ def test_a_greedy_agents_actions_are_those_of_its_stored_trials_unrolled(
     assert not trials.valid.all()
     with torch.no_grad():
         draw, _ = model.head.draw(model.actor(model.unrolled_inputs(trials)), None)
-    actions = model.head.action(draw[:-1].flatten(0, 1).numpy()).reshape(trials.action.shape)
+    actions = model.head.action(draw.flatten(0, 1).numpy()).reshape(trials.action.shape)
     np.testing.assert_allclose(actions[trials.valid], trials.action[trials.valid], atol=1e-5)
     assert np.ptp(actions) > 0.05
 
@@ -59,7 +60,7 @@ def test_a_drawing_agent_draws_from_the_distribution_of_its_stored_trials_unroll
     rng = streams(3, "train", 0).agent
     noise = torch.from_numpy(rng.standard_normal((*trajectory.reward.shape, 1), np.float32))
     with torch.no_grad():
-        draw, _ = model.head.draw(model.actor(model.unrolled_inputs(trajectory))[:-1], noise)
+        draw, _ = model.head.draw(model.actor(model.unrolled_inputs(trajectory)), noise)
     actions = model.head.action(draw.flatten(0, 1).numpy()).reshape(trajectory.action.shape)
     np.testing.assert_allclose(actions[trajectory.valid], trajectory.action[trajectory.valid], atol=1e-5)
 

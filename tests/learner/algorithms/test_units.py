@@ -101,7 +101,7 @@ def test_the_critics_unit_is_the_targets_spread_however_far_from_0_they_are(mean
     rng = torch.Generator().manual_seed(0)
     for _ in range(60):
         targets = mean + spread * torch.randn(1_000, generator=rng)
-        policy.popart_update(targets, torch.ones_like(targets))
+        policy.popart_update(targets)
     assert float(policy.value_std) == pytest.approx(spread, rel=0.05)
     assert float(policy.value_mean) == pytest.approx(mean, abs=0.1 * spread)
 
