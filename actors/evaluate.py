@@ -2,7 +2,6 @@
 
 import contextlib
 import csv
-import hashlib
 import os
 import secrets
 import stat
@@ -20,11 +19,11 @@ from ..envs.errors import BadInput, ask, require
 from ..envs.seeding import Streams, streams
 from ..envs.trials import Trials, sample_tasks
 from ..learner.api import InnerLoop
-from ..learner.files import write_whole
 from ..learner.trajectory import rows_together
 from .baselines.regret import best_return
 from .intervals import by_task, intervals
 from .rollout import play
+from .scores import fingerprints, write_scores
 
 WINDOWS = 10
 """Parts into which a trial that is counted in steps is divided."""
@@ -137,27 +136,6 @@ def held_out(family: TaskFamily, *, tasks: int, seed: int) -> Iterator[tuple[Str
     for part, start in enumerate(range(0, whole, together)):
         rng = streams(seed, "test", part)
         yield rng, sample_tasks(family, rng.tasks, min(together, whole - start), "test")
-
-
-def fingerprints(tasks: Tasks) -> np.ndarray:
-    """uint64 [N]: the same for the same tasks alone."""
-    digests = [hashlib.blake2b(digest_size=8) for _ in next(iter(tasks.values()))]
-    for name in sorted(tasks):
-        for digest, row in zip(digests, np.ascontiguousarray(tasks[name]), strict=True):
-            digest.update(row.tobytes())
-    return np.frombuffer(b"".join(digest.digest() for digest in digests), np.uint64)
-
-
-def write_scores(file: Path, tasks: np.ndarray, returns: np.ndarray) -> None:
-    """Comma-separated values that `innerloop compare` reads: the task and the return of every trial.
-
-    Args:
-        file: written whole, or not at all.
-        tasks: [N], see `fingerprints`.
-        returns: [N].
-    """
-    lines = [f"{task:016x},{score!r}\n" for task, score in zip(tasks.tolist(), returns.tolist(), strict=True)]
-    write_whole(str(file), ("task,score\n" + "".join(lines)).encode())
 
 
 class ReturnsFile:

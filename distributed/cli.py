@@ -46,6 +46,8 @@ COMMANDS = {
     "check": "check",
 }
 """Name to module."""
+INTERNAL = {"beside": "beside"}
+"""What our own processes call."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -61,11 +63,11 @@ def main(arguments: list[str] | None = None) -> None:
         return
     command, *rest = given
     try:
-        if command not in COMMANDS:
+        if command not in COMMANDS | INTERNAL:
             raise BadInput(f"command is {command!r}; expected one of {', '.join(COMMANDS)}.")
         refuse_odd(rest)
         with while_importing(), _said(f"loading innerloop {command}"):
-            module = importlib.import_module(f"..commands.{COMMANDS[command]}", __name__)
+            module = importlib.import_module(f"..commands.{(COMMANDS | INTERNAL)[command]}", __name__)
         module.run(rest)
     except BadInput as error:
         _end(str(error), 2, given)

@@ -19,9 +19,13 @@ from .run import Run
 from .runs.directory import saved_config, saved_json
 from .words import options_in
 
+MOST_SEEDS = 1_000
 COMMAND = frozenset(
-    {"preset", "family", "algorithm", "episodes", "trial_steps", "out", "overwrite", "resume", "trust_plugins"}
-)
+    {
+        "preset", "family", "algorithm", "episodes", "trial_steps", "out", "overwrite", "resume", "trust_plugins",
+        "seeds", "parallel",
+    }
+)  # fmt: skip
 """Options of `innerloop train` that belong to nobody else."""
 
 
@@ -33,7 +37,7 @@ def read_training(rest: list[str]) -> tuple[Any, Config]:
     """
     # The names decide which options there are, so they are read first.
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    for name in ("--preset", "--family", "--algorithm", "--resume", "--out", "--start-from"):
+    for name in ("--preset", "--family", "--algorithm", "--resume", "--out", "--start-from", "--seeds"):
         first.add_argument(name)
     for name in ("--trust-plugins", "--overwrite"):
         first.add_argument(name, action="store_true")
@@ -59,6 +63,13 @@ def read_training(rest: list[str]) -> tuple[Any, Config]:
         ),
         run=options.run,
     )
+    for name, most in (("seeds", MOST_SEEDS), ("parallel", MOST_SEEDS)):
+        require(0 <= getattr(options, name) <= most, name, getattr(options, name), f"at least 0, at most {most:,}")
+    require(options.seeds > 0 or not options.parallel, "parallel", options.parallel, "it beside --seeds")
+    last = config.run.seed + max(0, options.seeds - 1)
+    require(last < 2**63, "seed", config.run.seed, "one whose last successor, with --seeds, has 63 bits")
+    named = config.run.name if options.seeds else ""
+    require(not named, "name", named, "none beside --seeds: each run has its own")
     for thing in (config.run, config.experiment, config.experiment.family, config.experiment.algorithm):
         for name, value in options_of(thing).items():
             check_range(name, value)
@@ -72,7 +83,7 @@ def _resumed(names: argparse.Namespace, rest: list[str]) -> Config:
     Raises:
         BadInput: there is none, or an option beside --resume that only a new run has.
     """
-    for name in ("preset", "out", "overwrite", "start_from"):
+    for name in ("preset", "out", "overwrite", "start_from", "seeds"):
         given = getattr(names, name)
         require(not given, name, given, "nothing beside --resume: the run has its own")
     saved = saved_json(names.resume)
@@ -110,6 +121,16 @@ def train_options(base: Config) -> type:
         ("out", _described(str, "Directory of the run; by default runs/PRESET or runs/FAMILY."), ""),
         ("overwrite", _described(bool, "Delete an earlier run in that directory."), False),
         ("resume", _described(str, "Go on with the run in this directory, with its own options."), ""),
+        (
+            "seeds",
+            _described(
+                int,
+                "Several runs that differ by their seed alone, from `seed` on, side by side in one cluster, and how "
+                "they compare. The same command goes on with them. 0 for one run.",
+            ),
+            0,
+        ),
+        ("parallel", _described(int, "With seeds: runs at once; 0 for one for each CPU of the cluster."), 0),
         ("trust_plugins", _described(bool, "Import the plug-ins that a resumed run names: it runs their code."), False),
         ("run", Annotated[Run, tyro.conf.arg(name="")], base.run),
     ]

@@ -52,7 +52,7 @@ def make_store(config: Config) -> Store:
     return RedisStore(run.store, run.name, capacity=capacity, consumes=consumes)
 
 
-def make_pool(config: Config, learner: Learner, store: Store, remote: type = Remote) -> Pool:
+def make_pool(config: Config, learner: Learner, store: Store, remote: type = Remote, share: int | None = None) -> Pool:
     """Actors wherever the cluster has room for them, that hand what they play to the store.
 
     Args:
@@ -60,6 +60,7 @@ def make_pool(config: Config, learner: Learner, store: Store, remote: type = Rem
         learner: whose threads are left to it.
         store: gets what is played.
         remote: what an actor does in its own process.
+        share: actors at most, where other runs share the cluster.
 
     Raises:
         BadInput: the run itself holds what they need.
@@ -71,7 +72,7 @@ def make_pool(config: Config, learner: Learner, store: Store, remote: type = Rem
         config.experiment,
         run.seed,
         nodes=Nodes(run.actor_cpus, reserved=reserved, everywhere=run.actors_on_learner_nodes),
-        most=min(run.actors or at_once, at_once),
+        most=min(run.actors or at_once, at_once, share or at_once),
         parts=run.part_count,
         max_restarts=run.max_restarts,
         patience=run.patience,

@@ -3,16 +3,15 @@
 import json
 import math
 from dataclasses import dataclass
-from pathlib import Path
 
 import tyro
 
-from ...envs.errors import FULL, BadInput, require
-from ...learner.files import reason, write_whole
+from ...envs.errors import require
 from ...learner.places import resolve_path
 from ..parsing import parse
-from ..runs.compare import compare, markdown, picture
+from ..runs.compare import compare, documents, markdown
 from ..runs.scores import read_systems
+from ..runs.written import write_all
 
 MOST = 10**6
 """Resamples."""
@@ -52,19 +51,6 @@ def run(rest: list[str]) -> None:
     systems = read_systems([resolve_path("runs", each) for each in options.runs])
     high = None if math.isnan(options.high) else options.high
     found = compare(systems, low=options.low, high=high, count=options.resamples, seed=options.seed)
-    text, document = markdown(found), json.dumps(found, indent=1)
     if options.out:
-        out = resolve_path("out", options.out)
-        _write(out, {"compare.md": text.encode(), "compare.json": document.encode(), "compare.png": picture(found)})
-    print(document if options.json else text, end="\n" if options.json else "")
-
-
-def _write(out: Path, files: dict[str, bytes]) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        for name, data in files.items():
-            write_whole(str(out / name), data)
-    except OSError as error:
-        if error.errno in FULL:
-            raise
-        raise BadInput(f"out is {str(out)!r}; expected a directory that can be written ({reason(error)}).") from error
+        write_all("out", resolve_path("out", options.out), documents(found))
+    print(json.dumps(found, indent=1) + "\n" if options.json else markdown(found), end="")

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from typing import Any
 
 from rich.console import Console
 
@@ -14,22 +15,28 @@ from ..launch.stopping import Interrupted
 from ..options import read_training
 from ..runs.display import Display
 from ..runs.scores import SCORES
-from ..trainer import resume, train
+from ..trainer import Components, resume, train
+from .seeds import train_seeds
 
 
-def run(rest: list[str]) -> None:
+def run(rest: list[str], components: Components | None = None) -> None:
     options, config = read_training(rest)
     named = options.preset or config.experiment.family_name.replace(":", ".")
     out = options.resume or options.out or f"runs/{named}"
+    if options.seeds:
+        parallel, overwrite = options.parallel, options.overwrite
+        train_seeds(config, rest, out, seeds=options.seeds, parallel=parallel, overwrite=overwrite)
+        return
     # From here on the plug-ins are those that were named, or trusted, above.
     trusted = [config.experiment.family_name, config.experiment.algorithm_name]
     trusted = options.trust_plugins or not options.resume or trusted
     with Display(config.run) as display:
+        how: dict[str, Any] = {"watch": display, "say": display.waits, "components": components or Components()}
         try:
             if options.resume:
-                resume(out, config, watch=display, say=display.waits, trust_plugins=trusted)
+                resume(out, config, trust_plugins=trusted, **how)
             else:
-                train(config, out, overwrite=options.overwrite, watch=display, say=display.waits)
+                train(config, out, overwrite=options.overwrite, **how)
         except Interrupted as stopped:
             raise Interrupted(stopped.version, f"; go on with: innerloop train --resume {shlex.quote(out)}") from None
     try:

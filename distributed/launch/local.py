@@ -91,7 +91,7 @@ def _begin(options: dict[str, Any]) -> tuple[Any, Path]:
     for pause in (*PAUSES, None):
         directory = own_directory()
         try:
-            with patience(), _on_loopback(), _ended_by_sigterm(), _marked(directory):
+            with patience(), on_loopback(), _ended_by_sigterm(), _marked(directory):
                 return ray.init(address="local", _temp_dir=str(directory / "r"), **options), directory
         except Exception as error:  # Ray raises bare ones
             _end(directory, keep=pause is None)
@@ -144,7 +144,7 @@ def _marked(directory: Path) -> Iterator[None]:
         del os.environ[CLUSTER]
 
 
-def _on_loopback() -> contextlib.AbstractContextManager[None]:
+def on_loopback() -> contextlib.AbstractContextManager[None]:
     """Ray's ports listen on loopback alone when the node's address is that; on Linux it will not take it otherwise."""
     return replaced(ray_constants, "ENABLE_RAY_CLUSTER", False)
 

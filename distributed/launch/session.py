@@ -58,13 +58,25 @@ def ray_session(address: str, dashboard: bool, actor_cpus: float = 1.0) -> Itera
                 print(f"dashboard: http://{context.dashboard_url} {asks}", file=sys.stderr)
             yield
     else:
-        hide_passwords()
-        _join(address)
-        try:
-            with watched():
-                yield
-        finally:
-            ray.shutdown()
+        with joined(address):
+            yield
+
+
+@contextlib.contextmanager
+def joined(address: str) -> Iterator[None]:
+    """Be in a cluster that is there.
+
+    Raises:
+        BadInput: there is none, or one of other versions.
+        ClusterFailed: it dies meanwhile.
+    """
+    hide_passwords()
+    _join(address)
+    try:
+        with watched():
+            yield
+    finally:
+        ray.shutdown()
 
 
 def _reach(address: str) -> None:

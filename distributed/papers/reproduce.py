@@ -23,11 +23,12 @@ from ...learner.files import reason, to_json, write_whole
 from ...learner.places import resolve_path
 from ..config import Config, configure
 from ..launch.session import ray_session
+from ..launch.side_by_side import side_by_side
 from ..runs.display import Display
+from ..runs.identity import check_run
 from ..trainer import resume, train
-from .cells import check_run, check_table, chosen, in_order, resolve_cell
+from .cells import check_table, chosen, in_order, resolve_cell
 from .comparison import CellResult, Trained, check_place, file_name, read_result, write
-from .side_by_side import side_by_side
 from .tables import TABLES, Table
 
 LONGEST_BUDGET = 10**6

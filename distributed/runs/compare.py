@@ -1,5 +1,6 @@
 """Several systems side by side: aggregates over seeds and tasks with intervals, as numbers, a table and a picture."""
 
+import json
 from dataclasses import asdict
 from itertools import permutations
 from typing import Any
@@ -124,6 +125,15 @@ def markdown(comparison: dict[str, Any]) -> str:
             against.append([_cell(name), *(_interval(others[each]) if each in others else "" for each in systems)])
         text += f"\n{_table(against)}\n"
     return text
+
+
+def documents(comparison: dict[str, Any]) -> dict[str, bytes]:
+    """A comparison as files, by name."""
+    return {
+        "compare.md": markdown(comparison).encode(),
+        "compare.json": json.dumps(comparison, indent=1).encode(),
+        "compare.png": picture(comparison),
+    }
 
 
 def _table(rows: list[list[str]]) -> str:

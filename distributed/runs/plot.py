@@ -16,11 +16,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ...actors.report import LONGEST
-from ...envs.errors import FULL, BadInput, require
-from ...learner.files import plain, reason, write_whole
+from ...envs.errors import BadInput, require
+from ...learner.files import plain
 from ...learner.places import resolve_path
 from .lines import HELD_OUT, read_lines
 from .saved import Baseline, Evaluation, Line, SavedConfig, read_config, read_evaluation
+from .written import write_all
 
 LOG_AXIS_RATIO = 5
 """Where one run has that many times the steps of another, the axis is logarithmic."""
@@ -58,14 +59,7 @@ def plot(runs: list[Path], out: Path) -> list[Path]:
         with canvas((7 * len(by), 4), pictures, "adaptation.png") as figure:
             for index, curve_by in enumerate(by):
                 _adaptation(figure.add_subplot(1, len(by), index + 1), evaluations, curve_by)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        for name, data in pictures.items():
-            write_whole(str(out / name), data)
-    except OSError as error:
-        if error.errno in FULL:
-            raise
-        raise BadInput(f"out is {str(out)!r}; expected a directory that can be written ({reason(error)}).") from error
+    write_all("out", out, pictures)
     return [out / name for name in pictures]
 
 

@@ -19,8 +19,10 @@ from damage import ANY_JSON, changed, tree
 
 from innerloop.distributed.cli import main
 from innerloop.distributed.config import configure
+from innerloop.distributed.launch import side_by_side as module
+from innerloop.distributed.launch.side_by_side import last_line, side_by_side
 from innerloop.distributed.launch.stopping import Interrupted
-from innerloop.distributed.papers import side_by_side as module
+from innerloop.distributed.papers.cells import check_table
 from innerloop.distributed.papers.comparison import (
     columns,
     document,
@@ -31,9 +33,8 @@ from innerloop.distributed.papers.comparison import (
     rows,
     write,
 )
-from innerloop.distributed.papers.reproduce import check_run, check_table
-from innerloop.distributed.papers.side_by_side import last_line, side_by_side
 from innerloop.distributed.papers.tables import Cell, Table
+from innerloop.distributed.runs.identity import check_run
 from innerloop.envs.errors import BadInput
 
 INTERVAL = {"mean": 2.0, "low": 1.9, "high": 2.1}

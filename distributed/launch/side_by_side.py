@@ -1,4 +1,4 @@
-"""Processes side by side, one for each cell of a table; none of them outlives this one."""
+"""Processes side by side, one for each of several runs or cells of a table; none of them outlives this one."""
 
 import contextlib
 import os
@@ -11,10 +11,10 @@ from pathlib import Path
 
 from ...envs.errors import FULL, BadInput
 from ...learner.files import no_link, plain, reason
-from ..launch.stopping import Interrupted, stop_signals
+from .stopping import Interrupted, stop_signals
 
 STOP_SECONDS = 120.0
-"""How long cells that are asked to stop may take to save their state."""
+"""How long those that are asked to stop may take to save their state."""
 LOOK_SECONDS = 0.2
 """Between looks at them."""
 
@@ -24,16 +24,16 @@ Process = subprocess.Popen[bytes]
 def side_by_side(
     afters: Mapping[str, str], at_once: int, command: Callable[[str], tuple[list[str], Path]]
 ) -> list[str]:
-    """Run the command of every cell, `at_once` at a time. Ctrl-C and SIGTERM ask all of them to stop; a second one, or
+    """Run the command of every one, `at_once` at a time. Ctrl-C and SIGTERM ask all of them to stop; a second one, or
     too long a time, ends them.
 
     Args:
-        afters: cell to the one that must be done before it; empty for none.
+        afters: its name, to that of the one that must be done before it; empty for none.
         at_once: processes.
-        command: of a cell, and its log.
+        command: of one, and its log.
 
     Returns:
-        The cells whose process failed.
+        Those whose process failed.
 
     Raises:
         BadInput: a log cannot be written.
@@ -89,7 +89,7 @@ def _end(processes: Collection[Process], patience: float | None = None) -> None:
         for process in processes:
             process.wait(max(0.0, end - time.monotonic()))
     except subprocess.TimeoutExpired:
-        _say("a cell has not stopped in time, and is ended")
+        _say("one has not stopped in time, and is ended")
     finally:
         for process in processes:
             with contextlib.suppress(ProcessLookupError):
