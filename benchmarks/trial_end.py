@@ -5,7 +5,7 @@ python benchmarks/trial_end.py --tasks grid --seeds 1               # some of it
 
 A trial that its horizon cut can be followed by nothing (its return is the objective), or by the value of what would
 come next: at the input that the policy would be given, done = 1 with the last observation, or at the same input with
-done = 0, as of an episode that goes on. No loss trains either. Trained in this process, the same seeds for each;
+done = 0, as of an episode that goes on, for ever. No loss trains either. Trained in this process, the same seeds for each;
 returns of held-out trials, undiscounted, and the values that the critic had at a trial's last step and behind it.
 """
 
@@ -66,11 +66,11 @@ class BootstrappedRL2(RL2):
         assert isinstance(model, RecurrentPolicy)
         if model.value_updates:
             discount = linear(self.discount, self.discount_end or self.discount, progress)
-            batch = with_worth(batch, discount * self._value(model, batch))
+            batch = with_worth(batch, discount / (1 - discount) * self._value(model, batch))
         return super().update(model, batch, optimise, progress, rng)
 
     def _value(self, model: RecurrentPolicy, trials: Trajectory) -> np.ndarray:
-        """Behind the trials' ends, which are those of the batch: [B]."""
+        """Of a step behind the trials' ends, which are those of the batch: [B]."""
         if self.after == "done":
             return trials.note["value"][-1]
         return values(model, trials, ongoing=True)[-1]
@@ -96,8 +96,9 @@ class BootstrappedSAC(RecurrentSAC):
             observation, action, reward, done = trials.inputs(model.head.none(trials.valid.shape[1]))
             done[-1] = self.after == "done"
             x = model.inputs(*(torch.tensor(array) for array in (observation, action, reward, done)))
-            chosen, log_prob = model.head.soft(model.actor(x), draw)
-            value = model.critics.target_value(x, chosen) - model.log_temperature.exp() * log_prob
+            chosen, log_prob = model.head.soft(model.actor(x), torch.cat([draw, draw[-1:]]))
+            value = model.critics.target_value(x, chosen) / (1 - self.discount)
+            value = value - model.log_temperature.exp() * log_prob
         worth = self.discount * value[-1].numpy() / self.reward_scale
         return super().loss(model, with_worth(trials, worth), draw, total)
 

@@ -32,7 +32,7 @@ class Step(NamedTuple):
     terminated: Bools
     """[N]: the MDP itself ended the episode; the value of the next state is zero."""
     truncated: Bools
-    """[N]: the episode was cut off, as by a time limit; the value of the next state is bootstrapped."""
+    """[N]: the episode was cut off, as by a time limit: the next state still has a value."""
     diverged: Bools | np.bool_ = np.False_
     """[N], or False for all rows: the simulation broke down and ended the episode, which counts as truncated."""
     privileged: Mapping[str, np.ndarray] = NOTHING

@@ -3,7 +3,7 @@
 observation  the state, Discrete(states); every episode starts in state 0
 action       Discrete(actions)
 reward       drawn from N(mean of the state and action, 1)
-terminated   after `horizon` steps: the horizon belongs to the MDP, so nothing is bootstrapped
+terminated   after `horizon` steps: the horizon belongs to the MDP
 task         transition: float64 [N, S, A, S], each row drawn from Dirichlet(1, ..., 1)
              reward:     float64 [N, S, A], the means, drawn from N(1, 1)
 privileged   reward, where the family is told to give it: minus the action's regret, Q*(s, a) - max Q*(s, .) with the

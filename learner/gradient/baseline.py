@@ -75,7 +75,7 @@ def task_advantages(
     value = predicted.unflatten(1, (-1, rollouts_per_task)).transpose(0, 1).flatten(1, 2)  # by_task undone
     found = by_task(advantages(reward, value, end, discount=discount, trace=trace), rollouts_per_task)
     mean, std = moments(found, counted)
-    normalised = torch.where(counted, (found - mean) / (std + 1e-8), 0)
+    normalised = torch.where(counted, (found - mean) / std.clamp(min=torch.finfo(std.dtype).tiny), 0)
     left, spread = (moments(each, counted)[1].squeeze(-1) for each in (returns - predicted, returns))
     explained = torch.where(spread > 0, 1 - (left / spread).square(), 0)
     return normalised.to(x.dtype), explained

@@ -7,10 +7,12 @@ import pytest
 import torch
 from fixture_types import ExperimentOn
 from gymnasium import spaces
+from small import SMALL
 
 from innerloop.actors.actor import Actor
 from innerloop.actors.assignment import Assignment
 from innerloop.actors.rollout import play
+from innerloop.distributed.config import configure
 from innerloop.envs.api import TaskFamily
 from innerloop.envs.bandit import BernoulliBandit
 from innerloop.envs.navigation import SparsePointNavigation
@@ -117,3 +119,21 @@ def test_the_size_of_rewards_is_that_of_those_that_are_not_0() -> None:
     for _ in range(100):
         policy.reward_update(torch.tensor([10.0]))
     assert float(policy.reward_size) == pytest.approx(10, rel=1e-3)
+
+
+@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize("name", ["maml", "promp"])
+def test_adaptation_by_gradient_is_the_same_in_any_unit(name: str, unit: float) -> None:
+    """Advantages are normalised by task, in the inner steps and in the outer update: the bits are the same."""
+    options = {"family": "point-navigation", "horizon": 4, "episodes": 2, "hidden": 8}
+    experiment = configure(algorithm=name, **SMALL[name] | options).experiment
+    learners = [Learner(experiment.algorithm, experiment.problem, seed=0, device="cpu", threads=1) for _ in range(2)]
+    for iteration in range(3):
+        actor = Actor(experiment, 0)
+        actor.load(learners[0].acting_weights(), iteration)
+        trials = actor.collect(Assignment(iteration, 0, 6))
+        found = learners[0].update(trials, 0.0)
+        other = learners[1].update(replace(trials, reward=(trials.reward * unit).astype(np.float32)), 0.0)
+        assert found == other
+    for mine, yours in zip(*(learner.weights().values() for learner in learners), strict=True):
+        np.testing.assert_array_equal(mine, yours)
