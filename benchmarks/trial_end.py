@@ -5,8 +5,8 @@ python benchmarks/trial_end.py --tasks grid --seeds 1               # some of it
 
 A trial that its horizon cut can be followed by nothing (its return is the objective), or by the value of what would
 come next: at the input that the policy would be given, done = 1 with the last observation, or at the same input with
-done = 0, as of an episode that goes on, for ever. No loss trains either. Trained in this process, the same seeds for each;
-returns of held-out trials, undiscounted, and the values that the critic had at a trial's last step and behind it.
+done = 0, as of an episode that goes on, for ever. No loss trains either. Trained in this process, the same seeds for
+each; returns of held-out trials, undiscounted, and the values that the critic had at a trial's last step and behind it.
 """
 
 import argparse
