@@ -47,9 +47,9 @@ def train_seeds(config: Config, words: list[str], out: str, *, seeds: int, paral
     if not overwrite:
         for name, each in configs.items():
             check_run(each, place / name)
-    waiting = {name: "" for name, each in configs.items() if overwrite or not _done(place / name, each)}
-    if waiting:
-        _train(config, {name: configs[name] for name in waiting}, words, place, parallel, overwrite=overwrite)
+    missing = {name: each for name, each in configs.items() if overwrite or not _done(place / name, each)}
+    if missing:
+        _train(config, missing, words, place, parallel, overwrite=overwrite)
     found = compare(read_systems([place / name for name in configs]), low=0.0, high=None, count=2_000, seed=0)
     write_all("out", place, documents(found))
     print(markdown(found), end="")
@@ -67,7 +67,7 @@ def _train(
 
         def command(name: str) -> tuple[list[str], Path]:
             begun = not overwrite and is_run(out / name)
-            options = ["--resume", str(out / name)] if begun else _words(words, configs[name], out / name, overwrite)
+            options = _resumed(config, out / name) if begun else _words(words, configs[name], out / name, overwrite)
             beside = [sys.executable, "-m", "innerloop", "beside", address, str(share)]
             return [*beside, *options], out / f"{name}.log"
 
@@ -81,6 +81,13 @@ def _with_seed(config: Config, seed: int) -> Config:
     run = config.run
     checkpoints = f"{run.checkpoints.rstrip('/')}/seed-{seed}" if run.checkpoints else ""
     return dataclasses.replace(config, run=dataclasses.replace(run, seed=seed, checkpoints=checkpoints))
+
+
+def _resumed(config: Config, out: Path) -> list[str]:
+    """The options of one that goes on: as it was begun, for as long as is asked now."""
+    run, experiment = config.run, config.experiment
+    names = ["--family", experiment.family_name, "--algorithm", experiment.algorithm_name]  # plug-ins may be imported
+    return ["--resume", str(out), *names, "--iterations", str(run.iterations), "--minutes", str(run.minutes)]
 
 
 def _words(words: list[str], config: Config, out: Path, overwrite: bool) -> list[str]:

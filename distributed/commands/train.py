@@ -6,8 +6,9 @@ from typing import Any
 
 from rich.console import Console
 
-from ...actors.agent import Agent
+from ...actors.agent import Agent, find_checkpoint
 from ...actors.report import evaluation, table
+from ...learner.best import parse_best
 from ...learner.files import write_whole
 from ...learner.places import resolve_path
 from ..config import Config
@@ -62,4 +63,8 @@ def _report(out: str, config: Config, trusted: bool | list[str]) -> None:
 
     for file in plot([directory], directory):
         print(f"plot: {file}")
+    saved = find_checkpoint(out)
+    if best := parse_best(saved.arrays, last := int(saved.numbers["version"])):
+        told = f"iteration {best.iteration} (return {best.trial_return:.3f}); the last is of iteration {last}"
+        print(f"best checkpoint on held-out tasks: {told}")
     print(f"agent: innerloop.actors.agent.Agent.load({out!r})")

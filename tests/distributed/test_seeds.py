@@ -9,6 +9,7 @@ from small_runs import final, same_bits
 
 from innerloop.distributed.cli import main
 from innerloop.distributed.config import configure
+from innerloop.distributed.runs.lines import read_lines
 from innerloop.distributed.trainer import train
 
 OPTIONS = {
@@ -49,6 +50,12 @@ def test_seeds_side_by_side_are_what_they_would_be_alone_and_go_on(
     main(given)
     assert "seed-4: done" in capsys.readouterr().err
     assert (out / "seed-4" / "evaluation.json").exists()
+
+    # More than before trains on.
+    main(["5" if before == "--iterations" else word for before, word in zip(["", *given], given, strict=False)])
+    assert all(len(read_lines(out / name / "metrics.jsonl")) == 5 for name in ("seed-3", "seed-4"))
+    train(configure(seed=4, **OPTIONS | {"iterations": 5}), tmp_path / "longer")  # pyright: ignore[reportArgumentType]
+    assert final(out / "seed-4").keys() == final(tmp_path / "longer").keys()
 
     with pytest.raises(SystemExit) as ended:  # other runs than those that are there
         main(["9" if before == "--hidden" else word for before, word in zip(["", *given], given, strict=False)])
