@@ -27,6 +27,7 @@ from test_cli import wait_for_lines
 from innerloop.distributed.cli import main
 from innerloop.distributed.launch.dashboard import ask
 from innerloop.distributed.runs.lines import read_lines
+from innerloop.distributed.watch.entries import held_out_of
 from innerloop.distributed.watch.status import of_cluster
 from innerloop.envs.errors import BadInput
 
@@ -175,6 +176,11 @@ def test_actors_and_calls_have_readable_names(watched: Watched) -> None:
     until(lambda: "play · sparse-point-navigation" in names("tasks"), what="no call has its name")
 
 
+def held_out_before(lines: list[dict[str, Any]], at: int) -> dict[str, float]:
+    """The newest evaluation that a run tells of with its line at that place."""
+    return {name: value for line in lines[:at] for name, value in held_out_of(line).items()}
+
+
 def test_status_on_the_cluster_says_what_the_run_says(
     watched: Watched, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -182,14 +188,15 @@ def test_status_on_the_cluster_says_what_the_run_says(
 
     def answers() -> bool:
         try:
-            return bool(of_cluster(watched.address))
+            return any("critic_loss" in run.line for run in of_cluster(watched.address))  # not before its warm-up
         except BadInput:
             return False
 
-    until(answers, what="the cluster does not know of the run")
+    until(answers, what="the cluster does not know of the run's updates")
     main(["status", "--address", watched.address, "--json"])
     [told] = json.loads(capsys.readouterr().out)
-    assert told["line"] in watched.lines()
+    lines = watched.lines()
+    assert told["line"] in [held_out_before(lines, at) | line for at, line in enumerate(lines)]
     main(["status", "--address", watched.address])
     assert told["name"] in capsys.readouterr().out
     main(["status", told["name"][:3], "--address", watched.address])
