@@ -70,7 +70,7 @@ class BootstrappedRL2(RL2):
         return super().update(model, batch, optimise, progress, rng)
 
     def _value(self, model: RecurrentPolicy, trials: Trajectory) -> np.ndarray:
-        """Of a step behind the trials' ends, which are those of the batch: [B]."""
+        """The value per step after the trials' last step, which is the last row of the batch: [B]."""
         if self.after == "done":
             return trials.note["value"][-1]
         return values(model, trials, ongoing=True)[-1]

@@ -3,7 +3,7 @@
 observation  the cell, Discrete(size²), row by row; every episode starts in cell 0, a corner
 action       Discrete(5): stay, one column up, one row up, one column down, one row down; a wall stops a move
 reward       1 in the goal's cell after the move, -0.1 in any other
-terminated   never: who has found the goal stays there
+terminated   never: an agent that has found the goal can stay on it and is rewarded at every step
 truncated    after `horizon` steps
 task         goal: int64 [N], its cell, uniform over those outside the two by two cells around the start
 """

@@ -185,8 +185,13 @@ class RecurrentPolicy(nn.Module):
     def spread_of(self, target: Tensor) -> Tensor:
         """The standard deviation of the critic's targets, as far as float32 tells them apart; 1 before the first that
         is not 0."""
-        spread = torch.maximum(target.std(correction=0), LEAST_SPREAD * target.mean().abs())
-        return torch.where(self.value_updates > 0, spread.clamp(min=torch.finfo(spread.dtype).tiny), 1)
+        return torch.where(self.value_updates > 0, spread(target), 1)
+
+
+def spread(array: Tensor) -> Tensor:
+    """The standard deviation of an array's numbers, in their unit; above 0, and no less than float32 tells apart."""
+    found = torch.maximum(array.std(correction=0), LEAST_SPREAD * array.mean().abs())
+    return found.clamp(min=torch.finfo(found.dtype).tiny)
 
 
 class RecurrentAgent:

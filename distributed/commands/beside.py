@@ -7,6 +7,7 @@ the cluster of its own options.
 import contextlib
 from functools import partial
 
+from ...envs.errors import require
 from ..launch.local import on_loopback
 from ..launch.session import joined
 from ..trainer import Components, make_pool
@@ -14,6 +15,8 @@ from . import train
 
 
 def run(rest: list[str]) -> None:
+    usable = len(rest) >= 2 and rest[1].isdecimal() and int(rest[1]) >= 1
+    require(usable, "beside", " ".join(rest[:2]), "an address and a number of actors; innerloop train --seeds calls it")
     address, actors, *options = rest
     with contextlib.ExitStack() as stack:
         if address:

@@ -24,7 +24,7 @@ OWN_WORDS = {"seeds": 1, "parallel": 1, "out": 1, "overwrite": 0, "seed": 1, "ch
 
 
 def train_seeds(config: Config, words: list[str], out: str, *, seeds: int, parallel: int, overwrite: bool) -> None:
-    """Train, evaluate and compare them. What is there already is not done again, and what was interrupted goes on.
+    """Train, evaluate and compare them. Finished runs are kept, and interrupted ones are resumed.
 
     Args:
         config: of the first.
@@ -61,8 +61,9 @@ def _train(
     run = config.run
     with ray_session(run.address, run.dashboard, run.actor_cpus):
         cpus = usable_cpus() if run.address == "local" else int(ray.cluster_resources().get("CPU", 1))
-        at_once = min(len(configs), parallel or max(1, int(cpus // run.actor_cpus)))
-        share = max(1, int(cpus // run.actor_cpus) // at_once)
+        actors = max(1, int(cpus // run.actor_cpus))
+        at_once = min(len(configs), parallel or actors)
+        share = max(1, actors // at_once)
         address = ray.get_runtime_context().gcs_address if run.address == "local" else ""
 
         def command(name: str) -> tuple[list[str], Path]:
@@ -84,7 +85,7 @@ def _with_seed(config: Config, seed: int) -> Config:
 
 
 def _resumed(config: Config, out: Path) -> list[str]:
-    """The options of one that goes on: as it was begun, for as long as is asked now."""
+    """The options that resume one of the runs: its own, but for how long it trains."""
     run, experiment = config.run, config.experiment
     names = ["--family", experiment.family_name, "--algorithm", experiment.algorithm_name]  # plug-ins may be imported
     return ["--resume", str(out), *names, "--iterations", str(run.iterations), "--minutes", str(run.minutes)]

@@ -25,7 +25,7 @@ from .plot import canvas, label
 from .scores import System, together
 
 FEW = 5
-"""Seeds below which it is said that there are few."""
+"""With fewer seeds than this, the table warns that there are few."""
 THRESHOLDS = 101
 """Points of a performance profile."""
 
@@ -87,15 +87,11 @@ def _learning(system: System, count: int, seed: int) -> dict[str, list[float]]:
     """The interquartile mean over seeds at each point of the curve, with its band."""
     rng = np.random.default_rng(seed)
     points = system.curve.T  # each is a sample of seeds
-
-    def middle(curve: np.ndarray) -> np.ndarray:
-        return np.array([iqm(each[:, None]) for each in curve])
-
     if not len(system.steps):
         return _curve("steps", system.steps, "iqm", system.steps, np.empty((2, 0)))
     runs = (rng.integers(points.shape[1], size=points.shape[1]) for _ in range(count))
-    bounds = percentiles(np.array([middle(points[:, drawn]) for drawn in runs]))
-    return _curve("steps", system.steps, "iqm", middle(points), bounds)
+    bounds = percentiles(np.array([iqm(points[:, drawn], axis=1) for drawn in runs]))
+    return _curve("steps", system.steps, "iqm", iqm(points, axis=1), bounds)
 
 
 def _curve(over: str, at: np.ndarray, name: str, values: np.ndarray, bounds: np.ndarray) -> dict[str, list[float]]:

@@ -18,7 +18,7 @@ from ...envs.errors import require
 from ..api import Consumes, Metrics, Optimise, Problem, linear
 from ..encoders import parse_encoder
 from ..memory import constructor
-from ..policy import RecurrentAgent, RecurrentPolicy
+from ..policy import RecurrentAgent, RecurrentPolicy, spread
 from ..returns import advantages, steps_left
 from ..trajectory import Trajectory
 
@@ -127,7 +127,7 @@ class RL2:
         data, explained_variance = prepare(model, batch, discount, self.trace)
         valid = data.valid.bool()
         model.popart_update((data.target / data.left)[valid])
-        spread = model.spread_of(data.target[valid])
+        size = model.spread_of(data.target[valid])
         surrogate = torch.compile(ppo_terms) if self.compile else ppo_terms
 
         def loss(rows: np.ndarray, total: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -140,7 +140,7 @@ class RL2:
             parameters, value = parameters.float(), value.float() * part.left
             log_prob, entropy = model.head.measure(parameters, part.draw)
             terms = surrogate(log_prob, entropy, value, part.log_prob, part.advantage, part.target, self.clip)
-            terms["value_loss"] = terms["value_loss"] / spread.square()
+            terms["value_loss"] = terms["value_loss"] / size.square()
             weight = part.valid / total
             sums = {name: (term * weight).sum() for name, term in terms.items()}
             objective = sums["policy_loss"] + self.value_weight * sums["value_loss"] - entropy_weight * sums["entropy"]
@@ -237,15 +237,14 @@ def prepare(model: RecurrentPolicy, trajectory: Trajectory, discount: float, tra
     target = advantage + value
     none = model.head.none(trajectory.reward.shape[1])
     seen, *previous = (put(array[:-1]) for array in trajectory.inputs(none))
-    scale = advantage[valid].std(correction=0)
-    least = torch.finfo(scale.dtype).tiny  # whatever the unit is
-    unexplained = (scale / target[valid].std(correction=0).clamp(min=least)).square()
+    scale = spread(advantage[valid])
+    unexplained = (scale / spread(target[valid])).square()
     batch = Batch(
         observation=seen,
         outcome=model.outcome(*previous),
         draw=put(trajectory.note["draw"][:steps]),
         log_prob=put(trajectory.note["log_prob"][:steps]),
-        advantage=(advantage - advantage[valid].mean()) / scale.clamp(min=least),
+        advantage=(advantage - advantage[valid].mean()) / scale,
         target=target,
         left=left,
         valid=valid.float(),

@@ -19,6 +19,8 @@ from innerloop.envs.navigation import SparsePointNavigation
 from innerloop.envs.seeding import streams
 from innerloop.envs.tabular import TabularMDP
 from innerloop.envs.trials import Trials, sample_tasks
+from innerloop.learner.algorithms.rl2 import prepare
+from innerloop.learner.gradient.baseline import task_advantages
 from innerloop.learner.learner import Learner
 from innerloop.learner.memory.gated import LSTM
 from innerloop.learner.policy import RecurrentPolicy
@@ -137,3 +139,24 @@ def test_adaptation_by_gradient_is_the_same_in_any_unit(name: str, unit: float) 
         assert found == other
     for mine, yours in zip(*(learner.weights().values() for learner in learners), strict=True):
         np.testing.assert_array_equal(mine, yours)
+
+
+@pytest.mark.parametrize("unit", [1.0, *UNITS])
+def test_rounding_is_no_preference_of_rl2(unit: float, experiment_on: ExperimentOn) -> None:
+    """Where all trials earn the same, no action is better than another."""
+    experiment = replace(experiment_on(BernoulliBandit(arms=3)), episodes=1)
+    learner = Learner(experiment.algorithm, experiment.problem, seed=0, device="cpu", threads=1)
+    actor = Actor(experiment, 0)
+    actor.load(learner.acting_weights(), 0)
+    trials = actor.collect(Assignment(0, 0, 777))
+    trials = replace(trials, reward=np.full_like(trials.reward, 0.1 * unit))
+    assert isinstance(learner.model, RecurrentPolicy)
+    batch, _ = prepare(learner.model, trials, 0.99, 0.3)
+    assert float(batch.advantage.abs().max()) < 0.05
+
+
+@pytest.mark.parametrize("unit", [1.0, *UNITS])
+def test_rounding_is_no_preference_of_adaptation_by_gradient(unit: float) -> None:
+    reward, valid = torch.full((1, 777), 0.1 * unit), torch.ones(1, 777, dtype=torch.bool)
+    found, _ = task_advantages(torch.zeros(1, 777, 2), reward, valid, rollouts_per_task=777, discount=0.99, trace=1.0)
+    assert float(found.abs().max()) < 1e-6
