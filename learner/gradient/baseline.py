@@ -8,8 +8,8 @@ from torch import Tensor
 
 from ..returns import advantages
 
-ROUNDING = 1e-8
-"""Spread of a task's advantages, as a share of its returns, below which they are rounding and no preference."""
+LEAST_SPREAD = 1e-5
+"""Of a task's advantages, as a share of its returns: what is less is the ridge's, or rounding, and no preference."""
 RIDGE = 1e-5
 """Added to the normal equations' diagonal; ten times as much as often as they cannot be solved."""
 
@@ -78,8 +78,8 @@ def task_advantages(
     found = by_task(advantages(reward, value, end, discount=discount, trace=trace), rollouts_per_task)
     mean, std = moments(found, counted)
     size = torch.stack(moments(returns, counted)).square().sum(0).sqrt()
-    least = (ROUNDING * size).clamp(min=torch.finfo(std.dtype).tiny)  # in any unit
-    normalised = torch.where(counted, (found - mean) / (std + least), 0)
+    least = (LEAST_SPREAD * size).clamp(min=torch.finfo(std.dtype).tiny)
+    normalised = torch.where(counted, (found - mean) / torch.maximum(std, least), 0)
     left, spread = (moments(each, counted)[1].squeeze(-1) for each in (returns - predicted, returns))
     explained = torch.where(spread > 0, 1 - (left / spread).square(), 0)
     return normalised.to(x.dtype), explained
