@@ -10,6 +10,7 @@ Fewer than `FEW` different tasks are too few to say anything of others: the inte
 only for returns that are normally distributed among tasks; whoever shows it says so.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,6 +49,26 @@ def intervals(samples: np.ndarray, resamples: int = 1_000) -> list[Interval]:
     else:
         low, high = _studentised_quantiles(samples - mean, resamples, tail)
     return [Interval(*map(float, column)) for column in zip(mean, mean - high * error, mean - low * error, strict=True)]
+
+
+def over_seeds(found: Sequence[Interval]) -> Interval:
+    """The mean over runs that have played the same tasks, with an interval over seeds and tasks.
+
+    Its half widths are two, added in squares: Student's of the runs' means, and that over tasks, which more runs on the
+    same tasks do not make smaller (the root mean square of those of the runs).
+
+    Args:
+        found: of each run, at least 2; over tasks.
+    """
+    means = np.array([each.mean for each in found])
+    n = len(means)
+    seeds = float(stdtrit(n - 1, (1 + LEVEL) / 2)) * means.std(ddof=1) / n**0.5
+    below, above = (
+        float(np.sqrt(seeds**2 + np.mean(np.square(means - [getattr(each, bound) for each in found]))))
+        for bound in ("low", "high")
+    )
+    mean = float(means.mean())
+    return Interval(mean, mean - below, mean + above)
 
 
 def _studentised_quantiles(centred: np.ndarray, resamples: int, tail: float) -> np.ndarray:

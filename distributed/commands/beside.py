@@ -1,7 +1,7 @@
 """One run of several, in a process of its own: in a cluster that another process has started, with its share of it.
 
-`innerloop beside ADDRESS ACTORS OPTIONS…` is what `innerloop train --seeds` calls; ADDRESS is empty where the run joins
-the cluster of its own options.
+`innerloop beside ADDRESS ACTORS COMMAND OPTIONS…` is what `innerloop train --seeds` and `innerloop reproduce` call;
+ADDRESS is empty where the run joins the cluster of its own options.
 """
 
 import contextlib
@@ -11,15 +11,18 @@ from ...envs.errors import require
 from ..launch.local import on_loopback
 from ..launch.session import joined
 from ..trainer import Components, make_pool
-from . import train
+from . import reproduce, train
+
+COMMANDS = {"train": train.run, "reproduce": reproduce.run}
 
 
 def run(rest: list[str]) -> None:
-    usable = len(rest) >= 2 and rest[1].isdecimal() and int(rest[1]) >= 1
-    require(usable, "beside", " ".join(rest[:2]), "an address and a number of actors; innerloop train --seeds calls it")
-    address, actors, *options = rest
+    usable = len(rest) >= 3 and rest[1].isdecimal() and int(rest[1]) >= 1 and rest[2] in COMMANDS
+    expected = "an address, a number of actors and a command; innerloop train --seeds calls it"
+    require(usable, "beside", " ".join(rest[:3]), expected)
+    address, actors, command, *options = rest
     with contextlib.ExitStack() as stack:
         if address:
             stack.enter_context(on_loopback())  # where the clusters are that we start
             stack.enter_context(joined(address))
-        train.run(options, Components(pool=partial(make_pool, share=int(actors))))
+        COMMANDS[command](options, Components(pool=partial(make_pool, share=int(actors))))

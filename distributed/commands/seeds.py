@@ -69,7 +69,7 @@ def _train(
         def command(name: str) -> tuple[list[str], Path]:
             begun = not overwrite and is_run(out / name)
             options = _resumed(config, out / name) if begun else _words(words, configs[name], out / name, overwrite)
-            beside = [sys.executable, "-m", "innerloop", "beside", address, str(share)]
+            beside = [sys.executable, "-m", "innerloop", "beside", address, str(share), "train"]
             return [*beside, *options], out / f"{name}.log"
 
         failed = side_by_side(dict.fromkeys(configs, ""), at_once, command)

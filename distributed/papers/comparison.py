@@ -2,6 +2,8 @@
 
 import os
 import re
+import statistics
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, NotRequired
 
@@ -12,6 +14,7 @@ from rich.table import Table as Drawing
 from rich.text import Text
 from typing_extensions import TypedDict
 
+from ...actors.intervals import Interval, over_seeds
 from ...envs.errors import BadInput, require
 from ...learner.files import Count, Finite, plain, read_json, to_json, write_whole
 from ..runs.saved import SavedInterval
@@ -38,8 +41,12 @@ class CellResult(TypedDict):
     cell: str
     tasks: Count
     seed: Count
+    """Of the held-out tasks."""
     measured: dict[str, Measured]
     trained: dict[str, Trained]
+    seeds: NotRequired[dict[str, list[Measured]]]
+    """Of the columns that several seeds were trained for, what each of them measured; `measured` is of all together,
+    `trained` their mean."""
 
 
 class Written(TypedDict):
@@ -76,6 +83,41 @@ def read_result(out: Path, cell: str) -> CellResult | None:
     return found
 
 
+def together(found: Sequence[CellResult]) -> CellResult:
+    """The results of a cell that are of one seed each, as one; those on other tasks than the first's are left out."""
+    first = found[0]
+    found = [each for each in found if each["tasks"] == first["tasks"]]
+    columns = {name: [each["measured"][name] for each in found if name in each["trained"]] for name in first["trained"]}
+    columns = {name: seeds for name, seeds in columns.items() if len(seeds) > 1}
+    if not columns:
+        return first
+    measured: dict[str, Measured] = {}
+    trained: dict[str, Trained] = {}
+    for name, seeds in columns.items():
+        regrets = [regret for each in seeds if (regret := each.get("regret"))]
+        measured[name] = {
+            "return": _over_seeds([each["return"] for each in seeds]),
+            "regret": _over_seeds(regrets) if len(regrets) == len(seeds) else None,
+        }
+        runs = [each["trained"][name] for each in found if name in each["trained"]]
+        trained[name] = {
+            "iterations": statistics.fmean(run["iterations"] for run in runs),
+            "env_steps": statistics.fmean(run["env_steps"] for run in runs),
+            "minutes": statistics.fmean(run["minutes"] for run in runs),
+        }
+    return {
+        **first,
+        "measured": first["measured"] | measured,
+        "trained": first["trained"] | trained,
+        "seeds": columns,
+    }
+
+
+def _over_seeds(found: Sequence[SavedInterval]) -> SavedInterval:
+    every = over_seeds([Interval(each["mean"], each["low"], each["high"]) for each in found])
+    return {"mean": every.mean, "low": every.low, "high": every.high}
+
+
 def check_place(name: str, out: Path) -> None:
     """Refuse to write over what this did not write.
 
@@ -100,18 +142,20 @@ def check_place(name: str, out: Path) -> None:
     require(found["table"] == name, f"the table of {str(out / 'table.json')!r}", found["table"], f"{name!r}")
 
 
-def write(table: Table, name: str, out: Path) -> None:
+def write(table: Table, name: str, out: Path, seeds: Sequence[Path] = ()) -> None:
     """Print the table as far as it is there, and write `table.md`, `table.json` and `table.png`.
 
     Args:
         table: what was published.
         name: as on the command line.
-        out: the directory of its cells; other things in it are left alone.
+        out: where they are written; other things in it are left alone.
+        seeds: the directories of the cells, one for each seed; `out` itself where none are given.
 
     Raises:
         BadInput: a result cannot be used; nothing has been written.
     """
-    results = {cell: found for cell in table.cells if (found := read_result(out, cell))}
+    by_seed = {cell: [found for place in seeds or [out] if (found := read_result(place, cell))] for cell in table.cells}
+    results = {cell: together(found) for cell, found in by_seed.items() if found}
     if not results:
         return
     write_whole(str(out / "table.json"), to_json(document(table, name, results)))
@@ -164,6 +208,9 @@ def markdown(table: Table, name: str, results: Results) -> str:
     tasks = " or ".join(f"{number:,}" for number in sorted({result["tasks"] for result in results.values()}))
     text = [f"# {name}", "", table.about, ""]
     text += [f"Measured on {tasks} held-out tasks, ± half the width of the 95 % bootstrap interval over tasks.", ""]
+    if seeds := {len(each) for result in results.values() for each in result.get("seeds", {}).values()}:
+        number = " or ".join(map(str, sorted(seeds)))
+        text += [f"Of trained columns, the mean over {number} seeds; its interval is over seeds and tasks.", ""]
     text += ["| " + " | ".join(line) + " |" for line in (header, ["---", *["---:"] * (len(header) - 1)], *lines)]
     text += ["", "| trained | minutes | iterations | environment steps |", "| --- | ---: | ---: | ---: |"]
     for cell, result in results.items():
@@ -171,21 +218,29 @@ def markdown(table: Table, name: str, results: Results) -> str:
         begun = f", from that of {after} on" if after else ""
         for column, run in result["trained"].items():
             figures = f"{run['minutes']:.1f} | {run['iterations']:,.0f} | {run['env_steps']:,.0f}"
-            text.append(f"| {cell}: {plain(column)}{begun} | {figures} |")
+            seeds = len(result.get("seeds", {}).get(column, []))
+            said = f", mean of {seeds} seeds" if seeds else ""
+            text.append(f"| {cell}: {plain(column)}{begun}{said} | {figures} |")
     return "\n".join([*text, ""])
 
 
 def document(table: Table, name: str, results: Results) -> dict[str, Any]:
-    """The same with every figure: table, about, measure, cells; of each published, measured, trained, tasks, seed."""
+    """The same with every figure: table, about, measure, cells; of each published, measured, trained, tasks, seed, and
+    of several seeds what each measured."""
     cells = {
         cell: {
             "published": table.cells[cell].published,
             "measured": {column: found.get(table.measure) for column, found in result["measured"].items()},
             **{key: result[key] for key in ("trained", "tasks", "seed")},
+            **({"seeds": _seeds(result["seeds"], table.measure)} if "seeds" in result else {}),
         }
         for cell, result in results.items()
     }
     return {"table": name, "about": table.about, "measure": table.measure, "cells": cells}
+
+
+def _seeds(columns: dict[str, list[Measured]], measure: str) -> dict[str, list[SavedInterval | None]]:
+    return {name: [each.get(measure) for each in seeds] for name, seeds in columns.items()}
 
 
 def picture(table: Table, results: Results) -> bytes:

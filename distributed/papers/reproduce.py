@@ -2,9 +2,12 @@
 
 A cell's directory holds its runs, each as `innerloop train` leaves it, and `result.json`. Whatever is there already is
 not done again: a run that has trained as long as is asked goes straight to its evaluation, an interrupted one goes on,
-and an evaluated column stands until its agent has trained further.
+and an evaluated column stands until its agent has trained further. Of several seeds, each has a directory of its own
+with all of this, as it would be alone; the first evaluates the baselines.
 """
 
+import dataclasses
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +29,8 @@ from ..launch.session import ray_session
 from ..launch.side_by_side import side_by_side
 from ..runs.display import Display
 from ..runs.identity import check_run
-from ..trainer import resume, train
+from ..runs.scores import SCORES
+from ..trainer import Components, resume, train
 from .cells import check_table, chosen, in_order, resolve_cell
 from .comparison import CellResult, Trained, check_place, file_name, read_result, write
 from .tables import TABLES, Table
@@ -35,6 +39,8 @@ LONGEST_BUDGET = 10**6
 """Minutes; two years."""
 MOST_TASKS = 10**7
 """Held-out tasks whose returns fit into memory."""
+HELD_OUT_SEED = 0
+"""Of the held-out tasks, which are the same for all seeds of training."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,15 +59,19 @@ class Reproduce:
     """Directory of the runs and the results; by default runs/TABLE."""
     tasks: int = 10_000
     """Held-out tasks on which every column is evaluated."""
+    baselines: bool = True
+    """Evaluate the columns that are not trained, too."""
+    seeds: int = 1
+    """Train every column this many times, with seeds from --seed on; all are evaluated on the same held-out tasks."""
     seed: int = 0
-    """Of training and of the held-out tasks."""
+    """Of training; the first of them, where there are several."""
     address: str = "local"
     """Ray cluster to join: local starts one on this machine; auto finds one; else host:port or ray://host:port."""
     parallel: int = 0
-    """Cells at once, each in a process of its own here, with its actors on the cluster; 0 for as many as it has CPUs
-    for, at two a cell, and as this machine has for their learners."""
+    """Cells and seeds at once, each in a process of its own here, with its actors on the cluster; 0 for as many as it
+    has CPUs for, at two each, and as this machine has for their learners."""
     learner_threads: int = 0
-    """Threads of each learner; 0 for this machine's CPUs, shared among the cells at once."""
+    """Threads of each learner; 0 for this machine's CPUs, shared among those at once."""
 
     def __post_init__(self) -> None:
         longest = f"a finite number of minutes, at least 0 and at most {LONGEST_BUDGET}"
@@ -69,7 +79,8 @@ class Reproduce:
         require(self.tasks >= 2, "tasks", self.tasks, "at least 2")
         for field, most in (
             ("tasks", MOST_TASKS),
-            ("seed", 2**63 - 1),
+            ("seeds", 1_000),
+            ("seed", 2**63 - self.seeds),
             ("parallel", 1_000),
             ("learner_threads", 1_000),
         ):
@@ -79,16 +90,23 @@ class Reproduce:
         for field in ("cells", "columns"):
             given = getattr(self, field)
             require(len({*given}) == len(given), field, " ".join(given), "each of them once")
+        require(self.seeds >= 1, "seeds", self.seeds, "at least 1")
         if self.columns == ("none",):
+            require(self.baselines, "baselines", False, "them, beside --columns none")
+            require(self.seeds == 1, "seeds", self.seeds, "1 beside --columns none, which trains nothing")
             for field in ("budget", "learner_threads"):
                 require(not getattr(self, field), field, getattr(self, field), "nothing beside --columns none")
 
 
-def reproduce(options: Reproduce) -> int:
+def reproduce(options: Reproduce, components: Components | None = None) -> int:
     """Do what is missing of a table, and write `table.md`, `table.json` and `table.png` whenever a cell is done.
 
+    Args:
+        options: what is asked for.
+        components: of its runs.
+
     Returns:
-        The exit status: 0, or 1 where a cell's own process failed (what it said is in CELL.log).
+        The exit status: 0, or 1 where a process failed (its log says why).
 
     Raises:
         BadInput: no such table, cell or column, or its directory holds runs of other options.
@@ -102,38 +120,71 @@ def reproduce(options: Reproduce) -> int:
     part = table._replace(learned=chosen(options.columns, table))
     cells = in_order(options.cells or (*table.cells,), part)
     out = resolve_path("out", options.out or f"runs/{options.table.replace(':', '.')}")
+    seeds = _by_seed(options, out, table)
     # Refused before anything is trained.
-    check_place(options.table, out)
-    for cell in table.cells:
-        read_result(out, cell)
-    for cell in cells:
-        for column in part.learned:
-            check_run(_config(part, cell, column, options, 1, out), _place(out, cell, column))
-    at_once = min(len(cells), options.parallel or capacity(options.address))
-    threads = options.learner_threads or max(1, usable_cpus() // at_once)
-    if at_once > 1:
-        afters = {cell: table.cells[cell].after for cell in cells}
-        failed = side_by_side(afters, at_once, lambda cell: (_command(cell, out, options, threads), _log(out, cell)))
-        write(table, options.table, out)
-        return 1 if failed else 0
-    with ray_session(options.address, False):
+    for place in {out, *seeds}:
+        check_place(options.table, place)
+    for place, own in seeds.items():
+        for cell in table.cells:
+            read_result(place, cell)
         for cell in cells:
-            _reproduce_cell(part, cell, out, options, threads)
-            write(table, options.table, out)
-    return 0
+            for column in part.learned:
+                check_run(_config(part, cell, column, own, 1, place), _place(place, cell, column))
+    units = {_name(cell, own, place == out): (cell, place) for place, own in seeds.items() for cell in cells}
+    with ray_session(options.address, False):
+        cpus = usable_cpus() if options.address == "local" else int(ray.cluster_resources().get("CPU", 1))
+        at_once = min(len(units), options.parallel or max(1, min(cpus // ACTORS, usable_cpus())))
+        threads = options.learner_threads or max(1, usable_cpus() // at_once)
+        if at_once == 1:
+            for cell, place in units.values():
+                _reproduce_cell(part, cell, place, seeds[place], threads, components or Components())
+                write(table, options.table, out, [*seeds])
+            return 0
+        begin = _beside(options.address, max(1, cpus // at_once))
+        names = {unit: name for name, unit in units.items()}
+
+        def command(name: str) -> tuple[list[str], Path]:
+            cell, place = units[name]
+            return [*begin, *_words(cell, place, seeds[place], threads)], place / f"{file_name(cell)}.log"
+
+        afters = {name: names.get((table.cells[cell].after, place), "") for name, (cell, place) in units.items()}
+        failed = side_by_side(afters, at_once, command)
+    write(table, options.table, out, [*seeds])
+    return 1 if failed else 0
 
 
 ACTORS = 2
 """Actors of a cell, as in the kept results."""
 
 
-def capacity(address: str) -> int:
-    """Cells for which a cluster has CPUs, at one for each actor, and this machine for their learners."""
-    if address == "local":
-        return max(1, usable_cpus() // ACTORS)
-    with ray_session(address, False):
-        cpus = int(ray.cluster_resources().get("CPU", 1))
-    return max(1, min(cpus // ACTORS, usable_cpus()))
+def _by_seed(options: Reproduce, out: Path, table: Table) -> dict[Path, Reproduce]:
+    """The directory of every seed, and what is asked for in it."""
+    if options.seeds == 1:
+        others = sorted(each.name for each in out.glob("seed-*") if (each / "table.json").exists())
+        expected = f"a directory without them, or --seeds {len(others)}"
+        require(not others, "out", f"{out}, which holds {', '.join(others)}", expected)
+        return {out: options}
+    others = [file_name(cell) for cell in table.cells if os.path.lexists(out / file_name(cell))]
+    expected = "a directory for several seeds: these are of one"
+    require(not others, "out", f"{out}, which holds {', '.join(others)}", expected)
+    seeds = range(options.seed, options.seed + options.seeds)
+    return {
+        out / f"seed-{seed}": dataclasses.replace(
+            options, seed=seed, seeds=1, baselines=options.baselines and seed == options.seed
+        )
+        for seed in seeds
+    }
+
+
+def _name(cell: str, options: Reproduce, alone: bool) -> str:
+    """Of what one process does."""
+    return cell if alone else f"seed {options.seed}: {cell}"
+
+
+def _beside(address: str, actors: int) -> list[str]:
+    """What a process begins with that has its share of this cluster."""
+    own = ray.get_runtime_context().gcs_address if address == "local" else ""
+    return [sys.executable, "-m", "innerloop", "beside", own, str(actors), "reproduce"]
 
 
 def _place(out: Path, cell: str, column: str) -> Path:
@@ -157,25 +208,30 @@ def _config(table: Table, cell: str, column: str, options: Reproduce, threads: i
     return configure(**given)
 
 
-def _reproduce_cell(table: Table, cell: str, out: Path, options: Reproduce, threads: int) -> None:
+def _reproduce_cell(
+    table: Table, cell: str, out: Path, options: Reproduce, threads: int, components: Components
+) -> None:
     """Train and evaluate what is missing of one cell."""
     trained: dict[str, Trained] = {}
     for column in table.learned:
         print(f"{cell}: {column}", file=sys.stderr, flush=True)
-        trained[column] = _trained(_config(table, cell, column, options, threads, out), _place(out, cell, column))
+        config = _config(table, cell, column, options, threads, out)
+        trained[column] = _trained(config, _place(out, cell, column), components)
     result = read_result(out, cell)
-    if result is None or (result["tasks"], result["seed"]) != (options.tasks, options.seed):
-        result = CellResult(cell=cell, tasks=options.tasks, seed=options.seed, measured={}, trained={})
+    if result is None or (result["tasks"], result["seed"]) != (options.tasks, HELD_OUT_SEED):
+        result = CellResult(cell=cell, tasks=options.tasks, seed=HELD_OUT_SEED, measured={}, trained={})
     experiment = configure(**table.cells[cell].options).experiment
     family, episodes = experiment.family, experiment.episodes
-    for name, make in (BASELINES | dict.fromkeys(table.learned)).items():
+    agents = (BASELINES if options.baselines else {}) | dict.fromkeys(table.learned)
+    for name, make in agents.items():
         if name in result["measured"] and result["trained"].get(name) == trained.get(name):
             continue
         # What the run names has been compared with the table, which the user named.
         agent = make(family, episodes) if make else Agent.load(_place(out, cell, name), trust_plugins=True)
         if agent is not None:
             print(f"{cell}: evaluating {name}", file=sys.stderr, flush=True)
-            found = evaluate(agent, family, episodes, tasks=options.tasks, seed=options.seed)
+            scores = _place(out, cell, name) / SCORES if name in table.learned else None
+            found = evaluate(agent, family, episodes, tasks=options.tasks, seed=HELD_OUT_SEED, scores=scores)
             result["measured"][name] = {"return": found["return"], "regret": found["regret"]}
             result["trained"] |= {name: trained[name]} if name in trained else {}
             _save(result, out / file_name(cell))
@@ -191,15 +247,15 @@ def _save(result: CellResult, place: Path) -> None:
         raise BadInput(f"out is {str(place)!r}; expected a directory that can be written ({reason(error)}).") from None
 
 
-def _trained(config: Config, place: Path) -> Trained:
+def _trained(config: Config, place: Path, components: Components) -> Trained:
     """Train a run until it has had its full time; returns what it came to."""
     numbers = _numbers(place)
     if not numbers or config.run.progress(int(numbers["version"]), numbers["seconds"]) < 1:
         with Display(config.run) as display:
             if numbers:
-                resume(place, config, watch=display)
+                resume(place, config, watch=display, components=components)
             else:
-                train(config, place, overwrite=True, watch=display)
+                train(config, place, overwrite=True, watch=display, components=components)
         numbers = _numbers(place)
     return {
         "iterations": numbers["version"],
@@ -217,16 +273,12 @@ def _numbers(place: Path) -> dict[str, float]:
     return numbers
 
 
-def _command(cell: str, out: Path, options: Reproduce, threads: int) -> list[str]:
-    """That does one cell."""
-    command = [sys.executable, "-m", "innerloop", "reproduce", options.table, "--cells", cell, "--out", str(out)]
-    command += ["--columns", *options.columns] if options.columns else []
+def _words(cell: str, out: Path, options: Reproduce, threads: int) -> list[str]:
+    """The options of a process that does one cell."""
+    words = [options.table, "--cells", cell, "--out", str(out), "--parallel", "1"]
+    words += ["--columns", *options.columns] if options.columns else []
+    words += [] if options.baselines else ["--no-baselines"]
     for name in ("tasks", "seed", "address"):
-        command += [f"--{name}", str(getattr(options, name))]
-    if options.columns != ("none",):
-        command += ["--budget", str(options.budget), "--learner-threads", str(threads)]
-    return [*command, "--parallel", "1"]
-
-
-def _log(out: Path, cell: str) -> Path:
-    return out / f"{file_name(cell)}.log"
+        words += [f"--{name}", str(getattr(options, name))]
+    trains = options.columns != ("none",)
+    return [*words, *(["--budget", str(options.budget), "--learner-threads", str(threads)] if trains else [])]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from innerloop.actors.intervals import FEW, MANY, Interval, by_task, intervals
+from innerloop.actors.intervals import FEW, MANY, Interval, by_task, intervals, over_seeds
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 from intervals import RETURNS
@@ -72,6 +72,25 @@ def test_repeats_of_a_task_make_no_narrower_interval() -> None:
         [once] = intervals(by_task(keys, trials[:, None]))
         covered.append(once.low <= 0 <= once.high)
     assert 0.9 <= np.mean(covered) <= 0.99
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5, 10])
+@pytest.mark.parametrize("apart", [0.0, 0.1, 1.0])
+def test_over_seeds_it_covers_the_mean_of_all_seeds_and_tasks(seeds: int, apart: float) -> None:
+    """Runs whose true means differ by `apart` play the same 40 tasks; what they earn has noise of its own."""
+    rng, covered = np.random.default_rng(seeds), []
+    for _ in range(1_000):
+        returns = rng.normal(0, 1, 40) + apart * rng.normal(0, 1, (seeds, 1)) + rng.normal(0, 0.5, (seeds, 40))
+        error = returns.std(1, ddof=1) / 40**0.5
+        low, high = (returns.mean(1) + sign * stats.t.ppf(0.975, 39) * error for sign in (-1, 1))
+        every = over_seeds([Interval(*map(float, each)) for each in zip(returns.mean(1), low, high, strict=True)])
+        assert every.mean == pytest.approx(returns.mean())
+        covered.append(every.low <= 0 <= every.high)
+    assert np.mean(covered) >= 0.93
+
+
+def test_over_seeds_that_agree_it_is_that_over_tasks() -> None:
+    assert over_seeds([Interval(2.0, 1.5, 3.0)] * 3) == Interval(2.0, 1.5, 3.0)
 
 
 def test_the_mean_of_a_task_is_over_the_trials_that_have_it() -> None:

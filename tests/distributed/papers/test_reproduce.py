@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import shutil
 import signal
 import threading
 from contextlib import suppress
@@ -139,6 +140,49 @@ def test_cells_side_by_side_are_processes_of_their_own(
 
 
 @pytest.mark.usefixtures("own_ray")
+def test_of_several_seeds_each_has_a_directory_as_alone_and_the_table_is_of_all(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+    out = tmp_path / "out"
+    given = ("--cells", "5,2", "--seeds", "3", "--seed", "4", "--parallel", "2")
+    assert run(out, *given) == 0
+    said = capsys.readouterr()
+    assert all(f"seed {seed}: 5,2: done" in said.err for seed in (4, 5, 6))
+    assert "Of trained columns, the mean over 3 seeds" in (out / "table.md").read_text()
+    found = json.loads((out / "table.json").read_text())["cells"]["5,2"]
+    seeds = {seed: json.loads((out / f"seed-{seed}" / "5-2" / "result.json").read_text()) for seed in (4, 5, 6)}
+    assert {"Random", "RL²"} <= seeds[4]["measured"].keys()
+    assert seeds[5]["measured"].keys() == seeds[6]["measured"].keys() == {"RL²"}
+    means = [each["measured"]["RL²"]["return"]["mean"] for each in seeds.values()]
+    assert [each["mean"] for each in found["seeds"]["RL²"]] == means
+    measured = found["measured"]
+    assert measured["RL²"]["mean"] == pytest.approx(sum(means) / 3)
+    assert measured["RL²"]["low"] < min(means)
+    assert measured["Random"] == seeds[4]["measured"]["Random"]["return"]
+    assert [saved_config(out / f"seed-{seed}" / "5-2" / "rl2").run.seed for seed in seeds] == [*seeds]
+
+    # The same tasks for all, so that `compare` can compare them task by task.
+    main(["compare", *(str(out / f"seed-{seed}" / "5-2" / "rl2") for seed in seeds)])
+    said = capsys.readouterr().out
+    assert "100 tasks" in said
+    assert "| 3 |" in said
+
+    # What is there is kept, what is missing begins; here in one process.
+    before = (out / "seed-4" / "5-2" / "rl2" / "metrics.jsonl").read_bytes()
+    shutil.rmtree(out / "seed-5")
+    assert run(out, *given[:-1], "1") == 0
+    assert (out / "seed-4" / "5-2" / "rl2" / "metrics.jsonl").read_bytes() == before
+    again = json.loads((out / "table.json").read_text())["cells"]["5,2"]
+    assert again["seeds"]["RL²"][0] == found["seeds"]["RL²"][0]
+    assert again["measured"]["Random"] == measured["Random"]
+
+    for place, words in ((out, ()), (out / "seed-4", ("--seeds", "2"))):  # one seed here, several there
+        assert run(place, "--cells", "5,2", *words) == 2
+        assert "expected a directory" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("own_ray")
 def test_minutes_bound_a_run_and_schedules_follow_them(tmp_path: Path) -> None:
     config = configure("first", trials=64, hidden=16, iterations=10**6, minutes=0.05, learner_threads=1)
     train(config, tmp_path / "run")
@@ -170,6 +214,10 @@ def test_progress_is_the_larger_share() -> None:
         (["rl2-bandits", "--budget", "-1"], "budget is -1.0; expected a finite number of minutes"),
         (["rl2-bandits", "--tasks", "1"], "tasks is 1; expected at least 2"),
         (["rl2-mdps", "--parallel", "-1"], "parallel is -1"),
+        (["rl2-mdps", "--seeds", "0"], "seeds is 0; expected at least 1"),
+        (["rl2-mdps", "--seeds", "2", "--seed", str(2**63 - 1)], "seed is"),
+        (["rl2-mdps", "--columns", "none", "--seeds", "2"], "seeds is 2; expected 1 beside --columns none"),
+        (["rl2-mdps", "--columns", "none", "--no-baselines"], "baselines is False; expected them"),
         ([], "--help"),
     ],
 )
