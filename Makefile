@@ -1,9 +1,9 @@
-# make train | test | check | lint | bench: each makes the virtual environment it needs.
+# make train | test | check | lint | bench | regress: each makes the virtual environment it needs.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: train test check lint bench
+.PHONY: train test check lint bench regress
 train: $(VENV)/ready
 	$(BIN)/innerloop train --preset first --out runs/first --overwrite
 
@@ -26,7 +26,11 @@ bench: $(VENV)/ready
 	$(BIN)/python benchmarks/memories.py --runs 3
 	$(BIN)/python benchmarks/store.py
 	$(BIN)/python benchmarks/coordinator.py
-	$(BIN)/python benchmarks/score.py
+	$(BIN)/python benchmarks/score.py --runs first bandit-100 tabular-mdp point-maml
+
+# Whether training has changed: golden runs beside what is kept of them, by hand or at night.
+regress: $(VENV)/ready
+	$(BIN)/python benchmarks/regress.py
 
 $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

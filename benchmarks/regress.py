@@ -30,7 +30,6 @@ from scipy import stats
 from typing_extensions import TypedDict
 
 from innerloop.distributed.config import configure
-from innerloop.distributed.papers.tables import TABLES
 from innerloop.distributed.trainer import train
 from innerloop.envs.errors import BadInput, require
 from innerloop.learner.cpus import usable_cpus
@@ -44,15 +43,10 @@ WARM = 5
 """Iterations whose speed does not count: processes start, caches fill."""
 
 
-def _cell(table: str, cell: str, column: str) -> dict[str, Any]:
-    """The options of a paper's table."""
-    return TABLES[table].cells[cell].options | TABLES[table].learned[column]
-
-
 RUNS: dict[str, dict[str, Any]] = {
     "first": {"preset": "first"},
-    "bandit-100": {**_cell("rl2-bandits", "100,5", "RL² deepset"), "iterations": 600},
-    "tabular-mdp": {**_cell("rl2-mdps", "10", "RL² transformer"), "iterations": 400},
+    "bandit-100": {"preset": "bandit-100"},
+    "tabular-mdp": {"preset": "tabular-mdp"},
     "point-maml": {"preset": "point-maml", "iterations": 100},
     "cheetah-dir-maml": {"preset": "cheetah-dir-maml", "iterations": 40},
     "point-pearl": {"preset": "point-pearl", "iterations": 30},

@@ -18,6 +18,23 @@ PRESETS = {
         "RL² on the 5-armed, 10-pull Bernoulli bandit, within 3 minutes on two cores.",
         {"family": "bernoulli-bandit", "arms": 5, "episodes": 10, "iterations": 200, "trials": 1_000},
     ),
+    "bandit-100": Preset(
+        "RL² on the 5-armed, 100-pull Bernoulli bandit, learned from regret, within 5 minutes on two cores.",
+        {
+            "family": "bernoulli-bandit", "arms": 5, "episodes": 100, "trials": 128, "iterations": 600,
+            "memory": "deepset", "hidden": 64, "embedding": 0, "learning_rate": 3e-3, "entropy": 0.1, "trace": 0.8,
+            "discount": 0.98, "discount_end": 1.0, "regret": True,
+        },
+    ),
+    "tabular-mdp": Preset(
+        "RL² on random tabular MDPs, 10 episodes, learned from regret, within 5 minutes on two cores.",
+        {
+            "family": "tabular-mdp", "episodes": 10, "trials": 64, "iterations": 400,
+            "memory": "transformer,layers=2,heads=4", "transitions": True, "hidden": 64, "embedding": 64,
+            "learning_rate": 1e-3, "entropy": 0.1, "trace": 0.5, "discount": 0.5, "discount_end": 1.0,
+            "value_weight": 0.2, "regret": True,
+        },
+    ),
     "point-maml": Preset(
         "MAML-TRPO on 2-D navigation (Finn et al. 2017, figure 4), within 15 minutes on two cores.",
         {

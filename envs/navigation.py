@@ -1,12 +1,15 @@
 """A point in the plane walks to a goal that it never sees: the smallest problem that needs adaptation."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from gymnasium import spaces
 
 from .api import NOTHING, Bools, Split, Step, Tasks
 from .errors import require
+from .measures import Over
 from .seeding import Random, in_rounds
 
 _STRIDE = 0.1
@@ -55,6 +58,7 @@ class SparsePointNavigation:
     truncated    after `horizon` steps
     task         the goal, float32 [N, 2], metres; 100 of them, evenly spaced: 80 for training, 20 for test; none twice
                  before all have been drawn
+    measures     reached: whether the episode was within `radius` of the goal at some time
     privileged   reward, where `dense`: minus the distance to the goal after the move, metres
     """
 
@@ -67,6 +71,7 @@ class SparsePointNavigation:
 
     observation_space = _PLANE
     action_space = _MOVES
+    measures: ClassVar[Mapping[str, Over]] = {"reached": "ever"}
     side_by_side = True
 
     def __post_init__(self) -> None:
@@ -120,8 +125,12 @@ class Points:
         self._time += 1
         offset = self._position - self._goal
         distance = np.sqrt(offset[:, 0] ** 2 + offset[:, 1] ** 2)
-        reward = -distance if self._radius is None else np.where(distance <= self._radius, 1 - distance, 0)
+        reward, measures = -distance, NOTHING
+        if self._radius is not None:
+            near = distance <= self._radius
+            reward, measures = np.where(near, 1 - distance, 0), {"reached": near.astype(np.float32)}
         terminated = distance <= self._arrival
         truncated = ~terminated & (self._time >= self._horizon)
         privileged = {"reward": -distance} if self._dense else NOTHING
-        return Step(self._position.copy(), reward.astype(np.float32), terminated, truncated, privileged=privileged)
+        observation, reward = self._position.copy(), reward.astype(np.float32)
+        return Step(observation, reward, terminated, truncated, measures=measures, privileged=privileged)

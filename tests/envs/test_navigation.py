@@ -8,6 +8,7 @@ import pytest
 from innerloop.envs.api import TaskFamily
 from innerloop.envs.errors import BadInput
 from innerloop.envs.navigation import PointNavigation, SparsePointNavigation
+from innerloop.envs.trials import Trials
 
 FAMILIES = {
     "dense": PointNavigation(horizon=12),
@@ -108,6 +109,16 @@ def test_what_was_returned_does_not_change_with_the_next_step(family: TaskFamily
     env.reset(np.ones(2, np.bool_))
     np.testing.assert_array_equal(first, kept[0])
     np.testing.assert_array_equal(second, kept[1])
+
+
+def test_a_goal_counts_as_reached_where_there_is_a_reward() -> None:
+    """`reached` is "ever": also in an episode that has walked on since."""
+    family, goal = SparsePointNavigation(horizon=4, radius=0.05), np.float32([[0.1, 0], [1, 0], [0.1, 0.1]])
+    trials = Trials(family, {"goal": goal}, 2, np.random.default_rng(0))
+    for right, up in [(0.1, 0.0), (0.1, 0.0), (0.1, 0.0), (0.1, 0.0)] + [(0.0, 0.0)] * 3 + [(0.1, 0.1)]:
+        trials.step(np.tile(np.float32([right, up]), (3, 1)))
+    found = trials.measures.by_episode(2)["reached"]
+    np.testing.assert_array_equal(found, [[1, 0], [0, 0], [0, 1]])
 
 
 def test_dense_goals_fill_the_square() -> None:
