@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 from .api import TaskFamily
 from .bandit import BernoulliBandit, CorrelatedBandit, GaussianBandit
+from .fewshot.sinusoid import Sinusoid
+from .fewshot.strokes import Strokes
 from .grid import GridNavigation
 from .mujoco import (
     AntDir,
@@ -27,7 +29,9 @@ FAMILIES: dict[str, Callable[..., TaskFamily]] = {
     "half-cheetah-vel": HalfCheetahVel,
     "humanoid-dir": HumanoidDir,
     "point-navigation": PointNavigation,
+    "sinusoid": Sinusoid,
     "sparse-point-navigation": SparsePointNavigation,
+    "strokes": Strokes,
     "tabular-mdp": TabularMDP,
     "walker2d-params": Walker2DParams,
 }

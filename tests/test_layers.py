@@ -13,6 +13,7 @@ LONGEST = 300
 """Lines of a source file."""
 
 ROOMS = {
+    "envs.fewshot": "api errors seeding",
     "learner.encoders": "constructors exact onehot",
     "learner.memory": "constructors",
     "learner.gradient": "api encoders heads returns trajectory",

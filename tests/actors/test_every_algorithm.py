@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from small import SMALL
+from small import SMALL, of_length
 
 from innerloop.actors.actor import Actor, Assignment
 from innerloop.distributed.config import configure
@@ -18,7 +18,7 @@ from innerloop.learner.replay import Replay
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_one_iteration(family: str, algorithm: str) -> None:
-    options = {} if family.endswith("bandit") else {"horizon": 4}
+    options = of_length(family, 4)
     config = configure(family=family, algorithm=algorithm, episodes=2, hidden=8, **SMALL[algorithm], **options)
     on_policy = config.experiment.learns_fresh
     learner = Learner(config.experiment.algorithm, config.experiment.problem, seed=0, device="cpu", threads=1)
@@ -29,7 +29,8 @@ def test_one_iteration(family: str, algorithm: str) -> None:
     rows = 3 * SMALL[algorithm].get("rollouts", 1)
     assert trajectory.reward.shape[1] == rows
     assert (trajectory.done & trajectory.valid).sum() == 2 * rows
-    assert trajectory.truncated[trajectory.trial_end].any() == (not family.endswith(("bandit", "tabular-mdp")))
+    ends_itself = family.endswith(("bandit", "tabular-mdp", "sinusoid", "strokes"))
+    assert trajectory.truncated[trajectory.trial_end].any() == (not ends_itself)
     replay = Replay(2**20)
     if not on_policy:
         replay.append([0, 1, 2], trajectory)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 from lengths import Lengths
-from small import SMALL
+from small import SMALL, of_length
 from torch import nn
 
 from innerloop.actors.actor import Actor, Assignment
@@ -99,7 +99,7 @@ def test_trials_from_contexts_beside_others(algorithm: str) -> None:
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_with_every_algorithm(family: str, algorithm: str) -> None:
-    options = {} if family.endswith("bandit") else {"horizon": 5}
+    options = of_length(family, 5)
     alike_however_they_are_divided(
         lambda: shaken(family=family, algorithm=algorithm, episodes=3, hidden=8, **SMALL[algorithm], **options)
     )

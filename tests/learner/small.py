@@ -16,3 +16,10 @@ SMALL: dict[str, dict[str, Any]] = {
     "recurrent-sac": {"trials_per_batch": 3, "warm_up": 0, "updates_per_step": 0.5},
     "rl2": {"epochs": 1, "minibatches": 1},
 }
+
+
+def of_length(family: str, horizon: int) -> dict[str, Any]:
+    """Options for episodes of so many steps, where the family leaves a choice."""
+    if family == "sinusoid" or family.endswith("bandit"):
+        return {}
+    return {"ways": horizon} if family == "strokes" else {"horizon": horizon}
