@@ -13,7 +13,7 @@ from ..envs.boundary import parse_rows
 from ..envs.errors import BadInput, require
 from ..envs.seeding import SideBySide, generator, seeds, streams
 from ..envs.trials import Trials, sample_tasks
-from ..learner.api import Returning
+from ..learner.api import InnerLoop, Returning
 from ..learner.contexts import Contexts, join
 from ..learner.experiment import Experiment
 from ..learner.learner import load_weights
@@ -46,10 +46,12 @@ class Actor:
         self._experiment, self._seed, self._held_out = experiment, seed, held_out
         self._model = experiment.algorithm.build(experiment.problem).requires_grad_(False)
         self._agent = experiment.algorithm.inner_loop(self._model, experiment.problem)
-        self._wide = Widened(self._agent)
+        self._players = {True: self._agent, False: experiment.player(self._agent)}
+        """Of held-out trials, and of those that are learned from."""
         self._odd = self._agent.rollouts_per_task == 1 and any(map(_is_odd, self._model.parameters()))
-        self._alike: dict[tuple[int, ...], bool] = {}
-        """By the sizes of the parts: whether they have the same bits side by side as alone."""
+        self._alike: dict[tuple[bool, tuple[int, ...]], bool] = {}
+        """By whether they are held out, and the sizes of the parts: whether trials have the same bits side by side as
+        alone."""
         self.version = -1
         """Of the weights; -1 before the first `load`."""
 
@@ -99,20 +101,17 @@ class Actor:
 
     def _alike_together(self, assignments: Sequence[Assignment]) -> bool:
         """Whether these assignments have the same bits side by side as alone."""
-        if not self._draws_side_by_side:
+        held_out = assignments[0].held_out
+        if not _draws_side_by_side(self._players[held_out]):
             return False
         if self._agent.rollouts_per_task > 1 and not getattr(self._experiment.family, "side_by_side", False):
             return False  # how much an MDP draws while it waits depends on the other parts
         sizes = tuple(assignment.trials for assignment in assignments)
         if self._odd and any(size % ALIGNED for size in sizes):
             return False
-        if sizes not in self._alike:
-            self._alike[sizes] = self._can_be_made(assignments) and self._acts_alike(assignments)
-        return self._alike[sizes]
-
-    @property
-    def _draws_side_by_side(self) -> bool:
-        return getattr(self._agent, "side_by_side", False)
+        if (held_out, sizes) not in self._alike:
+            self._alike[held_out, sizes] = self._can_be_made(assignments) and self._acts_alike(assignments)
+        return self._alike[held_out, sizes]
 
     def _can_be_made(self, assignments: Sequence[Assignment]) -> bool:
         """Whether the family can make these MDPs together; what else is wrong is said when they are made alone."""
@@ -136,7 +135,8 @@ class Actor:
             space.seed(assignment.part)
             observation += [parse_rows("a sample", space.sample(), space, None) for _ in range(count)]
             reward.append(np.random.default_rng(assignment.part).standard_normal(count, np.float32))
-        given, agent = (np.stack(observation), np.concatenate(reward)), self._wide
+        given = np.stack(observation), np.concatenate(reward)
+        agent = Widened(self._players[assignments[0].held_out])
         agent.begin_trial(sum(rows), SideBySide([np.random.SeedSequence(each.part) for each in assignments], rows))
         seen = []
         for step in range(TRIED):
@@ -148,12 +148,13 @@ class Actor:
         """Play assignments side by side, or a single one."""
         trials, rng = self._begun(assignments)
         known = join(contexts, [each.trials * self._agent.rollouts_per_task for each in assignments])
-        returns = known is None or isinstance(self._agent, Returning)
+        player = self._players[assignments[0].held_out]
+        returns = known is None or isinstance(player, Returning)
         require(returns, "algorithm", self._experiment.algorithm_name, "one whose agents can be handed contexts")
-        if self._draws_side_by_side:
-            return play_side_by_side(self._wide, trials, rng, self.version, known)
+        if _draws_side_by_side(player):
+            return play_side_by_side(Widened(player), trials, rng, self.version, known)
         (alone,) = rng.generators()
-        return [play(self._agent, trials, alone, self.version, known)]
+        return [play(player, trials, alone, self.version, known)]
 
     def _begun(self, assignments: Sequence[Assignment]) -> tuple[Trials, SideBySide]:
         """The trials of assignments, and their agent's source of randomness."""
@@ -180,6 +181,10 @@ class Actor:
             known = self._held_out_tasks if assignment.held_out else self._tasks
             return {name: array[list(assignment.tasks)] for name, array in known.items()}
         return sample_tasks(self._experiment.family, generator(seed), assignment.trials, "train")
+
+
+def _draws_side_by_side(agent: InnerLoop) -> bool:
+    return getattr(agent, "side_by_side", False)
 
 
 def _is_odd(weight: torch.Tensor) -> bool:

@@ -26,6 +26,10 @@ class Config:
     def __post_init__(self) -> None:
         start, end = self.run.episodes_start, self.experiment.episodes
         require(start <= end, "episodes_start", start, f"at most as many as episodes, {end}")
+        if self.experiment.from_answers:
+            given, name = self.run.task_order, self.experiment.algorithm_name
+            expected = f"balanced with {name}: nobody knows what its agent would earn on a single task"
+            require(given == "balanced", "task_order", given, expected)
         if self.experiment.trial_steps:
             for field in ("episodes_start", "evaluation_episodes"):
                 given = getattr(self.run, field)

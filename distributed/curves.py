@@ -6,9 +6,10 @@ import numpy as np
 
 from ..actors.assignment import Assignment
 from ..envs.api import Bools
+from ..learner.episodes import episode_entries
 from ..learner.trajectory import rows_together
 from .store.api import Summary
-from .watch.entries import MEASURE, episode_entries
+from .watch.entries import MEASURE
 
 
 def rows_from_context(assignment: Assignment, summary: Summary) -> Bools:
@@ -34,11 +35,6 @@ def from_context_entries(played: Mapping[Assignment, Summary]) -> dict[str, floa
     rows = [each.returns[rows_from_context(assignment, each)] for assignment, each in played.items()]
     returns = np.concatenate([np.nansum(each, 1) for each in rows])
     return {"trials_from_context": len(returns), "return_from_context": float(returns.mean())} if len(returns) else {}
-
-
-def last_episode(returns: np.ndarray) -> np.ndarray:
-    """Of returns [B, episodes], those of the last episode that each trial reached, [B]."""
-    return np.take_along_axis(returns, (~np.isnan(returns)).sum(1, keepdims=True) - 1, 1)[:, 0]
 
 
 def mean_by_episode(returns: Sequence[np.ndarray]) -> np.ndarray:

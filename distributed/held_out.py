@@ -6,8 +6,8 @@ import numpy as np
 
 from ..actors.assignment import Assignment
 from ..actors.evaluate import test_set
+from ..learner.episodes import last_episode
 from .config import Config
-from .curves import last_episode
 from .rollouts.tasks import assignments
 from .runs.lines import HELD_OUT
 from .store.api import Summary

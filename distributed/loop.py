@@ -12,18 +12,18 @@ import torch
 
 from ..actors.assignment import Assignment
 from ..learner.api import Metrics
+from ..learner.episodes import episode_entries, last_episode
 from ..learner.learner import Learner
 from ..learner.sampling import Both, Sampler
 from ..learner.trajectory import Trajectory, concatenate
 from .config import Config
-from .curves import curve_of, from_context_entries, last_episode, mean_by_episode, measure_entries
+from .curves import curve_of, from_context_entries, mean_by_episode, measure_entries
 from .held_out import held_out_assignments, held_out_entries, held_out_trials
 from .rollouts.broadcast import Broadcast
 from .rollouts.recalls import Recalls
 from .rollouts.tasks import TaskOrder, assignments
 from .store.api import Store, Summary, Whereabouts, summarise
 from .store.schema import Schema
-from .watch.entries import episode_entries
 
 
 class Actors(Protocol):

@@ -79,6 +79,9 @@ class TaskFamily(Protocol):
     `side_by_side = True`: `make` is then called once for several parts, with such an `rng`. Otherwise it is called once
     per part.
 
+    A family of examples, whose steps give the right action as `privileged["answer"]`, an array of actions, and whose
+    actions make no difference to what comes next, says so: `answers = True`.
+
     A family whose steps have `measures` names them in an attribute `measures`: name to how an episode's number is made
     of its steps', "last", "sum" or "ever" (see `measures.Over`).
     """

@@ -205,6 +205,15 @@ class Algorithm(Protocol):
         ...
 
 
+@runtime_checkable
+class LearnsFromAnswers(Protocol):
+    """An algorithm that learns from the right answers that its family gives (`TaskFamily`), where the actions make no
+    difference to what comes next. Actors play without its agent then, and the update's metrics say what its own answers
+    would have returned: `return`, `first_episode`, `last_episode` and those of `episodes.episode_entries`."""
+
+    learns_from_answers: Literal[True]
+
+
 class Recall(NamedTuple):
     """Trials that begin from the context of their task, where the store has one."""
 

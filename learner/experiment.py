@@ -11,7 +11,8 @@ from ..envs.api import TaskFamily
 from ..envs.errors import BadInput, ask, require
 from ..envs.families import FAMILIES
 from .algorithms import ALGORITHMS
-from .api import Algorithm, Consumes, Problem, Recall, Recalling
+from .answers import Silent
+from .api import Algorithm, Consumes, InnerLoop, LearnsFromAnswers, Problem, Recall, Recalling
 from .options import check_parts, check_type, construct, options_of
 
 LONGEST_TRIAL = 10**8
@@ -57,6 +58,11 @@ class Experiment:
         by_gradient = getattr(self.algorithm, "rollouts", 1) > 1
         expected = f"0 with {self.algorithm_name}, whose inner steps come between whole episodes"
         require(not (self.trial_steps and by_gradient), "trial_steps", self.trial_steps, expected)
+        if self.from_answers and not getattr(self.family, "answers", False):
+            raise BadInput(
+                f"family is {self.family_name!r}; expected one that gives the right answers, from which "
+                f"{self.algorithm_name} learns, such as sinusoid or strokes."
+            )
         share, context_steps = self.recall
         check_type("the share of trials that begin from a context", share, 0.0)
         require(0 <= share <= 1, "the share of trials that begin from a context", share, "a number in [0, 1]")
@@ -78,6 +84,15 @@ class Experiment:
     def replays(self) -> bool:
         """The algorithm consumes replay."""
         return self.algorithm.consumes != "fresh"
+
+    @property
+    def from_answers(self) -> bool:
+        """The algorithm learns from the right answers: it makes no difference what is answered in training."""
+        return isinstance(self.algorithm, LearnsFromAnswers)
+
+    def player(self, agent: InnerLoop) -> InnerLoop:
+        """Who plays what is learned from: the algorithm's agent, or nobody, where its actions make no difference."""
+        return Silent(self.problem, agent.rollouts_per_task) if self.from_answers else agent
 
     @property
     def recall(self) -> Recall:

@@ -55,6 +55,10 @@ class Head(Protocol):
         """The members of the action space that draws stand for."""
         ...
 
+    def drawn(self, action: Tensor) -> Tensor:
+        """The draws that stand for members of the action space [..., *]; the inverse of `action`, but for clipping."""
+        ...
+
     def encode(self, action: Tensor) -> Tensor:
         """Actions [..., *] as policy inputs, float32 [..., width]; "no action yet" is all zeros."""
         ...
@@ -110,6 +114,9 @@ class Categorical(nn.Module):
 
     def action(self, draw: np.ndarray) -> np.ndarray:
         return draw + self._start
+
+    def drawn(self, action: Tensor) -> Tensor:
+        return action - self._start
 
     def encode(self, action: Tensor) -> Tensor:
         return self._rows[action - (self._start - 1)]
@@ -171,6 +178,10 @@ class MultiCategorical(nn.Module):
     def action(self, draw: np.ndarray) -> np.ndarray:
         return (draw + self._first).reshape(len(draw), *self._shape)
 
+    def drawn(self, action: Tensor) -> Tensor:
+        rows = action.shape[: action.ndim - len(self._shape)]
+        return action.reshape(*rows, -1) - torch.from_numpy(self._first).to(action.device)
+
     def encode(self, action: Tensor) -> Tensor:
         rows = action.shape[: action.ndim - len(self._shape)]
         return self.onehot(action.reshape(*rows, -1))
@@ -226,6 +237,9 @@ class Gaussian(nn.Module):
         shaped = draw.reshape(len(draw), *self._shape)
         action = np.clip(self._centre + self._scale * shaped, self._low, self._high)
         return action.astype(self._low.dtype, copy=False)
+
+    def drawn(self, action: Tensor) -> Tensor:
+        return self.encode(action)
 
     def encode(self, action: Tensor) -> Tensor:
         centre, scale = (torch.from_numpy(a).to(action.device) for a in (self._centre, self._scale))

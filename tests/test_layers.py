@@ -17,8 +17,10 @@ ROOMS = {
     "learner.encoders": "constructors exact onehot",
     "learner.memory": "constructors",
     "learner.gradient": "api encoders heads returns trajectory",
-    "learner.algorithms": "api contexts encoders gradient heads memory policy returns sampling trajectory",
-    "learner.experiment": "algorithms api options",
+    "learner.algorithms": (
+        "answers api contexts encoders episodes gradient heads memory policy returns sampling trajectory"
+    ),
+    "learner.experiment": "algorithms answers api options",
     "actors.baselines": "",
     "actors.contract": "actor agent baselines evaluate rollout",
     "distributed.launch": "source",
@@ -30,8 +32,8 @@ ROOMS = {
     "distributed.run": "store.redis",
     "distributed.runs": "config run",
     "distributed.watch": "config launch runs",
-    "distributed.held_out": "config curves rollouts runs store watch",
-    "distributed.loop": "config curves held_out rollouts store watch",
+    "distributed.held_out": "config rollouts runs store watch",
+    "distributed.loop": "config curves held_out rollouts store",
     "distributed.saving": "opening store",
     "distributed.opening": "config rollouts run runs sizes",
     "distributed.trainer": "config held_out launch loop opening rollouts runs saving store store.redis watch",

@@ -1,4 +1,5 @@
-"""The laws of an algorithm (`learner.api`), on two small families of ours: of discrete and of continuous actions."""
+"""The laws of an algorithm (`learner.api`), on small families of ours: of discrete and of continuous actions, and of
+examples with their answers."""
 
 import copy
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import torch
 from ...envs.api import TaskFamily
 from ...envs.bandit import BernoulliBandit
 from ...envs.errors import BadInput
+from ...envs.fewshot.sinusoid import Sinusoid
 from ...envs.navigation import SparsePointNavigation
 from ...envs.spaces import not_members
 from ...learner.api import Algorithm, Returning
@@ -19,12 +21,16 @@ from ...learner.learner import Learner
 from ...learner.options import check_parts
 from ...learner.replay import Replay
 from ...learner.sampling import Both
-from ...learner.trajectory import Trajectory
+from ...learner.trajectory import Arrays, Trajectory
 from ..actor import Actor, Assignment
 from ..agent import Agent
 from .fault import demand, options_survive, other_global_randomness, same
 
-FAMILIES: tuple[TaskFamily, ...] = (BernoulliBandit(arms=3), SparsePointNavigation(horizon=4, radius=2.0))
+FAMILIES: tuple[TaskFamily, ...] = (
+    BernoulliBandit(arms=3),
+    SparsePointNavigation(horizon=4, radius=2.0),
+    Sinusoid(),
+)
 TRIALS, EPISODES = 4, 3
 SEEN = 7
 """Steps that an agent has seen of a task to which it returns."""
@@ -47,7 +53,7 @@ def it_learns_on_some_family(algorithm: Algorithm) -> None:
 
 def its_agent_gives_members_of_the_action_space(algorithm: Algorithm) -> None:
     for experiment in _experiments(algorithm):
-        found = _played(experiment, _learner(experiment))
+        found = _acted(experiment, _learner(experiment).acting_weights())
         fault = not_members(experiment.family.action_space, found.action, boxes=True)
         demand(not fault, f"its actions on {experiment.family_name} are none of the action space: {fault}.")
         for name, array in found.note.items():
@@ -63,7 +69,7 @@ def an_agent_repeats_with_its_generator_alone(algorithm: Algorithm) -> None:
         played = []
         for number in (1, 2):
             with other_global_randomness(number):
-                played.append(_played(experiment, _learner(experiment)))
+                played.append(_acted(experiment, _learner(experiment).acting_weights()))
         sentence = f"two agents of one seed act differently on {experiment.family_name}"
         same(played[0].action, played[1].action, sentence)
 
@@ -101,9 +107,7 @@ def an_actor_plays_the_same_with_the_weights_that_it_is_sent(algorithm: Algorith
             for parameter in learner.model.parameters():
                 parameter.add_(torch.randn_like(parameter), alpha=0.1)  # unlike those that an actor builds
         for weights in (learner.weights(), learner.acting_weights()):
-            actor = Actor(experiment, seed=0)
-            actor.load(weights, 1)
-            played.append(actor.collect(Assignment(0, 0, TRIALS)))
+            played.append(_acted(experiment, weights))
         sentence = f"with the weights that acts_with names, an actor acts differently on {experiment.family_name}"
         same(played[0].action, played[1].action, sentence)
 
@@ -187,6 +191,13 @@ def _arbitrary_inputs(experiment: Experiment, n: int, steps: int) -> list[tuple[
 
 def _learner(experiment: Experiment) -> Learner:
     return Learner(experiment.algorithm, experiment.problem, seed=0, device="cpu", threads=1)
+
+
+def _acted(experiment: Experiment, weights: Arrays) -> Trajectory:
+    """Held-out trials, in which the agent acts whatever the algorithm learns from."""
+    actor = Actor(experiment, seed=0, held_out=TRIALS)
+    actor.load(weights, 0)
+    return actor.collect(Assignment(0, 0, TRIALS, (*range(TRIALS),), held_out=True))
 
 
 def _played(experiment: Experiment, learner: Learner, iteration: int = 0) -> Trajectory:

@@ -117,7 +117,7 @@ def first_step(experiment: Experiment, model: nn.Module) -> Trajectory:
     """The first step of one trial, as actors write it down and a writer sends it."""
     rng = streams(0, "train")
     family, algorithm = experiment.family, experiment.algorithm
-    agent = algorithm.inner_loop(model, experiment.problem)
+    agent = experiment.player(algorithm.inner_loop(model, experiment.problem))
     tasks, rollouts = family.sample(rng.tasks, 1, "train"), agent.rollouts_per_task
     trials = Trials(family, tasks, experiment.episodes, rng.env, rollouts, experiment.trial_steps)
     given = trials.begin()

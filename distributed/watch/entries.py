@@ -3,14 +3,9 @@
 import re
 from typing import Any, NamedTuple
 
-import numpy as np
-
+from ...learner.episodes import EPISODE
 from ..runs.lines import HELD_OUT
 
-EPISODES_SHOWN = 10
-"""Episodes of a trial whose returns are shown, evenly spaced, the first and the last among them."""
-EPISODE = "_episode_"
-"""In the names of what a metrics line has by episode: `return_episode_1`, `measure_success_episode_1`."""
 MEASURE = "measure_"
 """Begins the names of a family's measures in a metrics line."""
 
@@ -94,13 +89,6 @@ def statistics(line: dict[str, Any]) -> dict[str, float]:
     """What of a metrics line the algorithm said of its update."""
     shown_elsewhere = f"return{EPISODE}", MEASURE, HELD_OUT
     return {name: value for name, value in line.items() if name not in KNOWN and not name.startswith(shown_elsewhere)}
-
-
-def episode_entries(returns: np.ndarray, of: str = "return") -> dict[str, float]:
-    """Entries of a metrics line for the mean return, or a measure, of each episode of a trial, [episodes]; `by_episode`
-    reads them."""
-    shown = np.unique(np.linspace(1, len(returns), min(len(returns), EPISODES_SHOWN)).round().astype(int))
-    return {f"{of}{EPISODE}{episode}": float(returns[episode - 1]) for episode in shown.tolist()}
 
 
 def by_episode(line: dict[str, Any], of: str = "return") -> dict[int, float]:

@@ -32,6 +32,7 @@ class Sinusoid:
     """Episodes whose answers are told; 0 for all, else those after them are queries."""
 
     horizon = 1
+    answers = True
     side_by_side = True
     observation_space = spaces.Box(-np.inf, np.inf, (3,), np.float32)
     action_space = spaces.Box(-np.inf, np.inf, (1,), np.float32)

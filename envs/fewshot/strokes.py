@@ -41,6 +41,7 @@ class Strokes:
     shots: int = 0
     """Episodes whose answers are told; 0 for all, else those after them are queries."""
 
+    answers = True
     side_by_side = True
 
     def __post_init__(self) -> None:

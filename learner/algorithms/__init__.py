@@ -8,6 +8,7 @@ from .pearl import PEARL
 from .promp import ProMP
 from .recurrent_sac import RecurrentSAC
 from .rl2 import RL2
+from .supervised import Supervised
 
 ALGORITHMS: dict[str, Callable[..., Algorithm]] = {
     "maml": MAML,
@@ -15,4 +16,5 @@ ALGORITHMS: dict[str, Callable[..., Algorithm]] = {
     "promp": ProMP,
     "recurrent-sac": RecurrentSAC,
     "rl2": RL2,
+    "supervised": Supervised,
 }

@@ -5,18 +5,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from small import SMALL, of_length
+from small import PAIRS, REWARDED, SMALL, of_length
 
 from innerloop.actors.actor import Actor, Assignment
 from innerloop.distributed.config import configure
-from innerloop.envs.families import FAMILIES
-from innerloop.learner.algorithms import ALGORITHMS
 from innerloop.learner.learner import Learner
 from innerloop.learner.replay import Replay
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(("family", "algorithm"), PAIRS)
 def test_one_iteration(family: str, algorithm: str) -> None:
     options = of_length(family, 4)
     config = configure(family=family, algorithm=algorithm, episodes=2, hidden=8, **SMALL[algorithm], **options)
@@ -41,7 +38,7 @@ def test_one_iteration(family: str, algorithm: str) -> None:
         assert any(not np.array_equal(array, before[name]) for name, array in learner.weights().items())
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("algorithm", REWARDED)
 def test_the_shorter_trials_of_a_curriculum(algorithm: str) -> None:
     config = configure(
         family="point-navigation", horizon=4, algorithm=algorithm, episodes=3, hidden=8, **SMALL[algorithm]
@@ -57,7 +54,7 @@ def test_the_shorter_trials_of_a_curriculum(algorithm: str) -> None:
     assert learner.version == 3
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("algorithm", REWARDED)
 def test_an_actor_plays_the_same_with_the_weights_that_it_is_sent_as_with_all(algorithm: str) -> None:
     config = configure(
         family="point-navigation", horizon=4, algorithm=algorithm, episodes=3, hidden=8, **SMALL[algorithm]
@@ -79,7 +76,7 @@ def test_an_actor_plays_the_same_with_the_weights_that_it_is_sent_as_with_all(al
 
 
 HOLDS: dict[str, dict[str, Any]] = {
-    **{name: {"algorithm": name} for name in ALGORITHMS},
+    **{name: {"algorithm": name} for name in REWARDED},
     "rl2-transitions": {"algorithm": "rl2", "transitions": True},
     "pearl-successors": {"algorithm": "pearl", "next_observation": True},
 }

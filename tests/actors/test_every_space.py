@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
-from small import SMALL
+from small import REWARDED, SMALL
 
 from innerloop.actors.actor import Actor, Assignment
 from innerloop.actors.agent import Agent
@@ -128,7 +128,7 @@ def experiment_in(observation: gymnasium.Space, action: gymnasium.Space, algorit
     )
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("algorithm", REWARDED)
 @pytest.mark.parametrize(
     ("observation", "action"), [*((name, None) for name in OBSERVATIONS), *((None, name) for name in ACTIONS)]
 )
@@ -182,7 +182,7 @@ def test_one_iteration(observation: str | None, action: str | None, algorithm: s
     assert all(family.action_space.contains(np.asarray(each, family.action_space.dtype)) for each in given)
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("algorithm", REWARDED)
 @pytest.mark.parametrize("encoder", [*ENCODERS, "mlp,width=6,layers=2", "cnn,width=6,channels=4"])
 def test_every_encoder_reads_several_entries(encoder: str, algorithm: str) -> None:
     experiment = experiment_in(OBSERVATIONS["dict"], USUAL, algorithm, encoder=encoder)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 from lengths import Lengths
-from small import SMALL, of_length
+from small import PAIRS, REWARDED, SMALL, of_length
 from torch import nn
 
 from innerloop.actors.actor import Actor, Assignment
@@ -21,9 +21,7 @@ from innerloop.distributed.config import configure
 from innerloop.distributed.rollouts.tasks import assignments
 from innerloop.envs.adapter import GymnasiumFamily
 from innerloop.envs.api import Bools, Split, Step, Tasks
-from innerloop.envs.families import FAMILIES
 from innerloop.envs.seeding import Random
-from innerloop.learner.algorithms import ALGORITHMS
 from innerloop.learner.algorithms.rl2 import RL2
 from innerloop.learner.api import Problem
 from innerloop.learner.learner import Learner
@@ -77,7 +75,7 @@ def alike_however_they_are_divided(
         same([each for share in found for each in share], alone)
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("algorithm", REWARDED)
 def test_trials_from_contexts_beside_others(algorithm: str) -> None:
     """Some parts have contexts of all of their tasks, some of none, some of a few and of other lengths."""
     options = {"family": f"{Lengthy.__module__}:Lengthy", "episodes": 3, "hidden": 8, **SMALL[algorithm]}
@@ -96,8 +94,7 @@ def test_trials_from_contexts_beside_others(algorithm: str) -> None:
     assert not np.array_equal(with_.action[:3], without.action[:3])
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(("family", "algorithm"), PAIRS)
 def test_every_family_with_every_algorithm(family: str, algorithm: str) -> None:
     options = of_length(family, 5)
     alike_however_they_are_divided(
@@ -112,7 +109,7 @@ def test_every_memory(memory: str) -> None:
     )
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("algorithm", REWARDED)
 def test_episodes_of_different_lengths_that_others_wait_for(algorithm: str) -> None:
     """Each batch is made by itself: the family does not say that several can be one."""
     family = f"{Lengthy.__module__}:Lengthy"
@@ -134,7 +131,7 @@ POLES = GymnasiumFamily(
 )
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("algorithm", REWARDED)
 def test_single_environments(algorithm: str) -> None:
     """Their episodes end at different times, and each has its own seed."""
     alike_however_they_are_divided(
@@ -162,7 +159,7 @@ def test_a_trajectory_is_as_long_as_its_own_longest_trial() -> None:
         assert each.measures["steps"].shape == (each.reward.shape[1], 3)
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("algorithm", REWARDED)
 def test_a_network_is_asked_once_for_all(algorithm: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """One batch at each step, of a number of rows that has no remainder."""
     options = {"family": "tabular-mdp", "horizon": 6, "episodes": 2, "hidden": 8, **SMALL[algorithm]}

@@ -4,14 +4,13 @@ import json
 from typing import Any
 
 import pytest
+from small import PAIRS
 
 from innerloop.distributed.config import Config, configure
 from innerloop.distributed.names import option_fields, prefixed
 from innerloop.distributed.options import COMMAND, read_training
 from innerloop.distributed.presets import PRESETS
 from innerloop.envs.errors import BadInput
-from innerloop.envs.families import FAMILIES
-from innerloop.learner.algorithms import ALGORITHMS
 from innerloop.learner.options import options_of
 
 
@@ -116,10 +115,14 @@ def test_a_prefix_is_allowed_where_it_is_not_needed() -> None:
     assert options_of(config.experiment.algorithm)["hidden"] == 8
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(("family", "algorithm"), PAIRS)
 def test_no_two_of_ours_have_an_option_of_one_name(family: str, algorithm: str) -> None:
     assert not prefixed(option_fields(family, algorithm), COMMAND)
+
+
+def test_tasks_are_not_ordered_by_returns_that_nobody_knows() -> None:
+    with pytest.raises(BadInput, match=r"^task_order is 'prioritised'; expected balanced with supervised: "):
+        configure(family="sinusoid", algorithm="supervised", tasks=10, task_order="prioritised")
 
 
 def test_a_saved_file_with_an_unknown_option_is_refused() -> None:

@@ -104,6 +104,25 @@ def test_a_run_that_adapts_by_gradient_ends_alike_with_any_number_of_actors_and_
     assert play_tasks(agent, agent.experiment.family, 3, tasks=2, seed=0).shape == (2, 3)
 
 
+def test_a_run_that_learns_from_answers_ends_alike_with_any_number_of_actors_and_after_a_crash(tmp_path: Path) -> None:
+    few: dict[str, Any] = {"family": "strokes", "algorithm": "supervised", "ways": 3, "shots": 2, "episodes": 3}
+    options = few | {"iterations": 4, "trials": 12, "evaluate_every": 2, "evaluation_tasks": 0, "learner_threads": 1}
+    options |= {"memory": "gru", "hidden": 8, "embedding": 8, "checkpoint_every": 1}
+    train(configure(**options, actors=1), tmp_path / "whole")
+    cut_short(tmp_path / "whole", tmp_path / "dead")
+    resume(tmp_path / "dead", configure(**options, actors=2))
+    assert same_bits(final(tmp_path / "whole"), final(tmp_path / "dead"))
+    agent = Agent.load(tmp_path / "dead")
+    held_out = []
+    for name in ("whole", "dead"):
+        lines = read_lines(tmp_path / name / "metrics.jsonl")
+        assert lines[0]["return"] == pytest.approx(sum(lines[0][f"return_episode_{each}"] for each in (1, 2, 3)))
+        held_out.append([line["held_out_return"] for line in lines if "held_out_return" in line])
+    assert held_out[0] == held_out[1]
+    assert len(held_out[0]) == 2
+    assert play_tasks(agent, agent.experiment.family, 3, tasks=4, seed=0).shape == (4, 3)
+
+
 @pytest.mark.parametrize(
     ("algorithm", "options"),
     [

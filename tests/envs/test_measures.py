@@ -17,11 +17,12 @@ from innerloop.actors.baselines import Random
 from innerloop.actors.evaluate import evaluate
 from innerloop.actors.rollout import play
 from innerloop.distributed.loop import measure_entries
-from innerloop.distributed.watch.entries import by_episode, episode_entries, measures_of
+from innerloop.distributed.watch.entries import by_episode, measures_of
 from innerloop.envs.api import Split, TaskFamily, Tasks
 from innerloop.envs.errors import BadInput
 from innerloop.envs.measures import Measures, parse_measures
 from innerloop.envs.trials import Trials
+from innerloop.learner.episodes import episode_entries
 
 
 @pytest.mark.parametrize("rollouts", [1, 2])

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from saved_runs import NOWHERE, Ended, tree
+from small import somewhere
 
 from innerloop.distributed.commands.evaluate import Evaluate
 from innerloop.distributed.commands.plot import Plot
@@ -23,7 +24,7 @@ SLIPS = ("", "a\0b", "\udcff")
 """All that is accepted of these is refused for the address of no cluster, which is looked at last."""
 TRAIN = {
     "run": ("bernoulli-bandit", "rl2"),
-    **{name: ("point-navigation", name) for name in ALGORITHMS},
+    **{name: (somewhere(name)["family"], name) for name in ALGORITHMS},
     **{name: (name, "rl2") for name in FAMILIES},
 }
 """Whose options, and with which family and algorithm they are tried."""

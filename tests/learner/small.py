@@ -2,6 +2,11 @@
 
 from typing import Any
 
+import pytest
+
+from innerloop.envs.families import FAMILIES
+from innerloop.learner.algorithms import ALGORITHMS
+
 SMALL: dict[str, dict[str, Any]] = {
     "maml": {"rollouts": 12},
     "pearl": {
@@ -15,7 +20,25 @@ SMALL: dict[str, dict[str, Any]] = {
     "promp": {"rollouts": 12, "outer_steps": 1},
     "recurrent-sac": {"trials_per_batch": 3, "warm_up": 0, "updates_per_step": 0.5},
     "rl2": {"epochs": 1, "minibatches": 1},
+    "supervised": {},
 }
+
+REWARDED = [name for name, kind in ALGORITHMS.items() if not getattr(kind, "learns_from_answers", False)]
+"""Algorithms that learn on any family; the others need one that gives the right answers."""
+
+
+def somewhere(algorithm: str) -> dict[str, Any]:
+    """Options of a small family on which it learns."""
+    return {"family": "point-navigation", "horizon": 4} if algorithm in REWARDED else {"family": "sinusoid"}
+
+
+PAIRS = [
+    pytest.param(family, algorithm, id=f"{family}-{algorithm}")
+    for family, make in FAMILIES.items()
+    for algorithm in ALGORITHMS
+    if algorithm in REWARDED or getattr(make, "answers", False)
+]
+"""Families, and the algorithms that learn on each."""
 
 
 def of_length(family: str, horizon: int) -> dict[str, Any]:

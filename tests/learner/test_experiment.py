@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from small import PAIRS
 
 from innerloop.envs.bandit import CorrelatedBandit, GaussianBandit
 from innerloop.envs.errors import BadInput, EnvironmentRaised
@@ -24,8 +25,7 @@ from innerloop.learner.options import construct, options_of
 GOOD: dict[str, Any] = {"family": {"name": "tabular-mdp"}, "algorithm": {"name": "rl2", "hidden": 8}, "episodes": 4}
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(("family", "algorithm"), PAIRS)
 def test_every_family_and_algorithm_returns_from_json_as_it_was(family: str, algorithm: str) -> None:
     one = Experiment(
         family_name=family,

@@ -21,13 +21,13 @@ from innerloop.distributed.watch.entries import (
     EVALUATED,
     GAUGES,
     by_episode,
-    episode_entries,
     held_out_of,
     statistics,
 )
 from innerloop.distributed.watch.status import details, of_directory
 from innerloop.distributed.watch.status_file import StatusFile
 from innerloop.distributed.watch.telemetry import Telemetry, increases
+from innerloop.learner.episodes import episode_entries
 
 KEPT = Path(__file__).parents[3] / "benchmarks" / "results" / "first"
 LINES = read_lines(KEPT / "metrics.jsonl")

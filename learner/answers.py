@@ -1,0 +1,131 @@
+"""Learning from right answers: a network with a memory that answers at every step, the agent that it makes, and the one
+that plays in its stead where nobody reads its answers."""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..envs.api import Bools
+from ..envs.errors import require
+from ..envs.seeding import Random
+from .api import Problem
+from .contexts import replayed
+from .encoders import build_encoder
+from .heads import Gaussian, Head, head
+from .memory import MakeMemory, Memory, State
+from .memory.api import choose_rows
+from .trajectory import Trajectory
+
+
+class Answers(nn.Module):
+    """(observation, the observation before) -> memory -> the distribution of the answer.
+
+    What has been told of earlier answers is part of the observation; with the observation before, an example and the
+    answer to it come in one input.
+
+    Args:
+        problem: the spaces; an answer is an action.
+        memory: constructor of a `Memory` module.
+        hidden: width of the memory.
+        embedding: width of a layer (tanh) between the inputs and the memory; 0 for none.
+        encoder: of the observation, see `encoders`.
+    """
+
+    head: Head
+    memory: Memory
+
+    def __init__(self, problem: Problem, memory: MakeMemory, hidden: int, embedding: int, encoder: str) -> None:
+        super().__init__()
+        self.observation = build_encoder(encoder, problem.observation_space)
+        self.head = head(problem.action_space)
+        width = 2 * self.observation.width
+        self.embedding = nn.Sequential(nn.Linear(width, embedding), nn.Tanh()) if embedding else nn.Identity()
+        self.memory = memory(embedding or width, hidden, problem.steps)
+        missing = [part for part in ("initial", "step", "unroll") if not hasattr(self.memory, part)]
+        require(not missing, "memory", type(self.memory).__name__, f"a module with {', '.join(missing)}")
+        self.output = nn.Linear(hidden, self.head.size - self.head.state_independent)
+
+    def step(self, seen: Tensor, before: Tensor, state: State) -> tuple[Tensor, State]:
+        """One input: encoded observations [B, W], those before; returns the head's parameters and the next state."""
+        y, state = self.memory.step(self.embedding(torch.cat([seen, before], -1)), state)
+        return self._distribution(self.output(y)), state
+
+    def unroll(self, observation: Tensor) -> Tensor:
+        """The head's parameters [T, B, size] of whole trials' observations [T, B, ...], as stored."""
+        seen = self.observation(observation)
+        before = torch.cat([torch.zeros_like(seen[:1]), seen[:-1]])
+        return self._distribution(self.output(self.memory.unroll(self.embedding(torch.cat([seen, before], -1)))))
+
+    def loss(self, parameters: Tensor, answer: Tensor) -> Tensor:
+        """Of answers [T, B, ...], members of the action space: [T, B]. Minus the logarithm of the right one's
+        probability; in a box the squared error, in units of its half-widths."""
+        if isinstance(self.head, Gaussian):
+            mean = parameters[..., : self.head.width].float()
+            return (mean - self.head.encode(answer)).square().sum(-1)
+        return -self.head.measure(parameters.float(), self.head.drawn(answer))[0]
+
+    def score(self, parameters: Tensor, answer: Tensor) -> np.ndarray:
+        """The rewards [T, B] of the most probable answers: 1 where all of it is right, else 0; in a box minus the
+        squared error."""
+        rows = parameters.reshape(-1, parameters.shape[-1])
+        given = self.head.action(self.head.draw(rows, None)[0].cpu().numpy())
+        right = answer.cpu().numpy().reshape(given.shape)
+        axes, numbers = tuple(range(1, given.ndim)), isinstance(self.head, Gaussian)
+        found = -np.square(given - right).sum(axes) if numbers else (given == right).all(axes)
+        return found.astype(np.float32).reshape(parameters.shape[:-1])
+
+    def _distribution(self, out: Tensor) -> Tensor:
+        if not self.head.state_independent:
+            return out
+        return torch.cat([out.float(), out.new_zeros(*out.shape[:-1], self.head.state_independent).float()], -1)
+
+
+class AnsweringAgent:
+    """An inner loop by memory that gives the most probable answer."""
+
+    rollouts_per_task = 1
+    side_by_side = True
+    remembers: tuple[str, ...] = ()
+
+    def __init__(self, model: Answers) -> None:
+        self._model, self._device = model, model.output.weight.device
+        self.note: dict[str, np.ndarray] = {}
+
+    def begin_trial(self, n: int, rng: Random | None = None, contexts: Trajectory | None = None) -> None:
+        self._state, self._before = self._model.memory.initial(n), None
+        if contexts is not None:
+            for observation, *_, valid in replayed(contexts, self._model.head.none(n)):
+                self._advance(observation, valid)
+
+    def act(self, observation: np.ndarray, reward: np.ndarray, done: Bools) -> np.ndarray:
+        head = self._model.head
+        return head.action(head.draw(self._advance(observation), None)[0].cpu().numpy())
+
+    @torch.inference_mode()
+    def _advance(self, observation: np.ndarray, only: Bools | None = None) -> Tensor:
+        """The head's parameters [n, size] for an input; some rows alone may remember it."""
+        seen = self._model.observation(torch.tensor(observation, device=self._device))
+        before = torch.zeros_like(seen) if self._before is None else self._before
+        parameters, state = self._model.step(seen, before, self._state)
+        if only is not None:
+            rows = torch.tensor(only, device=self._device)
+            seen, *state = choose_rows(rows, (seen, *state), (before, *self._state))
+        self._before, self._state = seen, tuple(state)
+        return parameters
+
+
+class Silent:
+    """Plays where nobody reads what is answered: always the same action."""
+
+    side_by_side = True
+
+    def __init__(self, problem: Problem, rollouts_per_task: int) -> None:
+        self._head, self.rollouts_per_task = head(problem.action_space), rollouts_per_task
+        self.note: dict[str, np.ndarray] = {}
+
+    def begin_trial(self, n: int, rng: Random | None = None) -> None:
+        draw, _ = self._head.draw(torch.zeros(n, self._head.size), None)
+        self._answer = self._head.action(draw.numpy())
+
+    def act(self, observation: np.ndarray, reward: np.ndarray, done: Bools) -> np.ndarray:
+        return self._answer.copy()
