@@ -64,12 +64,8 @@ class Played(TypedDict):
 
     seed: int
     processor: str
-    matrix_gflops: float
-    """Float32, of all cores together, before the run."""
-    minutes: float
-    """From before Ray is started."""
     figures: dict[str, float]
-    """See `figures_of` and `speeds`."""
+    """See `figures_of` and `speeds_of`."""
     returns: list[float]
     """Mean return of the training trials, by iteration."""
 
@@ -128,21 +124,18 @@ def speeds_of(lines: Sequence[dict[str, Any]], bare: float, matrix: float) -> di
 
 def play(options: dict[str, Any], seed: int, *, with_speed: bool) -> Played:
     """Train, and measure."""
-    config = configure(**options, seed=seed, evaluation_tasks=0)
+    config, limits = configure(**options, seed=seed, evaluation_tasks=0), (0.0, 0.0)
+    if with_speed:
+        cpus = usable_cpus()
+        rows = config.run.trials // min(cpus, config.run.part_count)
+        limits = cpus * bare_steps_per_s(config.experiment.family, rows), matrix_flops(cpus)
     lines: list[dict[str, Any]] = []
-    cpus = usable_cpus()
-    matrix = matrix_flops(cpus)
-    rows = config.run.trials // min(cpus, config.run.part_count)
-    bare = cpus * bare_steps_per_s(config.experiment.family, rows) if with_speed else 0.0
-    begun = time.perf_counter()
     with tempfile.TemporaryDirectory() as out:
         train(config, Path(out) / "run", watch=lines.append)
     return Played(
         seed=seed,
         processor=device_name("cpu"),
-        matrix_gflops=round(matrix / 1e9, 1),
-        minutes=round((time.perf_counter() - begun) / 60, 2),
-        figures=figures_of(lines) | (speeds_of(lines, bare, matrix) if with_speed else {}),
+        figures=figures_of(lines) | (speeds_of(lines, *limits) if with_speed else {}),
         returns=[line["return"] for line in lines],
     )
 
@@ -196,7 +189,7 @@ def keep(name: str, seeds: int, folder: Path) -> None:
     """Play all seeds of a run, and keep them."""
     runs = [play(RUNS[name], seed, with_speed=name in WORKS) for seed in range(seeds)]
     folder.mkdir(parents=True, exist_ok=True)
-    write_whole(folder / f"{name}.json", to_json(Kept(options=RUNS[name], runs=runs)))
+    write_whole(folder / f"{name}.json", to_json(Kept(options=RUNS[name], runs=runs), indent=None))
 
 
 def check(name: str, kept: Kept, table: Table) -> bool:
