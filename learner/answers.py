@@ -10,9 +10,9 @@ from ..envs.errors import require
 from ..envs.seeding import Random
 from .api import Problem
 from .contexts import replayed
-from .encoders import build_encoder
+from .encoders import Encoder
 from .heads import Gaussian, Head, head
-from .memory import MakeMemory, Memory, State
+from .memory import Memory, State
 from .memory.api import choose_rows
 from .trajectory import Trajectory
 
@@ -25,25 +25,28 @@ class Answers(nn.Module):
 
     Args:
         problem: the spaces; an answer is an action.
-        memory: constructor of a `Memory` module.
-        hidden: width of the memory.
-        embedding: width of a layer (tanh) between the inputs and the memory; 0 for none.
-        encoder: of the observation, see `encoders`.
+        observation: encoder of the observation, with a `width`.
+        memory: of what `embedding` makes of the two.
+        output: what the memory gives, as the head's parameters.
+        embedding: of the two side by side.
     """
 
     head: Head
     memory: Memory
 
-    def __init__(self, problem: Problem, memory: MakeMemory, hidden: int, embedding: int, encoder: str) -> None:
+    def __init__(
+        self, problem: Problem, observation: Encoder, memory: Memory, output: nn.Module, embedding: nn.Module
+    ) -> None:
         super().__init__()
-        self.observation = build_encoder(encoder, problem.observation_space)
-        self.head = head(problem.action_space)
-        width = 2 * self.observation.width
-        self.embedding = nn.Sequential(nn.Linear(width, embedding), nn.Tanh()) if embedding else nn.Identity()
-        self.memory = memory(embedding or width, hidden, problem.steps)
-        missing = [part for part in ("initial", "step", "unroll") if not hasattr(self.memory, part)]
-        require(not missing, "memory", type(self.memory).__name__, f"a module with {', '.join(missing)}")
-        self.output = nn.Linear(hidden, self.head.size - self.head.state_independent)
+        self.head, self.observation = head(problem.action_space), observation
+        missing = [part for part in ("initial", "step", "unroll") if not hasattr(memory, part)]
+        require(not missing, "memory", type(memory).__name__, f"a module with {', '.join(missing)}")
+        self.embedding, self.memory, self.output = embedding, memory, output
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is."""
+        return next(self.parameters()).device
 
     def step(self, seen: Tensor, before: Tensor, state: State) -> tuple[Tensor, State]:
         """One input: encoded observations [B, W], those before; returns the head's parameters and the next state."""
@@ -88,7 +91,7 @@ class AnsweringAgent:
     remembers: tuple[str, ...] = ()
 
     def __init__(self, model: Answers) -> None:
-        self._model, self._device = model, model.output.weight.device
+        self._model, self._device = model, model.device
         self.note: dict[str, np.ndarray] = {}
 
     def begin_trial(self, n: int, rng: Random | None = None, contexts: Trajectory | None = None) -> None:

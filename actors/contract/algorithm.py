@@ -11,8 +11,10 @@ import torch
 
 from ...envs.api import TaskFamily
 from ...envs.bandit import BernoulliBandit
+from ...envs.boundary import parse_rows
 from ...envs.errors import BadInput
 from ...envs.fewshot.sinusoid import Sinusoid
+from ...envs.fewshot.strokes import Strokes
 from ...envs.navigation import SparsePointNavigation
 from ...envs.spaces import not_members
 from ...learner.api import Algorithm, Returning
@@ -30,6 +32,7 @@ FAMILIES: tuple[TaskFamily, ...] = (
     BernoulliBandit(arms=3),
     SparsePointNavigation(horizon=4, radius=2.0),
     Sinusoid(),
+    Strokes(ways=3),
 )
 TRIALS, EPISODES = 4, 3
 SEEN = 7
@@ -185,7 +188,7 @@ def _arbitrary_inputs(experiment: Experiment, n: int, steps: int) -> list[tuple[
     """Of an agent: any observation and reward (0 at the start), and the end of an episode every third step."""
     rng, space = np.random.default_rng(steps), copy.deepcopy(experiment.family.observation_space)
     space.seed(steps)
-    seen = [np.stack([space.sample() for _ in range(n)]) for _ in range(steps)]
+    seen = [np.stack([parse_rows("a sample", space.sample(), space, None) for _ in range(n)]) for _ in range(steps)]
     return [(x, (t > 0) * rng.standard_normal(n, np.float32), np.full(n, t % 3 == 2)) for t, x in enumerate(seen)]
 
 

@@ -6,6 +6,7 @@ from ..api import Algorithm
 from .maml import MAML
 from .pearl import PEARL
 from .promp import ProMP
+from .protonet import ProtoNet
 from .recurrent_sac import RecurrentSAC
 from .rl2 import RL2
 from .supervised import Supervised
@@ -14,6 +15,7 @@ ALGORITHMS: dict[str, Callable[..., Algorithm]] = {
     "maml": MAML,
     "pearl": PEARL,
     "promp": ProMP,
+    "protonet": ProtoNet,
     "recurrent-sac": RecurrentSAC,
     "rl2": RL2,
     "supervised": Supervised,

@@ -49,7 +49,7 @@ def test_every_encoder(name: str, law: Any) -> None:
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_every_algorithm(name: str, law: Any) -> None:
     few = {"warm_up": 2_000, "updates_per_step": 0.02} if "warm_up" in SMALL[name] else {}
-    law(ALGORITHMS[name](hidden=8, **SMALL[name] | few))
+    law(ALGORITHMS[name](**SMALL[name] | few))
 
 
 class Walk:

@@ -16,7 +16,7 @@ from innerloop.learner.replay import Replay
 @pytest.mark.parametrize(("family", "algorithm"), PAIRS)
 def test_one_iteration(family: str, algorithm: str) -> None:
     options = of_length(family, 4)
-    config = configure(family=family, algorithm=algorithm, episodes=2, hidden=8, **SMALL[algorithm], **options)
+    config = configure(family=family, algorithm=algorithm, episodes=2, **SMALL[algorithm], **options)
     on_policy = config.experiment.learns_fresh
     learner = Learner(config.experiment.algorithm, config.experiment.problem, seed=0, device="cpu", threads=1)
     actor = Actor(config.experiment, seed=0)
@@ -40,9 +40,7 @@ def test_one_iteration(family: str, algorithm: str) -> None:
 
 @pytest.mark.parametrize("algorithm", REWARDED)
 def test_the_shorter_trials_of_a_curriculum(algorithm: str) -> None:
-    config = configure(
-        family="point-navigation", horizon=4, algorithm=algorithm, episodes=3, hidden=8, **SMALL[algorithm]
-    )
+    config = configure(family="point-navigation", horizon=4, algorithm=algorithm, episodes=3, **SMALL[algorithm])
     learner = Learner(config.experiment.algorithm, config.experiment.problem, seed=0, device="cpu", threads=1)
     actor, replay = Actor(config.experiment, seed=0), Replay(2**20)
     for iteration, episodes in enumerate((1, 2, 3)):
@@ -56,9 +54,7 @@ def test_the_shorter_trials_of_a_curriculum(algorithm: str) -> None:
 
 @pytest.mark.parametrize("algorithm", REWARDED)
 def test_an_actor_plays_the_same_with_the_weights_that_it_is_sent_as_with_all(algorithm: str) -> None:
-    config = configure(
-        family="point-navigation", horizon=4, algorithm=algorithm, episodes=3, hidden=8, **SMALL[algorithm]
-    )
+    config = configure(family="point-navigation", horizon=4, algorithm=algorithm, episodes=3, **SMALL[algorithm])
     learner = Learner(config.experiment.algorithm, config.experiment.problem, seed=0, device="cpu", threads=1)
     with torch.no_grad():
         for parameter in learner.model.parameters():
@@ -86,7 +82,7 @@ HOLDS: dict[str, dict[str, Any]] = {
 def test_an_agent_keeps_no_hold_on_the_arrays_it_is_shown_or_gives(name: str) -> None:
     """An environment may write every step into the same ones."""
     options = SMALL[HOLDS[name]["algorithm"]] | HOLDS[name]
-    experiment = configure(family="point-navigation", horizon=4, episodes=3, hidden=8, **options).experiment
+    experiment = configure(family="point-navigation", horizon=4, episodes=3, **options).experiment
     learner = Learner(experiment.algorithm, experiment.problem, seed=0, device="cpu", threads=1)
     n, found = 4 * options.get("rollouts", 1), []
     for reused in (False, True):

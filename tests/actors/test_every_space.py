@@ -123,7 +123,7 @@ def experiment_in(observation: gymnasium.Space, action: gymnasium.Space, algorit
         family_name="spaces",
         family=Spaces(observation, action),
         algorithm_name=algorithm,
-        algorithm=ALGORITHMS[algorithm](hidden=8, **SMALL[algorithm], **options),
+        algorithm=ALGORITHMS[algorithm](**SMALL[algorithm], **options),
         episodes=2,
     )
 

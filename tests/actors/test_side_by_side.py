@@ -98,7 +98,7 @@ def test_trials_from_contexts_beside_others(algorithm: str) -> None:
 def test_every_family_with_every_algorithm(family: str, algorithm: str) -> None:
     options = of_length(family, 5)
     alike_however_they_are_divided(
-        lambda: shaken(family=family, algorithm=algorithm, episodes=3, hidden=8, **SMALL[algorithm], **options)
+        lambda: shaken(family=family, algorithm=algorithm, episodes=3, **SMALL[algorithm], **options)
     )
 
 
@@ -113,13 +113,9 @@ def test_every_memory(memory: str) -> None:
 def test_episodes_of_different_lengths_that_others_wait_for(algorithm: str) -> None:
     """Each batch is made by itself: the family does not say that several can be one."""
     family = f"{Lengthy.__module__}:Lengthy"
-    alike_however_they_are_divided(
-        lambda: shaken(family=family, algorithm=algorithm, episodes=3, hidden=8, **SMALL[algorithm])
-    )
+    alike_however_they_are_divided(lambda: shaken(family=family, algorithm=algorithm, episodes=3, **SMALL[algorithm]))
     family = f"{Lengthy.__module__}:Declared"
-    alike_however_they_are_divided(
-        lambda: shaken(family=family, algorithm=algorithm, episodes=3, hidden=8, **SMALL[algorithm])
-    )
+    alike_however_they_are_divided(lambda: shaken(family=family, algorithm=algorithm, episodes=3, **SMALL[algorithm]))
 
 
 def _set_length(env: gymnasium.Env, task: Any) -> None:
@@ -135,9 +131,7 @@ POLES = GymnasiumFamily(
 def test_single_environments(algorithm: str) -> None:
     """Their episodes end at different times, and each has its own seed."""
     alike_however_they_are_divided(
-        lambda: shaken(
-            family=f"{Lengthy.__module__}:POLES", algorithm=algorithm, episodes=3, hidden=8, **SMALL[algorithm]
-        )
+        lambda: shaken(family=f"{Lengthy.__module__}:POLES", algorithm=algorithm, episodes=3, **SMALL[algorithm])
     )
 
 

@@ -34,7 +34,7 @@ def experiment(algorithm: str = "rl2", **options: Any) -> Experiment:
         family_name="lengths",
         family=Lengths(),
         algorithm_name=algorithm,
-        algorithm=ALGORITHMS[algorithm](hidden=8, **SMALL[algorithm]),
+        algorithm=ALGORITHMS[algorithm](**SMALL[algorithm]),
         **{"episodes": 2, "trial_steps": 7} | options,
     )
 

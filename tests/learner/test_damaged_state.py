@@ -47,7 +47,7 @@ def one(array: np.ndarray, value: float) -> np.ndarray:
 def trained(request: pytest.FixtureRequest) -> Learner:
     """One update."""
     name = request.param
-    options = SMALL[name] | somewhere(name) | {"episodes": 2, "hidden": 8}
+    options = SMALL[name] | somewhere(name) | {"episodes": 2}
     experiment = configure(algorithm=name, **options).experiment
     learner = Learner(experiment.algorithm, experiment.problem, seed=0, device="cpu", threads=1)
     actor, replay = Actor(experiment, seed=0), Replay(2**20)
@@ -161,7 +161,7 @@ def test_what_no_step_of_an_optimiser_leaves_is_refused(entry: str, trained: Lea
 
 def test_an_actor_takes_no_weights_that_are_not_finite(trained: Learner) -> None:
     [name] = [name for name, kind in ALGORITHMS.items() if isinstance(trained.algorithm, kind)]
-    actor = Actor(configure(algorithm=name, **SMALL[name] | somewhere(name), episodes=2, hidden=8).experiment, seed=0)
+    actor = Actor(configure(algorithm=name, **SMALL[name] | somewhere(name), episodes=2).experiment, seed=0)
     weights = trained.acting_weights()
     key = next(each for each, array in weights.items() if array.dtype == np.float32)
     with pytest.raises(BadInput, match="NaN or infinite"):
@@ -210,7 +210,7 @@ def test_an_update_that_leaves_a_number_that_is_not_finite_changes_nothing(
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_a_step_so_large_that_weights_overflow_is_caught(algorithm: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The gradient is finite; what it makes of the weights is not."""
-    options = SMALL[algorithm] | somewhere(algorithm) | {"episodes": 2, "hidden": 8}
+    options = SMALL[algorithm] | somewhere(algorithm) | {"episodes": 2}
     experiment = configure(algorithm=algorithm, **options).experiment
     learner = Learner(experiment.algorithm, experiment.problem, seed=0, device="cpu", threads=1)
     actor, replay = Actor(experiment, seed=0), Replay(2**20)

@@ -38,6 +38,7 @@ SMALL: dict[str, dict[str, Any]] = {
         "updates_per_step": 0.05,
     },
     "promp": {"rollouts": 6, "hidden": 16, "activation": "tanh", "outer_steps": 2},
+    "protonet": {"encoder": "cnn,width=16,channels=4", "learning_rate": 1e-3},
     "recurrent-sac": {"hidden": 16, "trials_per_batch": 8, "warm_up": 0, "updates_per_step": 0.05},
     "rl2": {"hidden": 16, "embedding": 8, "epochs": 2, "minibatches": 2, "learning_rate": 1e-3},
     "supervised": {"hidden": 16, "embedding": 8, "learning_rate": 1e-3},
@@ -111,6 +112,7 @@ CASES = [
     Case("pearl", BernoulliBandit),
     *(Case(algorithm, Pictures) for algorithm in REWARDED),
     Case("supervised", Strokes),
+    Case("protonet", Strokes),
     Case("supervised", Sinusoid, {"memory": "transformer"}),
     Case("rl2", BernoulliBandit, {"truncation": 5}),
 ]

@@ -1,0 +1,109 @@
+"""What algorithms share that learn from right answers over whole trials. Arrays are [T, B, ...], time first."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ...envs.errors import require
+from ..answers import AnsweringAgent, Answers
+from ..api import Consumes, Metrics, Optimise, Problem, linear
+from ..episodes import episode_entries, last_episode
+from ..trajectory import Trajectory
+
+
+@dataclass(frozen=True, kw_only=True)
+class Taught:
+    """Adam on the error of the answers at every step of a trial: also of the first ones, where no more than a guess is
+    possible. Its model is an `Answers`."""
+
+    learning_rate: float = 3e-3
+    """Adam's step size at the start; falls linearly to `learning_rate_end`."""
+    learning_rate_end: float = 1e-5
+    """Adam's step size at the end of the run."""
+    minibatches: int = 1
+    """Optimiser steps per iteration, each on a share of its trials."""
+    max_gradient_norm: float = 1.0
+    """Gradients are clipped to this norm."""
+
+    learns_from_answers = True
+
+    @property
+    def consumes(self) -> Consumes:
+        return "fresh"
+
+    def __post_init__(self) -> None:
+        require(self.minibatches >= 1, "minibatches", self.minibatches, "at least 1")
+        given = self.learning_rate_end
+        require(0 <= given < float("inf"), "learning_rate_end", given, "a finite number of at least 0")
+        for field in ("learning_rate", "max_gradient_norm"):
+            given = getattr(self, field)
+            require(0 < given < float("inf"), field, given, "a finite number above 0")
+
+    def inner_loop(self, model: nn.Module, problem: Problem, greedy: bool = False) -> AnsweringAgent:
+        assert isinstance(model, Answers)
+        return AnsweringAgent(model)
+
+    def optimisers(self, model: nn.Module) -> dict[str, torch.optim.Optimizer]:
+        return {"adam": torch.optim.Adam(model.parameters(), lr=self.learning_rate, fused=True)}
+
+    def acts_with(self, name: str) -> bool:
+        return True
+
+    def update(
+        self, model: nn.Module, batch: Trajectory, optimise: Optimise, progress: float, rng: np.random.Generator
+    ) -> Metrics:
+        """One pass over the trials: `minibatches` optimiser steps.
+
+        Returns:
+            loss (nats, or the squared error in units of the action space), gradient_norm; and of the answers that were
+            given on the way, before each step, what a trial and its episodes return.
+        """
+        assert isinstance(model, Answers)
+        device, trials = model.device, batch.valid.shape[1]
+        observation, answer, valid = (
+            torch.tensor(array, device=device)
+            for array in (batch.observation[:-1], batch.privileged["answer"], batch.valid)
+        )
+        learning_rate = linear(self.learning_rate, self.learning_rate_end, progress)
+        reward = np.zeros(batch.reward.shape, np.float32)
+
+        def loss(rows: np.ndarray, total: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+            index = torch.from_numpy(rows).to(device)
+            right = answer.index_select(1, index)
+            parameters = model.unroll(observation.index_select(1, index))
+            with torch.no_grad():
+                reward[:, rows] = model.score(parameters, right)
+            mean = (model.loss(parameters, right) * valid.index_select(1, index)).sum() / total
+            return mean, {"loss": mean}
+
+        steps: list[Metrics] = []
+        for rows in np.array_split(rng.permutation(trials), min(self.minibatches, trials)):
+            total = valid[:, torch.from_numpy(rows).to(device)].sum()
+            steps.append(
+                optimise(
+                    lambda part, total=total: loss(part, total),
+                    rows,
+                    learning_rate=learning_rate,
+                    max_norm=self.max_gradient_norm,
+                )
+            )
+        means = {name: sum(step[name] for step in steps) / len(steps) for name in steps[0]}
+        return means | returned(batch, reward) | {"learning_rate": learning_rate}
+
+
+def returned(batch: Trajectory, reward: np.ndarray) -> Metrics:
+    """What trials return where their actions were other ones.
+
+    Args:
+        batch: whole trials, of which the rewards are not read.
+        reward: float32 [T, B], for the other actions.
+    """
+    returns = replace(batch, reward=reward).episode_returns(int((batch.done & batch.valid).sum(0).max()))
+    return {
+        "return": float(np.nansum(returns, 1).mean()),
+        "first_episode": float(returns[:, 0].mean()),
+        "last_episode": float(last_episode(returns).mean()),
+        **episode_entries(np.nanmean(returns, 0)),
+    }
