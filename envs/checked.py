@@ -6,7 +6,7 @@ import numpy as np
 
 from .api import Bools, Step, TaskFamily, Tasks, VectorEnv
 from .boundary import name_of, parse_rows, parse_step
-from .errors import BadInput, ask
+from .errors import BadInput, ask, require
 from .measures import Over
 from .seeding import Random, SideBySide
 
@@ -51,6 +51,7 @@ class Checked:
         build: Callable[..., VectorEnv] = family.make  # which takes `SideBySide` where the family says so
         self.env = ask(self.name, "make", build, tasks, rng)
         self._space, self._measures, self._n = family.observation_space, measures, len(next(iter(tasks.values())))
+        self._answers = family.action_space if getattr(family, "answers", False) else None
         self.privileged: dict[str, tuple[np.dtype, tuple[int, ...]]] | None = None
         """Names, types and shapes, as the first step had them."""
 
@@ -74,6 +75,12 @@ class Checked:
             raise BadInput(
                 f"the measures of a step of {self.name} are {', '.join(step.measures) or 'none'}; expected "
                 f"{', '.join(self._measures) or 'none'}, as its family's `measures` says."
+            )
+        if self._answers is not None:
+            what, given = f"the answer of {self._who}", step.privileged.get("answer")
+            require(given is not None, what, given, "the right action of each row, as its family says that it gives")
+            step = step._replace(
+                privileged={**step.privileged, "answer": parse_rows(what, given, self._answers, self._n)}
             )
         found = {name: (array.dtype, array.shape[1:]) for name, array in step.privileged.items()}
         if self.privileged is None:

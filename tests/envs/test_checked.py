@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from gymnasium import spaces
 from lengths import OVER, Lengths
 
 from innerloop.envs.api import Step, Tasks
@@ -73,3 +74,40 @@ def test_each_part_has_a_batch_of_its_own() -> None:
     sentence = r"^Lengths's make returned the same object for two batches; expected a new one for each\.$"
     with pytest.raises(BadInput, match=sentence):
         two_steps(Lengths())
+
+
+class Asking(Lengths):
+    """Says that it gives answers, members of Discrete(3)."""
+
+    answers = True
+    action_space = spaces.Discrete(3)
+
+    def __init__(self, **privileged: Any) -> None:
+        self._given = privileged
+
+    def make(self, tasks: Tasks, rng: np.random.Generator) -> Batch:
+        return Batch(tasks, self._given)
+
+
+@pytest.mark.parametrize(
+    ("privileged", "sentence"),
+    [
+        ({}, "^the answer of .* is None; expected the right action of each row"),
+        ({"reward": np.zeros(5, np.float32)}, "is None; expected the right action"),
+        ({"answer": np.array([0, 1, 2, 3, 0])}, r"^the answer of .* is .*3.*; expected integers in \[0, 3\)"),
+        ({"answer": np.zeros((5, 1), np.int64)}, r"^the shape of the answer of .* is \(5, 1\); expected \(5,\)"),
+        ({"answer": np.zeros(5, np.float32)}, "^the answer of .*; expected integers"),
+    ],
+)
+def test_answers_are_actions(privileged: dict[str, np.ndarray], sentence: str) -> None:
+    env = make(Asking(**privileged), TASKS, np.random.default_rng(0), OVER)  # pyright: ignore[reportArgumentType]
+    env.reset(np.ones(5, np.bool_))
+    with pytest.raises(BadInput, match=sentence):
+        env.step(np.zeros((5, 1), np.float32))
+
+
+def test_right_answers_arrive_as_actions_are_stored() -> None:
+    env = make(Asking(answer=np.array([0, 1, 2, 0, 1], np.uint8)), TASKS, np.random.default_rng(0), OVER)  # pyright: ignore[reportArgumentType]
+    env.reset(np.ones(5, np.bool_))
+    answer = env.step(np.zeros((5, 1), np.float32)).privileged["answer"]
+    assert (answer.dtype, answer.tolist()) == (np.int64, [0, 1, 2, 0, 1])
