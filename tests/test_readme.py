@@ -63,11 +63,25 @@ def test_the_python_examples_run_as_written(
     assert capsys.readouterr().out.splitlines()[-1].startswith("2 ")
 
 
+def test_an_agent_is_shown_examples_by_hand(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (ROOT / "docs" / "few-shot.md").read_text()
+    first = re.findall(r"^innerloop .*$", page, re.M)[0]
+    assert "protonet" in first
+    few = ["--iterations", "2", "--trials", "8", "--encoder", "cnn,width=8,channels=2", "--evaluation-tasks", "0"]
+    run([sys.executable, "-m", *first.split(), *few, "--out", "runs/strokes"], place)
+    monkeypatch.chdir(place)
+    [example] = re.findall(r"```python\n(.*?)```", page, re.S)
+    exec(example, {})
+    assert re.fullmatch(r"\[[0-4]\]", capsys.readouterr().out.strip())
+
+
 def test_every_command_names_options_that_exist(capsys: pytest.CaptureFixture[str]) -> None:
     from innerloop.distributed.cli import main
 
     known = ""
-    for named in ([], ["--family", "tabular-mdp"], ["--algorithm", "maml"], *OFF_POLICY):
+    for named in ([], ["--family", "tabular-mdp"], ["--algorithm", "maml"], ["--family", "strokes"], *OFF_POLICY):
         with pytest.raises(SystemExit):
             main(["train", *named, "--help"])
         known += capsys.readouterr().out
