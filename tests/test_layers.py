@@ -18,7 +18,7 @@ ROOMS = {
     "learner.memory": "constructors",
     "learner.gradient": "api encoders heads returns trajectory",
     "learner.algorithms": (
-        "answers api contexts encoders episodes gradient heads memory policy returns sampling trajectory"
+        "answers api classes contexts encoders episodes gradient heads memory policy returns sampling trajectory"
     ),
     "learner.experiment": "algorithms answers api options",
     "actors.baselines": "",

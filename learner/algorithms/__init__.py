@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from ..api import Algorithm
 from .maml import MAML
+from .matching import Matching
 from .pearl import PEARL
 from .promp import ProMP
 from .protonet import ProtoNet
@@ -13,6 +14,7 @@ from .supervised import Supervised
 
 ALGORITHMS: dict[str, Callable[..., Algorithm]] = {
     "maml": MAML,
+    "matching": Matching,
     "pearl": PEARL,
     "promp": ProMP,
     "protonet": ProtoNet,

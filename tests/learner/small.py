@@ -9,6 +9,7 @@ from innerloop.learner.algorithms import ALGORITHMS
 
 SMALL: dict[str, dict[str, Any]] = {
     "maml": {"hidden": 8, "rollouts": 12},
+    "matching": {"encoder": "cnn,width=8,channels=2"},
     "pearl": {
         "hidden": 8,
         "context_hidden": 8,
@@ -27,7 +28,7 @@ SMALL: dict[str, dict[str, Any]] = {
 
 REWARDED = [name for name, kind in ALGORITHMS.items() if not getattr(kind, "learns_from_answers", False)]
 """Algorithms that learn on any family; the others need one that gives the right answers."""
-OF_CLASSES = ["protonet"]
+OF_CLASSES = ["matching", "protonet"]
 """Those that learn to classify alone."""
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from gymnasium import spaces
 from off_policy import Drift
-from small import REWARDED
+from small import OF_CLASSES, REWARDED
 
 from innerloop.actors.actor import Actor, Assignment
 from innerloop.actors.rollout import play
@@ -33,6 +33,7 @@ on_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine
 
 SMALL: dict[str, dict[str, Any]] = {
     "maml": {"rollouts": 6, "hidden": 16, "activation": "tanh", "cg_iterations": 3},
+    "matching": {"encoder": "cnn,width=16,channels=4", "learning_rate": 1e-3},
     "pearl": {
         "hidden": 16, "context_hidden": 16, "layers": 1, "steps_per_task": 32, "tasks_per_batch": 4, "warm_up": 0,
         "updates_per_step": 0.05,
@@ -112,7 +113,7 @@ CASES = [
     Case("pearl", BernoulliBandit),
     *(Case(algorithm, Pictures) for algorithm in REWARDED),
     Case("supervised", Strokes),
-    Case("protonet", Strokes),
+    *(Case(algorithm, Strokes) for algorithm in OF_CLASSES),
     Case("supervised", Sinusoid, {"memory": "transformer"}),
     Case("rl2", BernoulliBandit, {"truncation": 5}),
 ]
