@@ -91,7 +91,7 @@ WRONG_TYPE = r"; expected a value of type "
         ({"family": {"name": "tabular"}}, r"^family is 'tabular'; expected one of .* Did you mean 'tabular-mdp'\?$"),
         (
             {"algorithm": {"name": "rl3"}},
-            r"^algorithm is 'rl3'; expected one of maml, pearl, promp, recurrent-sac, rl2.* Did you mean 'rl2'\?$",
+            r"^algorithm is 'rl3'; expected one of maml, matching, pearl, promp, .*rl2.* Did you mean 'rl2'\?$",
         ),
         ({"episodes": 0}, r"^episodes is 0; expected at least 1\.$"),
         ({"family": {"states": 3}}, r"^the saved configuration lacks 'name'; expected .*\.$"),
