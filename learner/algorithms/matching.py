@@ -12,33 +12,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..answers import Answers
-from ..api import Problem
-from ..classes import Labelled, Seen
-from ..encoders import parse_encoder
-from ..memory import State
-from .taught import Taught
+from ..classes import Seen
+from ..memory import Memory, State
+from .taught import Comparing
 
 
 @dataclass(frozen=True, kw_only=True)
-class Matching(Taught):
+class Matching(Comparing):
     """Matching networks, on families of classes with examples."""
 
-    encoder: str = "auto"
-    """The embedding f of an example: auto (cnn for images), cnn, mlp, or package.module:attribute; with its options as
-    in cnn,width=64."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        parse_encoder(self.encoder)
-
-    def build(self, problem: Problem) -> Answers:
-        """Raises:
-        BadInput: the observations are no examples beside the answer to the one before.
-        """
-        observation = Labelled(problem, self.encoder)
-        memory = Matches(observation.ways, observation.embedding, problem.steps)
-        return Answers(problem, observation, memory, nn.Identity(), nn.Identity())
+    def memory(self, ways: int, width: int, steps: int) -> Memory:
+        return Matches(ways, width, steps)
 
 
 class Matches(nn.Module):

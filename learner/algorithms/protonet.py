@@ -10,33 +10,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..answers import Answers
-from ..api import Problem
-from ..classes import Labelled, Seen
-from ..encoders import parse_encoder
-from ..memory import State
-from .taught import Taught
+from ..classes import Seen
+from ..memory import Memory, State
+from .taught import Comparing
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProtoNet(Taught):
+class ProtoNet(Comparing):
     """Prototypical networks, on families of classes with examples."""
 
-    encoder: str = "auto"
-    """The embedding f of an example: auto (cnn for images), cnn, mlp, or package.module:attribute; with its options as
-    in cnn,width=64."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        parse_encoder(self.encoder)
-
-    def build(self, problem: Problem) -> Answers:
-        """Raises:
-        BadInput: the observations are no examples beside the answer to the one before.
-        """
-        observation = Labelled(problem, self.encoder)
-        memory = Prototypes(observation.ways, observation.embedding)
-        return Answers(problem, observation, memory, nn.Identity(), nn.Identity())
+    def memory(self, ways: int, width: int, steps: int) -> Memory:
+        return Prototypes(ways, width)
 
 
 class Prototypes(nn.Module):

@@ -1,5 +1,6 @@
 """What algorithms share that learn from right answers over whole trials. Arrays are [T, B, ...], time first."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,7 +10,10 @@ from torch import Tensor, nn
 from ...envs.errors import require
 from ..answers import AnsweringAgent, Answers
 from ..api import Consumes, Metrics, Optimise, Problem, linear
+from ..classes import Labelled
+from ..encoders import parse_encoder
 from ..episodes import episode_entries, last_episode
+from ..memory import Memory
 from ..trajectory import Trajectory
 
 
@@ -91,6 +95,32 @@ class Taught:
             )
         means = {name: sum(step[name] for step in steps) / len(steps) for name in steps[0]}
         return means | returned(batch, reward) | {"learning_rate": learning_rate}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparing(Taught, ABC):
+    """An agent that compares an example with those of each class that it has seen: what is learned is an embedding."""
+
+    encoder: str = "auto"
+    """The embedding of an example: auto (cnn for images), cnn, mlp, or package.module:attribute; with its options as in
+    cnn,width=64."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        parse_encoder(self.encoder)
+
+    @abstractmethod
+    def memory(self, ways: int, width: int, steps: int) -> Memory:
+        """Of what `classes.Seen` has at each step, for so many classes, numbers of an embedding, and steps of a trial;
+        it gives the logit of each class."""
+
+    def build(self, problem: Problem) -> Answers:
+        """Raises:
+        BadInput: the observations are no examples beside the answer to the one before.
+        """
+        observation = Labelled(problem, self.encoder)
+        memory = self.memory(observation.ways, observation.embedding, problem.steps)
+        return Answers(problem, observation, memory, nn.Identity(), nn.Identity())
 
 
 def returned(batch: Trajectory, reward: np.ndarray) -> Metrics:
