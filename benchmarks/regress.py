@@ -33,7 +33,7 @@ from innerloop.distributed.config import configure
 from innerloop.distributed.trainer import train
 from innerloop.envs.errors import BadInput, require
 from innerloop.learner.cpus import usable_cpus
-from innerloop.learner.files import read_json, to_json, write_whole
+from innerloop.learner.files import Finite, read_json, to_json, write_whole
 
 GOLDEN = Path(__file__).parent / "golden"
 CONFIDENCE = 0.99
@@ -64,7 +64,7 @@ class Played(TypedDict):
 
     seed: int
     processor: str
-    figures: dict[str, float]
+    figures: dict[str, Finite]
     """See `figures_of` and `speeds_of`."""
     returns: list[float]
     """Mean return of the training trials, by iteration."""
@@ -92,8 +92,8 @@ class Verdict(NamedTuple):
 
     @property
     def moved(self) -> str:
-        """Whither: above or below, where all that were played lie outside on one side; else empty."""
-        sides = {(value > self.mean + self.half) - (value < self.mean - self.half) for value in self.values}
+        """Above or below (NaN, too), where all that were played lie outside on one side; else empty."""
+        sides = {(value > self.mean + self.half) - (not value >= self.mean - self.half) for value in self.values}
         return {1: "above", -1: "below"}.get(sides.pop(), "") if len(sides) == 1 else ""
 
 

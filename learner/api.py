@@ -211,7 +211,7 @@ class LearnsFromAnswers(Protocol):
     difference to what comes next. Actors play without its agent then, and the update's metrics say what its own answers
     would have returned: `return`, `first_episode`, `last_episode` and those of `episodes.episode_entries`."""
 
-    learns_from_answers: Literal[True]
+    learns_from_answers: bool
 
 
 class Recall(NamedTuple):

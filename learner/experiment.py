@@ -88,7 +88,7 @@ class Experiment:
     @property
     def from_answers(self) -> bool:
         """The algorithm learns from the right answers: it makes no difference what is answered in training."""
-        return isinstance(self.algorithm, LearnsFromAnswers)
+        return isinstance(self.algorithm, LearnsFromAnswers) and bool(self.algorithm.learns_from_answers)
 
     def player(self, agent: InnerLoop) -> InnerLoop:
         """Who plays what is learned from: the algorithm's agent, or nobody, where its actions make no difference."""

@@ -18,7 +18,7 @@ class Sinusoid:
     observation  float32 [N, 3]: x, uniform on ±5 (0 after an episode's last step); the answer to the step before, or 0
                  where it is not told; 1 where it is told
     action       y, float32 [N, 1], any number
-    reward       minus the squared error
+    reward       minus the squared error, as far as float32 goes
     terminated   after every step
     privileged   answer: the right one, float32 [N, 1]
     task         amplitude and phase, float64 [N]: y = amplitude sin(x - phase)
@@ -69,6 +69,6 @@ class Curves:
         y = (self._amplitude * np.sin(self._seen[:, 0] - self._phase)).astype(np.float32)
         told = self._yes if not self._shots else self._episode < self._shots
         self._seen = np.stack([np.zeros_like(y), np.where(told, y, np.float32(0)), told.astype(np.float32)], 1)
-        with np.errstate(over="ignore"):
-            reward = -np.square(action[:, 0] - y)
+        error = action[:, 0].astype(np.float64) - y
+        reward = -np.minimum(error**2, np.finfo(np.float32).max).astype(np.float32)
         return Step(self._seen, reward, self._yes, self._no, privileged={"answer": y[:, None]})

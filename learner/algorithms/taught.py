@@ -111,8 +111,13 @@ class Comparing(Taught, ABC):
 
     @abstractmethod
     def memory(self, ways: int, width: int, steps: int) -> Memory:
-        """Of what `classes.Seen` has at each step, for so many classes, numbers of an embedding, and steps of a trial;
-        it gives the logit of each class."""
+        """A memory that reads `classes.Seen` and returns a logit for each class.
+
+        Args:
+            ways: number of classes.
+            width: of an embedding.
+            steps: of the longest trial.
+        """
 
     def build(self, problem: Problem) -> Answers:
         """Raises:

@@ -49,7 +49,7 @@ PAIRS = [
 
 
 def of_length(family: str, horizon: int) -> dict[str, Any]:
-    """Options for episodes of so many steps, where the family leaves a choice."""
+    """Options that set the length of an episode, for families that have one."""
     if family == "sinusoid" or family.endswith("bandit"):
         return {}
     return {"ways": horizon} if family == "strokes" else {"horizon": horizon}

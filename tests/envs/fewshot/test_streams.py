@@ -140,6 +140,14 @@ def test_a_curve_s_points_and_what_is_told_of_them() -> None:
         np.testing.assert_array_equal(step.observation[:, 1:], before)
 
 
+def test_an_answer_that_is_far_off_has_a_finite_reward() -> None:
+    family, rng = Sinusoid(), np.random.default_rng(0)
+    env = family.make(family.sample(rng, 2, "train"), rng)
+    env.reset(np.ones(2, np.bool_))
+    most = np.finfo(np.float32).max
+    assert env.step(np.float32([[most], [-most]])).reward.tolist() == [-most, -most]
+
+
 @pytest.mark.parametrize(
     ("make", "options", "sentence"),
     [
