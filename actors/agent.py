@@ -16,9 +16,9 @@ To come back to a task later, keep what the agent has seen of it:
 """
 
 import dataclasses
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from pydantic import TypeAdapter
@@ -62,6 +62,7 @@ class Agent:
         which: str = "last",
         greedy: bool = False,
         episodes: int = 0,
+        family: Mapping[str, Any] | None = None,
         trust_plugins: bool | Collection[str] = False,
     ) -> "Agent":
         """The agent of a run's newest whole checkpoint, or of the one that did best on held-out tasks.
@@ -73,6 +74,8 @@ class Agent:
             greedy: take the most probable action instead of drawing one.
             episodes: of a trial, during which it adapts; 0 for as many as in training. A trial that was counted in
                 steps stays so.
+            family: options of the family that differ from those of training: tasks from outside its distribution, or
+                trials of another shape. The observations and actions must still be those that the model reads.
             trust_plugins: whether plug-ins that the run names may be imported, which runs their code; or the names of
                 those that may.
 
@@ -87,10 +90,16 @@ class Agent:
         if which == "best":
             checkpoint = _best(found, checkpoint)
         with reading_saved(found.directory, trust_plugins):
-            experiment = Experiment.from_json(checkpoint.config)
+            experiment = trained = Experiment.from_json(checkpoint.config)
+            if family:
+                require("name" not in family, "family", family, "options of the run's own family")
+                experiment = Experiment.from_json(
+                    checkpoint.config | {"family": {**checkpoint.config["family"], **family}}
+                )
             weights = weights_of(checkpoint.arrays)
             # Built as it was trained: how far a memory reaches may depend on how long a trial was.
-            model = build(experiment.algorithm, experiment.problem, weights).requires_grad_(False)
+            spaces = {name: getattr(experiment.problem, name) for name in ("observation_space", "action_space")}
+            model = build(experiment.algorithm, trained.problem._replace(**spaces), weights).requires_grad_(False)
         counted = "0: trials of this run are counted in steps"
         require(not (episodes and experiment.trial_steps), "episodes", episodes, counted)
         experiment = dataclasses.replace(experiment, episodes=episodes or experiment.episodes)

@@ -5,6 +5,7 @@ from typing import Any
 
 from rich.table import Table
 
+from ..learner.options import options_of
 from .agent import Agent
 from .baselines import baselines
 from .baselines.bayes import BayesOptimal
@@ -26,10 +27,10 @@ def evaluation(
 
     Returns:
         `return` as {mean, low, high} (95 % interval over tasks), `by_episode` as a list of the same, `regret`, `tasks`,
-        `different_tasks` (see `evaluate`), `family`, `algorithm`, `episodes`, `trial_steps` (0, or `by_window` is there
-        too, and the baselines' by_episode may be longer or shorter), `rollouts` (episodes of one task side by side;
-        where there are several, by_episode[i] is the return after i inner steps), `measures` (name to a list as
-        `by_episode`), `seed`, `baselines` (name to {mean, low, high, by_episode, regret, measures}),
+        `different_tasks` (see `evaluate`), `family`, `family_options`, `algorithm`, `episodes`, `trial_steps` (0, or
+        `by_window` is there too, and the baselines' by_episode may be longer or shorter), `rollouts` (episodes of one
+        task side by side; where there are several, by_episode[i] is the return after i inner steps), `measures` (name
+        to a list as `by_episode`), `seed`, `baselines` (name to {mean, low, high, by_episode, regret, measures}),
         and `optimum`: the exact value of the Bayes-optimal policy, where it can be computed, else null.
     """
     experiment = agent.experiment
@@ -45,6 +46,7 @@ def evaluation(
     return {
         **measured,
         "family": experiment.family_name,
+        "family_options": options_of(family),
         "algorithm": experiment.algorithm_name,
         "episodes": len(measured["by_episode"]),
         "trial_steps": steps,

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from ..actors.agent import Located, find_checkpoint, locate
-from ..envs.errors import BadInput, require
+from ..envs.errors import BadInput, ask, require
 from ..learner.best import Best, parse_best
 from ..learner.checkpoint import FORMAT, Checkpoint, Checkpoints
 from ..learner.cpus import usable_cpus
@@ -71,6 +71,8 @@ class Opened:
         """The configuration as it is saved, with the run's id."""
         self.checkpoints = Checkpoints(place, run.keep, id)
         self.pieces = pieces_of(place, config, id)
+        if prepare := getattr(experiment.family, "prepare", None):
+            ask(experiment.family_name, "prepare", prepare)
         refuse_too_large(config)
         self.learner = Learner(
             experiment.algorithm, experiment.problem, seed=run.seed, device=run.device, threads=run.learner_threads

@@ -82,6 +82,9 @@ class TaskFamily(Protocol):
     A family of examples, whose steps give the right action as `privileged["answer"]`, an array of actions, and whose
     actions make no difference to what comes next, says so: `answers = True`.
 
+    A family that reads files may have a method `prepare()`, which reads them or raises `BadInput`: it is called before
+    a run begins, so that nothing is written where they are missing. An agent is loaded without it.
+
     A family whose steps have `measures` names them in an attribute `measures`: name to how an episode's number is made
     of its steps', "last", "sum" or "ever" (see `measures.Over`).
     """

@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 from .api import TaskFamily
 from .bandit import BernoulliBandit, CorrelatedBandit, GaussianBandit
+from .fewshot.images import Images
+from .fewshot.omniglot import Omniglot
 from .fewshot.sinusoid import Sinusoid
 from .fewshot.strokes import Strokes
 from .grid import GridNavigation
@@ -28,6 +30,8 @@ FAMILIES: dict[str, Callable[..., TaskFamily]] = {
     "half-cheetah-dir": HalfCheetahDir,
     "half-cheetah-vel": HalfCheetahVel,
     "humanoid-dir": HumanoidDir,
+    "images": Images,
+    "omniglot": Omniglot,
     "point-navigation": PointNavigation,
     "sinusoid": Sinusoid,
     "sparse-point-navigation": SparsePointNavigation,

@@ -9,6 +9,7 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
+from drawings import drawings  # noqa: F401 (pytest finds it here)
 from processes import nothing_is_left, pytest_configure  # noqa: F401 (pytest finds them here)
 
 from innerloop.actors.rollout import play

@@ -38,7 +38,7 @@ ROOMS = {
     "distributed.opening": "config rollouts run runs sizes",
     "distributed.trainer": "config held_out launch loop opening rollouts runs saving store store.redis watch",
     "distributed.papers": "config launch runs trainer",
-    "distributed.commands": "config launch options papers parsing presets run runs trainer watch",
+    "distributed.commands": "config launch options overrides papers parsing presets run runs trainer watch",
     "distributed.cli": "launch terminal words",
 }
 """Room to the others of its layer that it imports: all of them, so that one that is new, or gone, is seen here."""

@@ -14,13 +14,18 @@ from ...actors.report import evaluation, table
 from ...envs.errors import require
 from ...learner.options import check_range
 from ...learner.places import resolve_path
+from ..overrides import split_overrides
 from ..parsing import parse
 from ..run import MOST
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate:
-    """Evaluate a trained agent, and the baselines its family has, on fresh held-out tasks."""
+    """Evaluate a trained agent, and the baselines its family has, on fresh held-out tasks.
+
+    Options of its family may differ from those of training: --family.amplitude 5,10 plays tasks from outside of the
+    distribution that it learned on.
+    """
 
     run: tyro.conf.Positional[str]
     """Directory of the run, or the place of its checkpoints (a path or an fsspec URL)."""
@@ -54,6 +59,7 @@ class Evaluate:
 
 
 def run(rest: list[str]) -> None:
+    rest, family = split_overrides(rest)
     options = parse(Evaluate, rest, "innerloop evaluate")
     file = resolve_path("csv", options.csv) if options.csv else None
     require(
@@ -68,6 +74,7 @@ def run(rest: list[str]) -> None:
         which=options.checkpoint,
         greedy=options.greedy,
         episodes=options.episodes,
+        family=family,
         trust_plugins=options.trust_plugins or named,
     )
     own = agent.experiment.family_name, agent.experiment.algorithm_name

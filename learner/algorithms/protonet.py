@@ -25,7 +25,8 @@ class ProtoNet(Comparing):
 
 class Prototypes(nn.Module):
     """Sums and numbers of the embeddings of each class, as a memory of what `Seen` has at each step; it gives minus the
-    squared distances to the means."""
+    squared distances to the means, but for the square of the example's own embedding, which all classes share: what is
+    left is linear in it (section 2.4)."""
 
     def __init__(self, ways: int, width: int) -> None:
         super().__init__()
@@ -39,13 +40,28 @@ class Prototypes(nn.Module):
         sums, counts = (each.to(x.device) for each in state)
         sums = sums + (told.unsqueeze(-1) * before.unsqueeze(-2)).flatten(-2)
         counts = counts + told
-        return self._logits(embedded, sums, counts), (sums, counts)
+        by_class = sums.unflatten(-1, (self._ways, self._width))
+        along = (by_class @ embedded.unsqueeze(-1)).squeeze(-1)
+        return _logits(along, by_class.square().sum(-1), counts), (sums, counts)
 
     def unroll(self, x: Tensor) -> Tensor:
-        embedded, told, before = Seen.of(x, self._ways)
-        sums = (told.unsqueeze(-1) * before.unsqueeze(-2)).flatten(-2).cumsum(0)
-        return self._logits(embedded, sums, told.cumsum(0))
+        """From products of examples alone: the means at every step, [T, B, ways, width], would be many times larger."""
+        embedded, told, before = (each.transpose(0, 1) for each in Seen.of(x, self._ways))  # [B, T, ...]
+        until = torch.ones(x.shape[0], x.shape[0], device=x.device).tril()
+        along = (embedded @ before.mT * until) @ told
+        own = before @ before.mT
+        earlier = (own * until.tril(-1)) @ told  # of an example with the sums before it
+        square = (told * (2 * earlier + own.diagonal(0, 1, 2).unsqueeze(-1))).cumsum(1)
+        return _logits(along, square, told.cumsum(1)).transpose(0, 1)
 
-    def _logits(self, embedded: Tensor, sums: Tensor, counts: Tensor) -> Tensor:
-        means = sums.unflatten(-1, (self._ways, self._width)) / counts.clamp(min=1).unsqueeze(-1)
-        return -(embedded.unsqueeze(-2) - means).square().sum(-1)
+
+def _logits(along: Tensor, square: Tensor, counts: Tensor) -> Tensor:
+    """2 f(x) c_k - |c_k|², [..., ways].
+
+    Args:
+        along: f(x) times the sum of the embeddings of each class.
+        square: of these sums.
+        counts: how many embeddings are in each.
+    """
+    counts = counts.clamp(min=1)
+    return (2 * along - square / counts) / counts

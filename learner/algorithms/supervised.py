@@ -29,8 +29,8 @@ class Supervised(Taught):
     embedding: int = 128
     """Width of a layer between the inputs and the memory; 0 for none."""
     encoder: str = "auto"
-    """Encoder of the examples: auto (cnn for images, else flat), cnn, flat, mlp, or package.module:attribute; with its
-    options as in mlp,width=64,layers=2."""
+    """Encoder of the examples: auto (cnn for images, else flat), cnn, conv4, flat, mlp, or package.module:attribute;
+    with its options as in mlp,width=64,layers=2."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -40,6 +40,7 @@ class Supervised(Taught):
         require(self.embedding >= 0, "embedding", self.embedding, "at least 0")
 
     def build(self, problem: Problem) -> Answers:
+        self.check(problem)
         observation = build_encoder(self.encoder, problem.observation_space)
         wide, own = 2 * observation.width, head(problem.action_space)
         embedding = nn.Sequential(nn.Linear(wide, self.embedding), nn.Tanh()) if self.embedding else nn.Identity()

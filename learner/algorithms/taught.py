@@ -30,6 +30,8 @@ class Taught:
     """Optimiser steps per iteration, each on a share of its trials."""
     max_gradient_norm: float = 1.0
     """Gradients are clipped to this norm."""
+    loss_from: int = 0
+    """Episodes before this one, counted from 0, make no part of the loss."""
 
     learns_from_answers = True
 
@@ -39,11 +41,19 @@ class Taught:
 
     def __post_init__(self) -> None:
         require(self.minibatches >= 1, "minibatches", self.minibatches, "at least 1")
+        require(self.loss_from >= 0, "loss_from", self.loss_from, "at least 0")
         given = self.learning_rate_end
         require(0 <= given < float("inf"), "learning_rate_end", given, "a finite number of at least 0")
         for field in ("learning_rate", "max_gradient_norm"):
             given = getattr(self, field)
             require(0 < given < float("inf"), field, given, "a finite number above 0")
+
+    def check(self, problem: Problem) -> None:
+        """Raises:
+        BadInput: no episode of a trial would be learned from.
+        """
+        expected = f"less than {problem.most_episodes}, the episodes of a trial"
+        require(self.loss_from < problem.most_episodes, "loss_from", self.loss_from, expected)
 
     def inner_loop(self, model: nn.Module, problem: Problem, greedy: bool = False) -> AnsweringAgent:
         assert isinstance(model, Answers)
@@ -70,6 +80,8 @@ class Taught:
             torch.tensor(array, device=device)
             for array in (batch.observation[:-1], batch.privileged["answer"], batch.valid)
         )
+        done = batch.done & batch.valid
+        learned = valid & torch.from_numpy(np.cumsum(done, 0) - done >= self.loss_from).to(device)
         learning_rate = linear(self.learning_rate, self.learning_rate_end, progress)
         reward = np.zeros(batch.reward.shape, np.float32)
 
@@ -79,12 +91,12 @@ class Taught:
             parameters = model.unroll(observation.index_select(1, index))
             with torch.no_grad():
                 reward[:, rows] = model.score(parameters, right)
-            mean = (model.loss(parameters, right) * valid.index_select(1, index)).sum() / total
+            mean = (model.loss(parameters, right) * learned.index_select(1, index)).sum() / total
             return mean, {"loss": mean}
 
         steps: list[Metrics] = []
         for rows in np.array_split(rng.permutation(trials), min(self.minibatches, trials)):
-            total = valid[:, torch.from_numpy(rows).to(device)].sum()
+            total = learned[:, torch.from_numpy(rows).to(device)].sum().clamp(min=1)
             steps.append(
                 optimise(
                     lambda part, total=total: loss(part, total),
@@ -102,8 +114,11 @@ class Comparing(Taught, ABC):
     """An agent that compares an example with those of each class that it has seen: what is learned is an embedding."""
 
     encoder: str = "auto"
-    """The embedding of an example: auto (cnn for images), cnn, mlp, or package.module:attribute; with its options as in
-    cnn,width=64."""
+    """The embedding of an example: auto (cnn for images), cnn, conv4, mlp, or package.module:attribute; with its
+    options as in conv4,channels=32."""
+    loss_from: int = 1
+    """Episodes before this one, counted from 0, make no part of the loss: in the first one classes have no example
+    yet."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -123,6 +138,7 @@ class Comparing(Taught, ABC):
         """Raises:
         BadInput: the observations are no examples beside the answer to the one before.
         """
+        self.check(problem)
         observation = Labelled(problem, self.encoder)
         memory = self.memory(observation.ways, observation.embedding, problem.steps)
         return Answers(problem, observation, memory, nn.Identity(), nn.Identity())

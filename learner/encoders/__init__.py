@@ -15,6 +15,7 @@ from ...envs.errors import require
 from ...envs.spaces import check_observation_space
 from ..constructors import parse_constructor
 from .cnn import CNN
+from .conv4 import Conv4
 from .flat import Flat
 from .mlp import MLP
 from .split import has_image
@@ -52,7 +53,7 @@ def auto(space: gymnasium.Space) -> Encoder:
     return CNN(space) if has_image(space) else Flat(space)
 
 
-ENCODERS: dict[str, MakeEncoder] = {"auto": auto, "cnn": CNN, "flat": Flat, "mlp": MLP}
+ENCODERS: dict[str, MakeEncoder] = {"auto": auto, "cnn": CNN, "conv4": Conv4, "flat": Flat, "mlp": MLP}
 
 
 def parse_encoder(given: str) -> MakeEncoder:

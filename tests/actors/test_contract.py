@@ -416,7 +416,7 @@ def test_an_adapted_environment_keeps_it_too(law: Any) -> None:
 )
 def test_the_command(name: str, status: int, said: str) -> None:
     here = Path(__file__).parent
-    paths = os.pathsep.join(map(str, (here, here.parent / "learner")))
+    paths = os.pathsep.join(map(str, (here, here.parent, here.parent / "learner")))
     done = subprocess.run(
         [sys.executable, "-m", "innerloop", "check", name],
         capture_output=True, text=True, cwd=here, check=False, timeout=300,

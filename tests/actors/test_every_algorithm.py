@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from small import PAIRS, REWARDED, SMALL, of_length
+from small import CLASSES, PAIRS, REWARDED, SMALL, of_length
 
 from innerloop.actors.actor import Actor, Assignment
 from innerloop.distributed.config import configure
@@ -26,7 +26,7 @@ def test_one_iteration(family: str, algorithm: str) -> None:
     rows = 3 * SMALL[algorithm].get("rollouts", 1)
     assert trajectory.reward.shape[1] == rows
     assert (trajectory.done & trajectory.valid).sum() == 2 * rows
-    ends_itself = family.endswith(("bandit", "tabular-mdp", "sinusoid", "strokes"))
+    ends_itself = family in (*CLASSES, "sinusoid", "tabular-mdp") or family.endswith("bandit")
     assert trajectory.truncated[trajectory.trial_end].any() == (not ends_itself)
     replay = Replay(2**20)
     if not on_policy:

@@ -8,17 +8,21 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
+from drawings import some_pictures
 
 from innerloop.envs.api import Split, Step, TaskFamily, VectorEnv
 from innerloop.envs.bandit import CorrelatedBandit
 from innerloop.envs.families import FAMILIES
+from innerloop.envs.fewshot.images import Images
 from innerloop.envs.tabular import TabularMDP
 from innerloop.testing import laws
 
 SHORT = {"ant-dir", "ant-goal", "half-cheetah-dir", "half-cheetah-vel", "humanoid-dir", "walker2d-params"}
 """Families of long episodes, which these tests cut short."""
+OTHERS = {name: make for name, make in FAMILIES.items() if name != "images"}
 EVERY = [
-    *(pytest.param(partial(make, horizon=20) if name in SHORT else make, id=name) for name, make in FAMILIES.items()),
+    *(pytest.param(partial(make, horizon=20) if name in SHORT else make, id=name) for name, make in OTHERS.items()),
+    pytest.param(lambda: Images(data=some_pictures()), id="images"),
     pytest.param(lambda: CorrelatedBandit(level="hard"), id="correlated-bandit-hard"),
     pytest.param(lambda: TabularMDP(states=3, actions=2, horizon=4), id="tabular-mdp-small"),
     pytest.param("pendulum", id="gymnasium-continuous-tasks"),

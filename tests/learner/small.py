@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from drawings import some_pictures
 
 from innerloop.envs.families import FAMILIES
 from innerloop.learner.algorithms import ALGORITHMS
@@ -30,6 +31,8 @@ REWARDED = [name for name, kind in ALGORITHMS.items() if not getattr(kind, "lear
 """Algorithms that learn on any family; the others need one that gives the right answers."""
 OF_CLASSES = ["matching", "protonet"]
 """Those that learn to classify alone."""
+CLASSES = ["images", "omniglot", "strokes"]
+"""Families of classes with examples."""
 
 
 def somewhere(algorithm: str) -> dict[str, Any]:
@@ -43,7 +46,7 @@ PAIRS = [
     pytest.param(family, algorithm, id=f"{family}-{algorithm}")
     for family, make in FAMILIES.items()
     for algorithm in ALGORITHMS
-    if algorithm in REWARDED or family == "strokes" or (getattr(make, "answers", False) and algorithm not in OF_CLASSES)
+    if algorithm in REWARDED or family in CLASSES or (getattr(make, "answers", False) and algorithm not in OF_CLASSES)
 ]
 """Families, and the algorithms that learn on each."""
 
@@ -52,4 +55,6 @@ def of_length(family: str, horizon: int) -> dict[str, Any]:
     """Options that set the length of an episode, for families that have one."""
     if family == "sinusoid" or family.endswith("bandit"):
         return {}
-    return {"ways": horizon} if family == "strokes" else {"horizon": horizon}
+    if family in CLASSES:
+        return {"ways": horizon} | ({"data": some_pictures()} if family == "images" else {})
+    return {"horizon": horizon}
