@@ -59,28 +59,35 @@ class Answers(nn.Module):
         before = torch.cat([torch.zeros_like(seen[:1]), seen[:-1]])
         return self._distribution(self.output(self.memory.unroll(self.embedding(torch.cat([seen, before], -1)))))
 
-    def loss(self, parameters: Tensor, answer: Tensor) -> Tensor:
-        """Of answers [T, B, ...], members of the action space: [T, B]. Minus the logarithm of the right one's
-        probability; in a box the squared error, in units of its half-widths."""
-        if isinstance(self.head, Gaussian):
-            mean = parameters[..., : self.head.width].float()
-            return (mean - self.head.encode(answer)).square().sum(-1)
-        return -self.head.measure(parameters.float(), self.head.drawn(answer))[0]
-
-    def score(self, parameters: Tensor, answer: Tensor) -> np.ndarray:
-        """The rewards [T, B] of the most probable answers: 1 where all of it is right, else 0; in a box minus the
-        squared error."""
-        rows = parameters.reshape(-1, parameters.shape[-1])
-        given = self.head.action(self.head.draw(rows, None)[0].cpu().numpy())
-        right = answer.cpu().numpy().reshape(given.shape)
-        axes, numbers = tuple(range(1, given.ndim)), isinstance(self.head, Gaussian)
-        found = -np.square(given - right).sum(axes) if numbers else (given == right).all(axes)
-        return found.astype(np.float32).reshape(parameters.shape[:-1])
-
     def _distribution(self, out: Tensor) -> Tensor:
         if not self.head.state_independent:
             return out
         return torch.cat([out.float(), out.new_zeros(*out.shape[:-1], self.head.state_independent).float()], -1)
+
+
+def answer_loss(head: Head, parameters: Tensor, answer: Tensor) -> Tensor:
+    """Of answers [..., *], members of the action space: [...]. Minus the logarithm of the right one's probability; in a
+    box the squared error, in units of its half-widths.
+
+    Args:
+        head: of the answers.
+        parameters: of their distributions, [..., size].
+        answer: the right ones.
+    """
+    if isinstance(head, Gaussian):
+        return (parameters[..., : head.width].float() - head.encode(answer)).square().sum(-1)
+    return -head.measure(parameters.float(), head.drawn(answer))[0]
+
+
+def answer_score(head: Head, parameters: Tensor, answer: Tensor) -> np.ndarray:
+    """The rewards [...] of the most probable answers: 1 where all of it is right, else 0; in a box minus the squared
+    error. Args as of `answer_loss`."""
+    rows = parameters.reshape(-1, parameters.shape[-1])
+    given = head.action(head.draw(rows, None)[0].cpu().numpy())
+    right = answer.cpu().numpy().reshape(given.shape)
+    axes, numbers = tuple(range(1, given.ndim)), isinstance(head, Gaussian)
+    found = -np.square(given - right).sum(axes) if numbers else (given == right).all(axes)
+    return found.astype(np.float32).reshape(parameters.shape[:-1])
 
 
 class AnsweringAgent:

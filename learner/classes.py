@@ -1,4 +1,5 @@
-"""What algorithms share whose agents compare an example with those of each class: how they read what they are shown."""
+"""How streams of examples and answers are read: by agents that compare an example with those of each class, and by
+those that take inner steps on what they have been told."""
 
 from typing import NamedTuple
 
@@ -8,7 +9,7 @@ from torch import Tensor
 from ..envs.errors import BadInput, brief, require
 from .encoders import Encoder, build_encoder
 from .encoders.flat import FlatLeaf
-from .encoders.split import Split
+from .encoders.split import Entries, Split
 from .problem import Problem
 
 
@@ -27,6 +28,52 @@ def check_classes(problem: Problem) -> int:
             "before, Discrete(n + 1) where one of n classes is answered, such as that of strokes."
         )
     return ways
+
+
+class Shown(NamedTuple):
+    """What an observation of a stream shows."""
+
+    example: Tensor
+    """[..., *shape], as it is stored."""
+    answer: Tensor
+    """To the step before, a member of the action space [..., *]; any, where it is not told."""
+    told: Tensor
+    """bool [...]: whether it is."""
+
+
+class ExampleStream:
+    """Observations of examples and of the answers to those before, taken apart.
+
+    Those of classes are as `check_classes` has them; those of numbers have a third entry, `told`, and an answer that is
+    as an action.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        """Raises:
+        BadInput: the problem is another.
+        """
+        space, self._numbers = problem.observation_space, isinstance(problem.action_space, spaces.Box)
+        entries = space.spaces if isinstance(space, spaces.Dict) else {}
+        if self._numbers and not (
+            [*entries] == ["answer", "example", "told"]
+            and entries["answer"] == problem.action_space
+            and entries["told"] == spaces.Discrete(2)
+        ):
+            raise BadInput(
+                f"the observation space is {brief(space)}; expected a Dict of an example, of the answer to the one "
+                "before, a Box as that of actions, and of told, Discrete(2), such as that of sinusoid."
+            )
+        self._ways = 0 if self._numbers else check_classes(problem)
+        assert isinstance(space, spaces.Dict)
+        self.example_space = space.spaces["example"]
+        self._entries = Entries(space)
+
+    def __call__(self, observation: Tensor) -> Shown:
+        """Of observations as they are stored, [..., *]."""
+        answer, example, *told = self._entries(observation)
+        if self._numbers:
+            return Shown(example, answer, told[0] == 1)
+        return Shown(example, answer.clamp(max=self._ways - 1), answer < self._ways)
 
 
 class Labelled(Split):

@@ -16,7 +16,7 @@ ROOMS = {
     "envs.fewshot": "api errors seeding",
     "learner.encoders": "constructors exact onehot",
     "learner.memory": "constructors",
-    "learner.gradient": "api encoders heads returns trajectory",
+    "learner.gradient": "api classes contexts encoders heads returns trajectory",
     "learner.algorithms": (
         "answers api classes contexts encoders episodes gradient heads memory policy returns sampling trajectory"
     ),

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from gymnasium import spaces
@@ -10,13 +11,15 @@ from ..api import Bools, Split, Step, Tasks
 from ..errors import require
 from ..seeding import Random, only
 
+NUMBER = spaces.Box(-np.inf, np.inf, (1,), np.float32)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sinusoid:
     """What is the curve's value at x? An episode is one point.
 
-    observation  float32 [N, 3]: x, uniform on ±5 (0 after an episode's last step); the answer to the step before, or 0
-                 where it is not told; 1 where it is told
+    observation  example: x, float32 [N, 1], uniform on ±5, 0 after an episode's last step; answer: that to the step
+                 before, float32 [N, 1], 0 where it is not told; told: int64 [N], 1 where it is
     action       y, float32 [N, 1], any number
     reward       minus the squared error, as far as float32 goes
     terminated   after every step
@@ -34,8 +37,8 @@ class Sinusoid:
     horizon = 1
     answers = True
     side_by_side = True
-    observation_space = spaces.Box(-np.inf, np.inf, (3,), np.float32)
-    action_space = spaces.Box(-np.inf, np.inf, (1,), np.float32)
+    observation_space = spaces.Dict({"answer": NUMBER, "example": NUMBER, "told": spaces.Discrete(2)})
+    action_space = NUMBER
 
     def __post_init__(self) -> None:
         for field in ("amplitude", "phase"):
@@ -56,19 +59,25 @@ class Curves:
 
     def __init__(self, amplitude: np.ndarray, phase: np.ndarray, shots: int, rng: Random) -> None:
         self._amplitude, self._phase, self._shots, self._rng = amplitude, phase, shots, rng
-        self._seen = np.zeros((len(phase), 3), np.float32)
-        self._episode = np.full(len(phase), -1)
-        self._yes, self._no = np.ones(len(phase), np.bool_), np.zeros(len(phase), np.bool_)
+        n = len(phase)
+        self._x, self._answer = np.zeros((n, 1), np.float32), np.zeros((n, 1), np.float32)
+        self._told, self._episode = np.zeros(n, np.int64), np.full(n, -1)
+        self._yes, self._no = np.ones(n, np.bool_), np.zeros(n, np.bool_)
 
-    def reset(self, rows: Bools) -> np.ndarray:
+    def reset(self, rows: Bools) -> Any:
         self._episode[rows] += 1
-        self._seen[rows, 0] = only(self._rng, rows).uniform(-5, 5, len(rows))[rows]
-        return self._seen
+        self._x[rows, 0] = only(self._rng, rows).uniform(-5, 5, len(rows))[rows]
+        return self._observation()
 
     def step(self, action: np.ndarray) -> Step:
-        y = (self._amplitude * np.sin(self._seen[:, 0] - self._phase)).astype(np.float32)
+        x = self._x[:, 0].astype(np.float64)
+        y = (self._amplitude * np.sin(x - self._phase)).astype(np.float32)[:, None]
         told = self._yes if not self._shots else self._episode < self._shots
-        self._seen = np.stack([np.zeros_like(y), np.where(told, y, np.float32(0)), told.astype(np.float32)], 1)
-        error = action[:, 0].astype(np.float64) - y
+        self._x, self._told = np.zeros_like(self._x), told.astype(np.int64)
+        self._answer = np.where(told[:, None], y, np.float32(0))
+        error = (action.astype(np.float64) - y)[:, 0]
         reward = -np.minimum(error**2, np.finfo(np.float32).max).astype(np.float32)
-        return Step(self._seen, reward, self._yes, self._no, privileged={"answer": y[:, None]})
+        return Step(self._observation(), reward, self._yes, self._no, privileged={"answer": y})
+
+    def _observation(self) -> Any:
+        return {"answer": self._answer, "example": self._x.copy(), "told": self._told}

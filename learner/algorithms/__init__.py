@@ -11,6 +11,7 @@ from .protonet import ProtoNet
 from .recurrent_sac import RecurrentSAC
 from .rl2 import RL2
 from .supervised import Supervised
+from .supervised_maml import SupervisedMAML
 
 ALGORITHMS: dict[str, Callable[..., Algorithm]] = {
     "maml": MAML,
@@ -21,4 +22,5 @@ ALGORITHMS: dict[str, Callable[..., Algorithm]] = {
     "recurrent-sac": RecurrentSAC,
     "rl2": RL2,
     "supervised": Supervised,
+    "supervised-maml": SupervisedMAML,
 }

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from ...envs.errors import require
-from ..answers import AnsweringAgent, Answers
-from ..api import Consumes, Metrics, Optimise, Problem, linear
+from ..answers import AnsweringAgent, Answers, answer_loss, answer_score
+from ..api import Consumes, InnerLoop, Metrics, Optimise, Problem, linear
 from ..classes import Labelled
 from ..encoders import parse_encoder
 from ..episodes import episode_entries, last_episode
+from ..heads import Head
 from ..memory import Memory
 from ..trajectory import Trajectory
 
@@ -55,9 +56,27 @@ class Taught:
         expected = f"less than {problem.most_episodes}, the episodes of a trial"
         require(self.loss_from < problem.most_episodes, "loss_from", self.loss_from, expected)
 
-    def inner_loop(self, model: nn.Module, problem: Problem, greedy: bool = False) -> AnsweringAgent:
+    def inner_loop(self, model: nn.Module, problem: Problem, greedy: bool = False) -> InnerLoop:
         assert isinstance(model, Answers)
         return AnsweringAgent(model)
+
+    def answered(
+        self, model: nn.Module, observation: Tensor, episode: np.ndarray, learned: np.ndarray
+    ) -> tuple[Tensor, np.ndarray]:
+        """What the model answers in the course of trials.
+
+        Args:
+            model: what `build` returned.
+            observation: [T, B, ...], as stored.
+            episode: int [T, B], which one of its trial a step belongs to.
+            learned: bool [T, B], the steps that are part of the loss.
+
+        Returns:
+            The parameters of its head [T, B, size], and at which steps it answered, bool [T, B]: at least those that
+            are learned from.
+        """
+        assert isinstance(model, Answers)
+        return model.unroll(observation), np.ones_like(learned)
 
     def optimisers(self, model: nn.Module) -> dict[str, torch.optim.Optimizer]:
         return {"adam": torch.optim.Adam(model.parameters(), lr=self.learning_rate, fused=True)}
@@ -74,29 +93,30 @@ class Taught:
             loss (nats, or the squared error in units of the action space), gradient_norm; and of the answers that were
             given on the way, before each step, what a trial and its episodes return.
         """
-        assert isinstance(model, Answers)
-        device, trials = model.device, batch.valid.shape[1]
-        observation, answer, valid = (
-            torch.tensor(array, device=device)
-            for array in (batch.observation[:-1], batch.privileged["answer"], batch.valid)
-        )
+        device, trials = next(model.parameters()).device, batch.valid.shape[1]
         done = batch.done & batch.valid
-        learned = valid & torch.from_numpy(np.cumsum(done, 0) - done >= self.loss_from).to(device)
+        episode = np.cumsum(done, 0) - done
+        learned = batch.valid & (episode >= self.loss_from)
+        observation, answer, counted = (
+            torch.tensor(array, device=device)
+            for array in (batch.observation[:-1], batch.privileged["answer"], learned)
+        )
         learning_rate = linear(self.learning_rate, self.learning_rate_end, progress)
-        reward = np.zeros(batch.reward.shape, np.float32)
+        reward, own = np.zeros(batch.reward.shape, np.float32), head_of(model)
 
         def loss(rows: np.ndarray, total: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
             index = torch.from_numpy(rows).to(device)
             right = answer.index_select(1, index)
-            parameters = model.unroll(observation.index_select(1, index))
+            seen = observation.index_select(1, index)
+            parameters, given = self.answered(model, seen, episode[:, rows], learned[:, rows])
             with torch.no_grad():
-                reward[:, rows] = model.score(parameters, right)
-            mean = (model.loss(parameters, right) * learned.index_select(1, index)).sum() / total
+                reward[:, rows] = np.where(given, answer_score(own, parameters, right), np.nan)
+            mean = (answer_loss(own, parameters, right) * counted.index_select(1, index)).sum() / total
             return mean, {"loss": mean}
 
         steps: list[Metrics] = []
         for rows in np.array_split(rng.permutation(trials), min(self.minibatches, trials)):
-            total = learned[:, torch.from_numpy(rows).to(device)].sum().clamp(min=1)
+            total = counted[:, torch.from_numpy(rows).to(device)].sum().clamp(min=1)
             steps.append(
                 optimise(
                     lambda part, total=total: loss(part, total),
@@ -144,17 +164,24 @@ class Comparing(Taught, ABC):
         return Answers(problem, observation, memory, nn.Identity(), nn.Identity())
 
 
+def head_of(model: nn.Module) -> Head:
+    """Of the answers of what an algorithm here builds."""
+    return model.head  # pyright: ignore[reportReturnType]
+
+
 def returned(batch: Trajectory, reward: np.ndarray) -> Metrics:
     """What trials return where their actions were other ones.
 
     Args:
         batch: whole trials, of which the rewards are not read.
-        reward: float32 [T, B], for the other actions.
+        reward: float32 [T, B], for the other actions; NaN in episodes that count for nothing.
     """
     returns = replace(batch, reward=reward).episode_returns(int((batch.done & batch.valid).sum(0).max()))
+    played = ~np.isnan(returns).all(0)
+    entries = episode_entries(np.where(played, np.nansum(returns, 0) / (~np.isnan(returns)).sum(0).clip(1), np.nan))
     return {
         "return": float(np.nansum(returns, 1).mean()),
-        "first_episode": float(returns[:, 0].mean()),
-        "last_episode": float(last_episode(returns).mean()),
-        **episode_entries(np.nanmean(returns, 0)),
+        "first_episode": float(np.nanmean(returns[:, played.argmax()])),
+        "last_episode": float(last_episode(returns[:, played]).mean()),
+        **{name: value for name, value in entries.items() if not np.isnan(value)},
     }

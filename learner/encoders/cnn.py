@@ -8,12 +8,12 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.checkpoint import checkpoint
 
 from ...envs.errors import BadInput, brief
 from ...envs.spaces import leaves
 from ..exact import exact
 from .flat import FlatLeaf, has_bounds
+from .parts import in_parts
 from .split import Split, has_image, is_image
 
 LARGE = 36
@@ -75,12 +75,8 @@ class Image(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         rows = image.shape[: image.ndim - len(self._shape)]
-        parts = image.reshape(-1, *self._shape).split(max(1, AT_ONCE // math.prod(self._shape)))
-        if len(parts) == 1 or not torch.is_grad_enabled():
-            encoded = [self._encoded(part) for part in parts]
-        else:  # of each part only its bytes wait for the gradient; the rest is computed again
-            encoded = [checkpoint(self._encoded, part, use_reentrant=False) for part in parts]
-        return torch.cat(encoded).reshape((*rows, self.width))
+        most = max(1, AT_ONCE // math.prod(self._shape))
+        return in_parts(self._encoded, image.reshape(-1, *self._shape), most).reshape((*rows, self.width))
 
     def _encoded(self, x: Tensor) -> Tensor:
         x = x.unsqueeze(1) if self._channels is None else x.movedim(self._channels, 1)

@@ -1,15 +1,14 @@
 """The four-block convolutional network of few-shot learning (Vinyals et al. 2016, arXiv:1606.04080, section 4.1.1)."""
 
 import gymnasium
-import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.checkpoint import checkpoint
 
 from ...envs.errors import BadInput, brief, require
 from ..exact import exact
 from .flat import FlatLeaf
+from .parts import in_parts
 from .split import Split, has_image, is_image
 
 BLOCKS = 4
@@ -61,15 +60,11 @@ class Blocks(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         rows = image.shape[: image.ndim - len(self._shape)]
-        parts = image.reshape(-1, *self._shape).split(AT_ONCE)
-        if len(parts) == 1 or not torch.is_grad_enabled():
-            encoded = [self._encoded(part) for part in parts]
-        else:  # of each part only its bytes wait for the gradient; the rest is computed again
-            encoded = [checkpoint(self._encoded, part, use_reentrant=False) for part in parts]
-        return torch.cat(encoded).reshape((*rows, self.width))
+        encoded = in_parts(self._encoded, image.reshape(-1, *self._shape), AT_ONCE)
+        return encoded.reshape((*rows, self.width))
 
     def _encoded(self, x: Tensor) -> Tensor:
-        x = x.movedim(-1, 1).float() / 255
+        x = x.movedim(-1, 1).to(next(self.parameters()).dtype) / 255
         with exact(x.device):
             for convolution, norm in zip(self.convolutions, self.norms, strict=True):
                 x = convolution(x)

@@ -7,12 +7,13 @@ several tasks have the tasks as their first axis, and functions of a single task
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ..heads import Head
 from ..trajectory import Trajectory
 from .baseline import by_task, task_advantages
 from .feedforward import GradientPolicy, Weights
@@ -116,18 +117,40 @@ def phases(
     return found, torch.stack(explained)
 
 
-InnerLoss = Callable[[GradientPolicy, Weights, Phase], Tensor]
+class Adaptable(Protocol):
+    """A network whose weights inner steps change, those of every task on their own."""
+
+    @property
+    def head(self) -> Head:
+        """The distribution of what it draws."""
+        ...
+
+    @property
+    def weights(self) -> Any:
+        """What inner steps change, name to tensor, as all tasks share it before the first."""
+        ...
+
+    def distribution(self, weights: Weights, x: Tensor) -> Tensor:
+        """The head's parameters [N, size] of one task."""
+        ...
+
+    def rate(self, name: str, step: int) -> Tensor | float:
+        """Step size of an inner step, counted from 0, for one of the weights."""
+        ...
+
+
+InnerLoss = Callable[[Adaptable, Weights, Phase], Tensor]
 """What one task's inner step descends: of the network, this task's weights, and its phase, which they played."""
 
 
-def log_probability_loss(policy: GradientPolicy, weights: Weights, data: Phase) -> Tensor:
+def log_probability_loss(policy: Adaptable, weights: Weights, data: Phase) -> Tensor:
     """Minus the mean of log-probabilities weighed by advantages, as in MAML. With answers as draws and advantages of 1
     that is the cross-entropy."""
     log_prob, _ = policy.head.measure(policy.distribution(weights, data.x), data.draw)
     return -(log_prob * data.advantage * data.weight).sum()
 
 
-def ratio_loss(policy: GradientPolicy, weights: Weights, data: Phase) -> Tensor:
+def ratio_loss(policy: Adaptable, weights: Weights, data: Phase) -> Tensor:
     """The same with probability ratios to the policy that played, whose second derivative is the low-variance curvature
     estimate (Rothfuss et al. 2018, arXiv:1810.06784, eq. 6). The first derivative is the same."""
     log_prob, _ = policy.head.measure(policy.distribution(weights, data.x), data.draw)
@@ -135,7 +158,7 @@ def ratio_loss(policy: GradientPolicy, weights: Weights, data: Phase) -> Tensor:
 
 
 def inner_step(
-    policy: GradientPolicy,
+    policy: Adaptable,
     weights: Weights,
     data: Phase,
     step: int,
@@ -160,7 +183,7 @@ def inner_step(
 
 
 def inner_steps(
-    policy: GradientPolicy,
+    policy: Adaptable,
     weights: Weights,
     data: Phase,
     step: int,
@@ -178,7 +201,7 @@ def inner_steps(
 
 
 def adapted(
-    policy: GradientPolicy, data: Sequence[Phase], *, loss: InnerLoss = log_probability_loss, first_order: bool = False
+    policy: Adaptable, data: Sequence[Phase], *, loss: InnerLoss = log_probability_loss, first_order: bool = False
 ) -> list[dict[str, Tensor]]:
     """The weights of every task before and after each inner step: one more than there are phases.
 

@@ -25,6 +25,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "recurrent-sac": {"hidden": 8, "trials_per_batch": 3, "warm_up": 0, "updates_per_step": 0.5},
     "rl2": {"hidden": 8, "epochs": 1, "minibatches": 1},
     "supervised": {"hidden": 8},
+    "supervised-maml": {"hidden": 8},
 }
 
 REWARDED = [name for name, kind in ALGORITHMS.items() if not getattr(kind, "learns_from_answers", False)]

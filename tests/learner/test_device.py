@@ -43,6 +43,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "recurrent-sac": {"hidden": 16, "trials_per_batch": 8, "warm_up": 0, "updates_per_step": 0.05},
     "rl2": {"hidden": 16, "embedding": 8, "epochs": 2, "minibatches": 2, "learning_rate": 1e-3},
     "supervised": {"hidden": 16, "embedding": 8, "learning_rate": 1e-3},
+    "supervised-maml": {"hidden": 16, "activation": "tanh"},
 }  # fmt: skip
 
 
@@ -115,6 +116,8 @@ CASES = [
     Case("supervised", Strokes),
     *(Case(algorithm, Strokes) for algorithm in OF_CLASSES),
     Case("supervised", Sinusoid, {"memory": "transformer"}),
+    Case("supervised-maml", Sinusoid),
+    Case("supervised-maml", Strokes, {"encoder": "conv4,channels=8", "layers": 0, "learned_rates": True}),
     Case("rl2", BernoulliBandit, {"truncation": 5}),
 ]
 BEYOND = {"recurrent-sac-Pictures": "1.7 in 10,000 on an H200: rounding in convolutions, at the kinks of a critic"}

@@ -126,18 +126,21 @@ def test_a_curve_s_points_and_what_is_told_of_them() -> None:
     assert ((tasks["amplitude"] >= 0.1) & (tasks["amplitude"] <= 5)).all()
     assert ((tasks["phase"] >= 0) & (tasks["phase"] <= np.pi)).all()
     env = family.make(tasks, rng)
-    before = np.zeros((N, 2))
+    before: dict[str, Any] = {"answer": np.zeros((N, 1)), "told": np.zeros(N)}
     for episode in range(4):
-        seen = env.reset(EVERYONE)
-        np.testing.assert_array_equal(seen[:, 1:], before)
-        assert (np.abs(seen[:, 0]) <= 5).all()
-        y = tasks["amplitude"] * np.sin(seen[:, 0] - tasks["phase"])
+        seen: Any = env.reset(EVERYONE)
+        for name, expected in before.items():
+            np.testing.assert_array_equal(seen[name], expected)
+        x = seen["example"][:, 0]
+        assert (np.abs(x) <= 5).all()
+        y = tasks["amplitude"] * np.sin(x - tasks["phase"])
         step = env.step(np.full((N, 1), 0.5, np.float32))
         np.testing.assert_allclose(step.privileged["answer"][:, 0], y, atol=1e-6)
         np.testing.assert_allclose(step.reward, -((0.5 - y) ** 2), rtol=1e-5, atol=1e-6)
         assert step.terminated.all()
-        before = np.stack([step.privileged["answer"][:, 0] * (episode < 2), np.full(N, episode < 2)], 1)
-        np.testing.assert_array_equal(step.observation[:, 1:], before)
+        before = {"answer": step.privileged["answer"] * (episode < 2), "told": np.full(N, episode < 2)}
+        for name, expected in before.items():
+            np.testing.assert_array_equal(step.observation[name], expected)
 
 
 def test_an_answer_that_is_far_off_has_a_finite_reward() -> None:
