@@ -111,7 +111,8 @@ class Taught:
             parameters, given = self.answered(model, seen, episode[:, rows], learned[:, rows])
             with torch.no_grad():
                 reward[:, rows] = np.where(given, answer_score(own, parameters, right), np.nan)
-            mean = (answer_loss(own, parameters, right) * counted.index_select(1, index)).sum() / total
+            error = answer_loss(own, parameters, right)
+            mean = torch.where(counted.index_select(1, index), error, 0).sum() / total
             return mean, {"loss": mean}
 
         steps: list[Metrics] = []
