@@ -33,8 +33,8 @@ class RecurrentSAC(SoftActorCritic):
     """Soft actor-critic with recurrent actor and critics."""
 
     memory: str = "lstm"
-    """Of the actor and of each critic: deepset, gru, lstm, mingru, none (of the last step alone), snail, transformer,
-    or package.module:attribute; with its options as in transformer,layers=4,window=128."""
+    """Of the actor and of each critic: deepset, gru, lstm, mann, mingru, none (of the last step alone), snail,
+    transformer, or package.module:attribute; with its options as in transformer,layers=4,window=128."""
     hidden: int = 128
     """Width of the memories, and of the critics' layer after them."""
     trials_per_batch: int = 16

@@ -28,8 +28,8 @@ class RL2:
     """RL² with PPO. The defaults are those of the `first` preset: 5-armed bandits, 10 pulls."""
 
     memory: str = "lstm"
-    """Memory: deepset, gru, lstm, mingru, none (a policy of the observation alone), snail, transformer, or a plug-in as
-    package.module:attribute; with its options as in transformer,layers=4,window=128."""
+    """Memory: deepset, gru, lstm, mann, mingru, none (a policy of the observation alone), snail, transformer, or a
+    plug-in as package.module:attribute; with its options as in transformer,layers=4,window=128."""
     hidden: int = 128
     """Width of the memory."""
     embedding: int = 128

@@ -22,7 +22,7 @@ class Supervised(Taught):
     """A memory that is taught the right answers."""
 
     memory: str = "lstm"
-    """Memory: deepset, gru, lstm, mingru, none (of the newest example alone), snail, transformer, or a plug-in as
+    """Memory: deepset, gru, lstm, mann, mingru, none (of the newest example alone), snail, transformer, or a plug-in as
     package.module:attribute; with its options as in transformer,layers=4,window=128."""
     hidden: int = 128
     """Width of the memory."""

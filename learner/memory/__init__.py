@@ -8,6 +8,7 @@ from ..constructors import parse_constructor
 from .api import MakeMemory, Memory, State, observation_only
 from .deepset import DeepSet
 from .gated import GRU, LSTM
+from .mann import MANN
 from .memoryless import Memoryless
 from .mingru import MinGRU
 from .snail import SNAIL
@@ -29,6 +30,7 @@ MEMORIES: dict[str, MakeMemory] = {
     "deepset": DeepSet,
     "gru": GRU,
     "lstm": LSTM,
+    "mann": MANN,
     "mingru": MinGRU,
     "none": Memoryless,
     "snail": SNAIL,

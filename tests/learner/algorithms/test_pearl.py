@@ -359,6 +359,6 @@ def test_an_option_out_of_range_is_refused_in_one_sentence(option: str, value: A
 def test_an_encoder_that_is_not_known_is_refused_and_the_known_ones_are_named() -> None:
     with pytest.raises(
         BadInput,
-        match=r"^context_encoder is 'perceiver'; expected one of deepset, gru, lstm, mingru, none, product, snail, ",
+        match=r"^context_encoder is 'perceiver'; expected one of deepset, gru, lstm, mann, mingru, none, product, ",
     ):
         PEARL(context_encoder="perceiver")
