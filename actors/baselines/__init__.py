@@ -1,7 +1,7 @@
 """Agents that were written rather than learned: what a learned inner loop is measured against.
 
-Each is an `InnerLoop`, so a baseline is evaluated by the code that evaluates a trained model. The names are those of
-Duan et al. 2016, table 1. A new baseline is one class and one line in BASELINES.
+Each is an `InnerLoop`, so a baseline is evaluated by the code that evaluates a trained model. The names of most are
+those of Duan et al. 2016, table 1. A new baseline is one class and one line in BASELINES.
 """
 
 from collections.abc import Callable
@@ -17,6 +17,7 @@ from . import mdp
 from .bandit import OTS, UCB1, EpsilonGreedy, Gittins, Greedy, Thompson
 from .bayes import LONGEST, BayesOptimal
 from .model import ModelBelief
+from .neighbour import nearest_neighbour
 from .posterior import BetaPosterior, Posterior, posterior
 from .tuning import tuned
 from .uniform import Random
@@ -126,6 +127,7 @@ BASELINES: dict[str, Make] = {
     "e-greedy, true prior": _tuned_on_mdps(lambda b, h, e: mdp.MDPEpsilonGreedy(b, h, epsilon=e, **BEST), 1, EPSILON),
     "Greedy, true prior": _on_mdps(lambda b, h: mdp.MDPGreedy(b, h, **BEST), 1),
     "Known MDP": _on_mdps(lambda b, h: mdp.KnownMDP(b.states, b.actions, h), 1),
+    "Nearest neighbour": lambda family, episodes: nearest_neighbour(family),
 }
 """Display name to maker, in the order of the paper's tables.
 

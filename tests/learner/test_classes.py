@@ -13,7 +13,7 @@ from innerloop.actors.actor import Actor, Assignment
 from innerloop.distributed.config import configure
 from innerloop.envs.errors import BadInput
 from innerloop.envs.fewshot.strokes import Strokes, draw
-from innerloop.learner.algorithms.matching import Matches, Matching
+from innerloop.learner.algorithms.matching import FullContext, Matches, Matching
 from innerloop.learner.algorithms.protonet import ProtoNet, Prototypes
 from innerloop.learner.classes import Labelled, check_classes
 from innerloop.learner.experiment import Experiment
@@ -69,7 +69,10 @@ def test_the_order_of_examples_makes_no_difference(memory: Any) -> None:
     torch.testing.assert_close(one, other)
 
 
-@by_memory
+IN_CONTEXT = Matches(WAYS, WIDTH, STEPS, FullContext(WIDTH, 3))
+
+
+@pytest.mark.parametrize("memory", [*MEMORIES.values(), IN_CONTEXT], ids=[*MEMORIES, "matching-in-context"])
 def test_step_by_step_it_is_the_same(memory: Any) -> None:
     inputs = torch.cat([shown(*stream(seed), told) for seed, told in ((3, 6), (4, 11), (5, 0))], 1)
     state, found = memory.initial(3), []
@@ -77,6 +80,49 @@ def test_step_by_step_it_is_the_same(memory: Any) -> None:
         out, state = memory.step(x, state)
         found.append(out)
     torch.testing.assert_close(torch.stack(found), memory.unroll(inputs))
+
+
+@torch.no_grad()
+def test_full_context_embeddings_are_the_papers() -> None:
+    """Appendix A, one example after the other, at every step of a stream."""
+    told, (label, embedded) = 5, stream(6)
+    context = IN_CONTEXT.context
+    assert context is not None
+    found = IN_CONTEXT.unroll(shown(label, embedded, told))[:, 0]
+    for t in range(STEPS):
+        known = [torch.from_numpy(embedded[i]) for i in range(min(t, told))]
+        ahead = context.forwards(torch.stack(known))[0] if known else []
+        behind = context.backwards(torch.stack(known[::-1]))[0].flip(0) if known else []
+        support = [x + a + b for x, a, b in zip(known, ahead, behind, strict=True)]
+        own = torch.from_numpy(embedded[t])
+        h, c, read = (torch.zeros(WIDTH) for _ in range(3))
+        for _ in range(3):
+            gates = context.attending.weight @ torch.cat([own, h, read]) + context.attending.bias
+            add, forget, new, out = gates.reshape(4, WIDTH)
+            c = forget.sigmoid() * c + add.sigmoid() * new.tanh()
+            h = out.sigmoid() * c.tanh() + own
+            if support:
+                weights = torch.stack([h @ each for each in support]).softmax(0)
+                read = sum((w * each for w, each in zip(weights, support, strict=True)), torch.zeros(WIDTH))
+        sums = torch.zeros(WAYS)
+        for each, answer in zip(support, label, strict=False):
+            sums[answer] += torch.cosine_similarity(h, each, dim=0).exp()
+        expected = torch.where(sums > 0, sums, torch.tensor(-1.0).exp()).log()
+        torch.testing.assert_close(found[t], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_what_is_not_told_takes_no_room() -> None:
+    """Queries do not push out the examples that they are compared with."""
+    small, large = (Matches(WAYS, WIDTH, steps) for steps in (4, 100))
+    label, embedded = stream(7, steps=20)
+    found = []
+    for memory in (small, large):
+        state, outputs = memory.initial(1), []
+        for x in shown(label, embedded, 4):
+            out, state = memory.step(x, state)
+            outputs.append(out)
+        found.append(torch.stack(outputs))
+    torch.testing.assert_close(*found)
 
 
 def test_differences_of_a_prototypical_network_s_logits_are_linear_in_the_embedding() -> None:
@@ -146,6 +192,11 @@ def test_numbers_are_no_classes(name: str) -> None:
 def test_options_that_cannot_be(field: str, value: Any, algorithm: Any) -> None:
     with pytest.raises(BadInput, match=f"^{field} is {value!r}; expected "):
         algorithm(**{field: value})
+
+
+def test_full_context_is_read_at_least_once() -> None:
+    with pytest.raises(BadInput, match=r"^reads is 0; expected at least 1"):
+        Matching(full_context=True, reads=0)
 
 
 def test_an_encoder_that_learns_nothing_is_refused() -> None:

@@ -116,6 +116,7 @@ CASES = [
     Case("supervised", Strokes),
     *(Case(algorithm, Strokes) for algorithm in OF_CLASSES),
     Case("supervised", Sinusoid, {"memory": "transformer"}),
+    Case("matching", Strokes, {"full_context": True}),
     Case("supervised-maml", Sinusoid),
     Case("supervised-maml", Strokes, {"encoder": "conv4,channels=8", "layers": 0, "learned_rates": True}),
     Case("rl2", BernoulliBandit, {"truncation": 5}),
