@@ -63,6 +63,7 @@ class Agent:
         greedy: bool = False,
         episodes: int = 0,
         family: Mapping[str, Any] | None = None,
+        algorithm: Mapping[str, Any] | None = None,
         trust_plugins: bool | Collection[str] = False,
     ) -> "Agent":
         """The agent of a run's newest whole checkpoint, or of the one that did best on held-out tasks.
@@ -76,6 +77,8 @@ class Agent:
                 steps stays so.
             family: options of the family that differ from those of training: tasks from outside its distribution, or
                 trials of another shape. The observations and actions must still be those that the model reads.
+            algorithm: options of the algorithm that differ, of which the model does not depend on, such as
+                `evaluation_steps`.
             trust_plugins: whether plug-ins that the run names may be imported, which runs their code; or the names of
                 those that may.
 
@@ -91,11 +94,10 @@ class Agent:
             checkpoint = _best(found, checkpoint)
         with reading_saved(found.directory, trust_plugins):
             experiment = trained = Experiment.from_json(checkpoint.config)
-            if family:
-                require("name" not in family, "family", family, "options of the run's own family")
-                experiment = Experiment.from_json(
-                    checkpoint.config | {"family": {**checkpoint.config["family"], **family}}
-                )
+            for kind, options in (("family", family or {}), ("algorithm", algorithm or {})):
+                require("name" not in options, kind, options, f"options of the run's own {kind}")
+                changed = {kind: {**experiment.to_json()[kind], **options}}
+                experiment = Experiment.from_json(experiment.to_json() | changed) if options else experiment
             weights = weights_of(checkpoint.arrays)
             # Built as it was trained: how far a memory reaches may depend on how long a trial was.
             spaces = {name: getattr(experiment.problem, name) for name in ("observation_space", "action_space")}

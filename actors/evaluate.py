@@ -223,6 +223,7 @@ def evaluate(
     file: Path | None = None,
     scores: Path | None = None,
     trial_steps: int = 0,
+    counted: slice | None = None,
 ) -> dict[str, Any]:
     """The return of a trial and of each of its episodes; into `file`, if given, those of every single task.
 
@@ -235,6 +236,7 @@ def evaluate(
         file: see `ReturnsFile`.
         scores: a file for each trial's task, as its fingerprint, and return.
         trial_steps: of a trial, instead of `episodes`.
+        counted: some of the episodes, which are of interest.
 
     Returns:
         `return`, an interval as {mean, low, high}; `by_episode`, a list of the same, one per episode; `regret`, the
@@ -242,7 +244,7 @@ def evaluate(
         None; `measures`, name to such a list; `tasks`, how many trials there were; `different_tasks`, on how many
         different tasks, over which the intervals are if the set of them is finite. Where trials are counted in steps,
         `by_episode` has the episodes that half of the trials reached, each over those that did, and `by_window` the
-        reward in each tenth of a trial.
+        reward in each tenth of a trial. `counted`, the same of the mean return of an episode among those that are.
     """
     tasks = whole_rounds(family, tasks)
     columns = len(window_edges(trial_steps)) - 1 if trial_steps else episodes
@@ -274,7 +276,10 @@ def evaluate(
     whole, *each = (asdict(i) for i in intervals(by_task(keys, samples if known else samples[:, :-1])))
     curves = {name: _curve(keys, rows_together(parts)) for name, parts in named.items()}
     by = {"by_episode": curves.pop(""), "by_window": each} if trial_steps else {"by_episode": each[:episodes]}
-    counts = {"tasks": tasks, "different_tasks": len(different)}
+    counts: dict[str, Any] = {"tasks": tasks, "different_tasks": len(different)}
+    if counted is not None:
+        [some] = intervals(by_task(keys, samples[:, 1:-1][:, counted].mean(1, keepdims=True)))
+        counts["counted"] = asdict(some)
     return {"return": whole, **by, "regret": each[episodes] if known else None, "measures": curves, **counts}
 
 

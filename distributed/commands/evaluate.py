@@ -24,7 +24,7 @@ class Evaluate:
     """Evaluate a trained agent, and the baselines its family has, on fresh held-out tasks.
 
     Options of its family may differ from those of training: --family.amplitude 5,10 plays tasks from outside of the
-    distribution that it learned on.
+    distribution that it learned on; and so may some of its algorithm, such as --algorithm.evaluation-steps 10.
     """
 
     run: tyro.conf.Positional[str]
@@ -59,7 +59,7 @@ class Evaluate:
 
 
 def run(rest: list[str]) -> None:
-    rest, family = split_overrides(rest)
+    rest, changed = split_overrides(rest)
     options = parse(Evaluate, rest, "innerloop evaluate")
     file = resolve_path("csv", options.csv) if options.csv else None
     require(
@@ -74,7 +74,7 @@ def run(rest: list[str]) -> None:
         which=options.checkpoint,
         greedy=options.greedy,
         episodes=options.episodes,
-        family=family,
+        **changed,
         trust_plugins=options.trust_plugins or named,
     )
     own = agent.experiment.family_name, agent.experiment.algorithm_name

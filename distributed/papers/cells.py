@@ -4,7 +4,7 @@ from typing import Any
 
 from ...envs.errors import BadInput, require
 from .comparison import file_name
-from .tables import Cell, Table
+from .table import Cell, Table
 
 
 def check_table(table: Table) -> None:
@@ -17,7 +17,8 @@ def check_table(table: Table) -> None:
         require(apart, f"{kind} of the table", " ".join(names), "names that differ in letters and digits")
     known = [""]
     for name, cell in table.cells.items():
-        require(cell.after in known, f"the cell before {name!r}", cell.after, "one that stands above it in the table")
+        for other in (cell.after, cell.agents):
+            require(other in known, f"the cell before {name!r}", other, "one that stands above it in the table")
         known.append(name)
 
 
@@ -34,7 +35,7 @@ def in_order(cells: tuple[str, ...], table: Table) -> list[str]:
     """These cells and, where something is trained, those that they start from, in the table's order."""
     needed = {*cells}
     for name in reversed(table.cells if table.learned else ()):
-        needed |= {table.cells[name].after} if name in needed else set()
+        needed |= {table.cells[name].after, table.cells[name].agents} if name in needed else set()
     return [name for name in table.cells if name in needed]
 
 

@@ -18,7 +18,7 @@ from ...actors.intervals import Interval, over_seeds
 from ...envs.errors import BadInput, require
 from ...learner.files import Count, Finite, plain, read_json, to_json, write_whole
 from ..runs.saved import SavedInterval
-from .tables import Table
+from .table import Table
 
 Amount = Annotated[Finite, Field(ge=0)]
 
@@ -31,8 +31,16 @@ class Trained(TypedDict):
     minutes: Amount
 
 
-Measured = TypedDict("Measured", {"return": SavedInterval, "regret": NotRequired[SavedInterval | None]})
-"""Of a trial."""
+Measured = TypedDict(
+    "Measured",
+    {
+        "return": SavedInterval,
+        "regret": NotRequired[SavedInterval | None],
+        "accuracy": NotRequired[SavedInterval | None],
+        "error": NotRequired[SavedInterval | None],
+    },
+)
+"""Of a trial; of an answer, % and the squared error."""
 
 
 class CellResult(TypedDict):
@@ -59,6 +67,12 @@ _RESULT: TypeAdapter[CellResult] = TypeAdapter(CellResult)
 _WRITTEN: TypeAdapter[Written] = TypeAdapter(Written)
 Results = dict[str, CellResult]
 """By cell."""
+
+
+SHOWN = {
+    "return": "return of a trial", "regret": "regret of a trial", "accuracy": "% right", "error": "squared error"
+}  # fmt: skip
+"""What a measure is called in a picture."""
 
 
 def file_name(text: str) -> str:
@@ -94,11 +108,11 @@ def together(found: Sequence[CellResult]) -> CellResult:
     measured: dict[str, Measured] = {}
     trained: dict[str, Trained] = {}
     for name, seeds in columns.items():
-        regrets = [regret for each in seeds if (regret := each.get("regret"))]
-        measured[name] = {
-            "return": _over_seeds([each["return"] for each in seeds]),
-            "regret": _over_seeds(regrets) if len(regrets) == len(seeds) else None,
-        }
+        whole: Measured = {"return": _over_seeds([each["return"] for each in seeds])}
+        for measure in ("regret", "accuracy", "error"):
+            found_ = [interval for each in seeds if (interval := each.get(measure))]
+            whole[measure] = _over_seeds(found_) if len(found_) == len(seeds) else None
+        measured[name] = whole
         runs = [each["trained"][name] for each in found if name in each["trained"]]
         trained[name] = {
             "iterations": statistics.fmean(run["iterations"] for run in runs),
@@ -198,7 +212,7 @@ def _measured(found: Measured | None, measure: str) -> str:
     if interval is None:
         return ""
     half = (interval["high"] - interval["low"]) / 2
-    digits = 2 if interval["mean"] < 100 else 1
+    digits = 3 if measure == "error" else 2 if interval["mean"] < 100 else 1
     return f"{interval['mean']:.{digits}f} ± {half:.{digits}f}"
 
 
@@ -271,7 +285,7 @@ def picture(table: Table, results: Results) -> bytes:
             panel.set_yticks(range(len(names)), shown, fontsize="small")
         panels[0, 0].invert_yaxis()
         figure.supxlabel(
-            f"{table.measure} of a trial; rings: published, dots: measured (red: trained)"
+            f"{SHOWN[table.measure]}; rings: published, dots: measured (red: trained)"
             + (", *: with the true prior" if any("true prior" in name for name in names) else ""),
             fontsize="small",
         )

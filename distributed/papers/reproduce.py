@@ -16,7 +16,6 @@ from typing import Any
 import ray
 import tyro
 
-from ...actors.agent import Agent, locate
 from ...actors.baselines import BASELINES
 from ...actors.evaluate import evaluate
 from ...envs.errors import FULL, BadInput, require
@@ -33,7 +32,9 @@ from ..runs.scores import SCORES
 from ..trainer import Components, resume, train
 from .cells import check_table, chosen, in_order, resolve_cell
 from .comparison import CellResult, Trained, check_place, file_name, read_result, write
-from .tables import TABLES, Table
+from .examined import examined_agent, in_units, numbers_of, record
+from .table import Cell, Examination, Table
+from .tables import TABLES
 
 LONGEST_BUDGET = 10**6
 """Minutes; two years."""
@@ -48,7 +49,8 @@ class Reproduce:
     """Train and evaluate a paper's table, and print published and measured figures side by side."""
 
     table: tyro.conf.Positional[str]
-    """rl2-bandits, rl2-mdps, snail-bandits, l2rl-bandits, or a Table of your own as package.module:attribute."""
+    """rl2-bandits, rl2-mdps, snail-bandits, l2rl-bandits, omniglot, sinusoid, or a Table of your own as
+    package.module:attribute."""
     cells: tuple[str, ...] = ()
     """Some of its cells, such as 10,5 (pulls and arms); by default all."""
     columns: tuple[str, ...] = ()
@@ -57,6 +59,8 @@ class Reproduce:
     """Minutes of training a cell and column; 0 for what each cell has by default. More than before trains on."""
     out: str = ""
     """Directory of the runs and the results; by default runs/TABLE."""
+    data: str = ""
+    """Where the pictures are, for a table whose family reads some: its option `data`."""
     tasks: int = 10_000
     """Held-out tasks on which every column is evaluated."""
     baselines: bool = True
@@ -128,7 +132,7 @@ def reproduce(options: Reproduce, components: Components | None = None) -> int:
         for cell in table.cells:
             read_result(place, cell)
         for cell in cells:
-            for column in part.learned:
+            for column in _trained_here(part, cell):
                 check_run(_config(part, cell, column, own, 1, place), _place(place, cell, column))
     units = {_name(cell, own, place == out): (cell, place) for place, own in seeds.items() for cell in cells}
     with ray_session(options.address, False):
@@ -147,7 +151,10 @@ def reproduce(options: Reproduce, components: Components | None = None) -> int:
             cell, place = units[name]
             return [*begin, *_words(cell, place, seeds[place], threads)], place / f"{file_name(cell)}.log"
 
-        afters = {name: names.get((table.cells[cell].after, place), "") for name, (cell, place) in units.items()}
+        afters = {
+            name: names.get((table.cells[cell].after or table.cells[cell].agents, place), "")
+            for name, (cell, place) in units.items()
+        }
         failed = side_by_side(afters, at_once, command)
     write(table, options.table, out, [*seeds])
     return 1 if failed else 0
@@ -187,6 +194,16 @@ def _beside(address: str, actors: int) -> list[str]:
     return [sys.executable, "-m", "innerloop", "beside", own, str(actors), "reproduce"]
 
 
+def _options(cell: Cell, options: Reproduce) -> dict[str, Any]:
+    """Of a cell, with where its family's pictures are."""
+    return cell.options | ({"data": options.data} if options.data else {})
+
+
+def _trained_here(table: Table, cell: str) -> list[str]:
+    """The columns of which an agent is trained for this cell."""
+    return [] if table.cells[cell].agents else [*table.trained(cell)]
+
+
 def _place(out: Path, cell: str, column: str) -> Path:
     return out / file_name(cell) / file_name(column)
 
@@ -195,8 +212,8 @@ def _config(table: Table, cell: str, column: str, options: Reproduce, threads: i
     after = table.cells[cell].after
     given: dict[str, Any] = {
         "iterations": 1_000_000,
-        **table.cells[cell].options,
-        **table.learned[column],
+        **_options(table.cells[cell], options),
+        **table.trained(cell)[column],
         "minutes": float(options.budget or table.cells[cell].minutes),
         "seed": options.seed,
         "actors": ACTORS,
@@ -213,26 +230,32 @@ def _reproduce_cell(
 ) -> None:
     """Train and evaluate what is missing of one cell."""
     trained: dict[str, Trained] = {}
-    for column in table.learned:
+    own, asked = table.cells[cell], table.trained(cell)
+    for column in asked:
+        place = _place(out, own.agents or cell, column)
+        if own.agents:
+            trained[column] = record(numbers_of(place))
+            continue
         print(f"{cell}: {column}", file=sys.stderr, flush=True)
-        config = _config(table, cell, column, options, threads, out)
-        trained[column] = _trained(config, _place(out, cell, column), components)
+        trained[column] = _trained(_config(table, cell, column, options, threads, out), place, components)
     result = read_result(out, cell)
     if result is None or (result["tasks"], result["seed"]) != (options.tasks, HELD_OUT_SEED):
         result = CellResult(cell=cell, tasks=options.tasks, seed=HELD_OUT_SEED, measured={}, trained={})
-    experiment = configure(**table.cells[cell].options).experiment
-    family, episodes = experiment.family, experiment.episodes
-    agents = (BASELINES if options.baselines else {}) | dict.fromkeys(table.learned)
-    for name, make in agents.items():
+    examined = own.examination or Examination({}, 0, slice(None))
+    experiment = configure(**_options(own, options) | examined.family).experiment
+    family, episodes = experiment.family, examined.episodes or experiment.episodes
+    for name, make in ((BASELINES if options.baselines else {}) | dict.fromkeys(asked)).items():
         if name in result["measured"] and result["trained"].get(name) == trained.get(name):
             continue
-        # What the run names has been compared with the table, which the user named.
-        agent = make(family, episodes) if make else Agent.load(_place(out, cell, name), trust_plugins=True)
+        agent = make(family, episodes) if make else examined_agent(examined, _place(out, own.agents or cell, name))
         if agent is not None:
             print(f"{cell}: evaluating {name}", file=sys.stderr, flush=True)
-            scores = _place(out, cell, name) / SCORES if name in table.learned else None
-            found = evaluate(agent, family, episodes, tasks=options.tasks, seed=HELD_OUT_SEED, scores=scores)
-            result["measured"][name] = {"return": found["return"], "regret": found["regret"]}
+            scores = _place(out, cell, name) / SCORES if name in asked and not own.agents else None
+            found = evaluate(
+                agent, family, episodes, tasks=options.tasks, seed=HELD_OUT_SEED, scores=scores,
+                counted=examined.counted if own.examination else None,
+            )  # fmt: skip
+            result["measured"][name] = in_units(table, found, family.horizon)
             result["trained"] |= {name: trained[name]} if name in trained else {}
             _save(result, out / file_name(cell))
 
@@ -249,28 +272,15 @@ def _save(result: CellResult, place: Path) -> None:
 
 def _trained(config: Config, place: Path, components: Components) -> Trained:
     """Train a run until it has had its full time; returns what it came to."""
-    numbers = _numbers(place)
+    numbers = numbers_of(place)
     if not numbers or config.run.progress(int(numbers["version"]), numbers["seconds"]) < 1:
         with Display(config.run) as display:
             if numbers:
                 resume(place, config, watch=display, components=components)
             else:
                 train(config, place, overwrite=True, watch=display, components=components)
-        numbers = _numbers(place)
-    return {
-        "iterations": numbers["version"],
-        "env_steps": numbers["env_steps"],
-        "minutes": round(numbers["seconds"] / 60, 3),
-    }
-
-
-def _numbers(place: Path) -> dict[str, float]:
-    """Of a run's newest checkpoint; empty before the first."""
-    checkpoints = locate(place).checkpoints()
-    numbers = checkpoints.newest().numbers if checkpoints.names() else {}
-    missing = [name for name in ("version", "env_steps", "seconds") if numbers and name not in numbers]
-    require(not missing, "out", str(place), f"a run whose checkpoints say their {' and '.join(missing)}")
-    return numbers
+        numbers = numbers_of(place)
+    return record(numbers)
 
 
 def _words(cell: str, out: Path, options: Reproduce, threads: int) -> list[str]:
@@ -281,4 +291,5 @@ def _words(cell: str, out: Path, options: Reproduce, threads: int) -> list[str]:
     for name in ("tasks", "seed", "address"):
         words += [f"--{name}", str(getattr(options, name))]
     trains = options.columns != ("none",)
+    words += ["--data", options.data] if options.data else []
     return [*words, *(["--budget", str(options.budget), "--learner-threads", str(threads)] if trains else [])]

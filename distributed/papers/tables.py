@@ -4,33 +4,12 @@ A column that is no name in `actors.baselines.BASELINES` is trained. Figures are
 source names; a peak over training, or the best of several runs, is as good as the paper says.
 """
 
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
+from .few_shot import FEW_SHOT
+from .table import Cell, Table
 
-class Cell(NamedTuple):
-    """One line of a table: a family, a length of trials, and how an agent is trained on it."""
-
-    options: dict[str, Any]
-    """Of the family and of training, as `configure` takes them."""
-    minutes: float
-    """Of training, where the command says nothing else."""
-    published: dict[str, float]
-    """Column to figure; a column may be missing."""
-    after: str = ""
-    """The cell whose agents this one's start from, column by column; empty where they start from scratch."""
-
-
-class Table(NamedTuple):
-    """A table of a paper."""
-
-    about: str
-    """What stands in its cells, and where it comes from."""
-    measure: Literal["return", "regret"]
-    """Of a trial, undiscounted; see `actors.evaluate.evaluate`."""
-    learned: dict[str, dict[str, Any]]
-    """Column to the options of its training, in addition to the cell's."""
-    cells: dict[str, Cell]
-    """By name, as on the command line."""
+__all__ = ["TABLES", "Cell", "Table"]
 
 
 def _bandit_training(pulls: int, arms: int) -> dict[str, Any]:
@@ -171,5 +150,6 @@ TABLES = {
         {"RL²": {"memory": "lstm"}, "RL² deepset": {"memory": "deepset", "embedding": 0}},
         _two_arms(),
     ),
+    **FEW_SHOT,
 }
 """By name, as on the command line."""

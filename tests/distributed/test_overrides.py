@@ -31,18 +31,19 @@ def saved(place: Path, **options: Any) -> str:
 @pytest.mark.parametrize(
     ("words", "others", "values"),
     [
-        (["--family.amplitude", "5,10"], [], {"amplitude": [5, 10]}),
-        (["--family.amplitude", "5", "10", "--json"], ["--json"], {"amplitude": [5, 10]}),
-        (["run", "--family.ways=7", "--tasks", "3"], ["run", "--tasks", "3"], {"ways": 7}),
-        (["run", "--family.within-alphabet", "true"], ["run"], {"within_alphabet": True}),
-        (["--family", "a:b", "--family.split", "lake"], ["--family", "a:b"], {"split": "lake"}),
-        (["--family.data", "/a,b.npz"], [], {"data": "/a,b.npz"}),
+        (["--family.amplitude", "5,10"], [], {"family": {"amplitude": [5, 10]}}),
+        (["--family.amplitude", "5", "10", "--json"], ["--json"], {"family": {"amplitude": [5, 10]}}),
+        (["run", "--family.ways=7", "--tasks", "3"], ["run", "--tasks", "3"], {"family": {"ways": 7}}),
+        (["run", "--family.within-alphabet", "true"], ["run"], {"family": {"within_alphabet": True}}),
+        (["--family", "a:b", "--family.split", "lake"], ["--family", "a:b"], {"family": {"split": "lake"}}),
+        (["--algorithm.evaluation-steps", "10"], [], {"algorithm": {"evaluation_steps": 10}}),
+        (["--family.data", "/a,b.npz"], [], {"family": {"data": "/a,b.npz"}}),
     ],
 )
 def test_options_of_the_family_are_told_from_the_others(
     words: list[str], others: list[str], values: dict[str, Any]
 ) -> None:
-    assert split_overrides(words) == (others, values)
+    assert split_overrides(words) == (others, {"family": {}, "algorithm": {}} | values)
 
 
 def test_an_agent_is_evaluated_outside_of_its_distribution(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -249,13 +249,19 @@ def test_a_directory_with_runs_of_other_options_is_refused(tmp_path: Path, capsy
 @pytest.mark.parametrize(("table", "cell"), CELLS)
 def test_every_cell_of_every_table_can_be_trained_and_its_figures_are_a_papers(table: str, cell: str) -> None:
     paper = TABLES[table]
-    for options in paper.learned.values():
+    for options in paper.trained(cell).values():
         config = configure(**paper.cells[cell].options | options)
         assert config.experiment.episodes * config.experiment.family.horizon >= 10
-    after = paper.cells[cell].after
-    assert not after or [*paper.cells].index(after) < [*paper.cells].index(cell)
+    for before in filter(None, (paper.cells[cell].after, paper.cells[cell].agents)):
+        assert [*paper.cells].index(before) < [*paper.cells].index(cell)
     published = paper.cells[cell].published
     assert published.keys() <= BASELINES.keys() | paper.learned.keys()
+    if paper.measure in ("accuracy", "error"):
+        examination = paper.cells[cell].examination
+        assert examination is not None
+        assert configure(**paper.cells[cell].options | examination.family).experiment.family
+        assert published.keys() <= paper.trained(cell).keys() | {"Nearest neighbour"}
+        return
     if table == "l2rl-bandits":
         assert not published
         return
@@ -265,6 +271,34 @@ def test_every_cell_of_every_table_can_be_trained_and_its_figures_are_a_papers(t
     random, best = (10, 21.81) if table == "rl2-mdps" else (0.5, 1)  # expected of an episode; nobody has more
     assert published["Random"] == pytest.approx(random * episodes, rel=0.03)
     assert max(published.values()) < best * episodes
+
+
+@pytest.mark.usefixtures("own_ray")
+def test_agents_are_examined_otherwise_than_they_were_trained(tmp_path: Path) -> None:
+    """Among other numbers of classes and shots; a cell may take its agents from another."""
+    with pytest.raises(SystemExit) as stopped:
+        main(["reproduce", "tables:FEW", "--out", str(tmp_path), "--tasks", "60", "--parallel", "1"])
+    assert not stopped.value.code
+    cells = json.loads((tmp_path / "table.json").read_text())["cells"]
+    assert {name: {*cell["measured"]} for name, cell in cells.items()} == {
+        "3-way": {"Random", "Nearest neighbour", "ProtoNet", "MAML"},
+        "6-way": {"Random", "Nearest neighbour", "ProtoNet"},
+    }
+    for name, chance in (("3-way", 100 / 3), ("6-way", 100 / 6)):
+        random = cells[name]["measured"]["Random"]
+        assert random["low"] < chance < random["high"]
+        assert cells[name]["measured"]["Nearest neighbour"]["low"] > chance
+    assert cells["6-way"]["trained"]["ProtoNet"] == cells["3-way"]["trained"]["ProtoNet"]
+    assert not (tmp_path / "6-way" / "protonet" / "config.json").exists()
+    assert "| ProtoNet |" in (tmp_path / "table.md").read_text()
+
+
+def test_pictures_are_named_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["reproduce", "omniglot", "--out", str(tmp_path / "out"), "--data", "/nowhere", "--cells", "5-way 1-shot"])
+    assert stopped.value.code == 2
+    assert "data is '/nowhere'; expected a folder, a .zip or an .npz" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def figures(table: str, cell: str) -> dict[str, Any]:
