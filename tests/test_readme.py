@@ -20,6 +20,7 @@ LONGEST = 200
 """Lines of the README: what it is, how to begin, and links to the rest."""
 
 
+FEW_SHOT = ["--family", "omniglot", "--algorithm", "supervised-maml"]
 OFF_POLICY = [["--family", "sparse-point-navigation", "--algorithm", "pearl"], ["--algorithm", "recurrent-sac"]]
 
 
@@ -81,7 +82,14 @@ def test_every_command_names_options_that_exist(capsys: pytest.CaptureFixture[st
     from innerloop.distributed.cli import main
 
     known = ""
-    for named in ([], ["--family", "tabular-mdp"], ["--algorithm", "maml"], ["--family", "strokes"], *OFF_POLICY):
+    for named in (
+        [],
+        ["--family", "tabular-mdp"],
+        ["--algorithm", "maml"],
+        ["--family", "strokes"],
+        FEW_SHOT,
+        *OFF_POLICY,
+    ):
         with pytest.raises(SystemExit):
             main(["train", *named, "--help"])
         known += capsys.readouterr().out

@@ -7,6 +7,7 @@ process maps them into its memory: all share one copy.
 import hashlib
 import io
 import json
+import math
 import os
 import secrets
 import zipfile
@@ -86,7 +87,7 @@ def load(source: str, side: int, channels: int, inverted: bool) -> Pictures:
     names, images, first = _read(place, side, channels, inverted)
     try:
         for suffix, write in (
-            (".npy", lambda file: np.save(file, images)),
+            (".pixels", images.tofile),
             (".json", lambda file: file.write(json.dumps({"names": names, "first": first}).encode())),
         ):
             beside = kept.with_name(f".{kept.name}.{secrets.token_hex(8)}{suffix}")
@@ -104,11 +105,11 @@ def load(source: str, side: int, channels: int, inverted: bool) -> Pictures:
 
 def _opened(kept: Path, side: int, channels: int) -> Pictures:
     about = json.loads(kept.with_suffix(".json").read_bytes())
-    images = np.load(kept.with_suffix(".npy"), mmap_mode="r", allow_pickle=False)
     names, first = tuple(about["names"]), np.array(about["first"], np.int64)
-    if images.dtype != np.uint8 or images.shape != (first[-1], side, side, channels) or len(first) != len(names) + 1:
-        raise ValueError("another array")
-    return Pictures(names, images, first)
+    file, shape = kept.with_suffix(".pixels"), (int(first[-1]), side, side, channels)
+    if file.stat().st_size != math.prod(shape) or len(first) != len(names) + 1:
+        raise ValueError("not whole")
+    return Pictures(names, np.memmap(file, np.uint8, "r", shape=shape), first)
 
 
 def _identity(place: Path) -> list[object]:
@@ -175,8 +176,13 @@ def _zipped(file: Path) -> Iterator[tuple[str, bytes]]:
 
 def _of_npz(place: Path, side: int, channels: int) -> Iterator[tuple[str, np.ndarray]]:
     try:
-        with np.load(place, allow_pickle=False) as found:
-            arrays = {name: found[name] for name in found.files if name in ("images", "labels", "names")}
+        with zipfile.ZipFile(place) as archive:
+            files = {name: f"{name}.npy" for name in ("images", "labels", "names")}
+            arrays = {
+                name: np.lib.format.read_array(io.BytesIO(archive.read(file)))  # which unpickles nothing
+                for name, file in files.items()
+                if file in archive.namelist()
+            }
     except (OSError, ValueError, zipfile.BadZipFile, KeyError, EOFError) as error:
         raise BadInput(f"data is {str(place)!r}; expected a whole .npz file ({describe(error)}).") from error
     images, labels = arrays.get("images"), arrays.get("labels")

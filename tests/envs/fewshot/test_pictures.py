@@ -67,9 +67,9 @@ def test_all_processes_map_one_file_and_a_damaged_one_is_made_again(cache: Path,
     first = load(str(tmp_path / "a.zip"), 28, 1, True)
     assert isinstance(first.images, np.memmap)
     kept = files_in(cache)
-    assert {Path(name).suffix for name in kept} == {".npy", ".json"}
+    assert {Path(name).suffix for name in kept} == {".pixels", ".json"}
     expected = np.array(first.images)
-    for suffix, damage in ((".npy", b"\x93NUMPY"), (".json", b"{}")):
+    for suffix, damage in ((".pixels", b"cut"), (".json", b"{}")):
         [file] = cache.glob(f"*{suffix}")
         file.unlink()  # not written over: it is mapped
         file.write_bytes(damage)
