@@ -24,6 +24,7 @@ bench: $(VENV)/ready
 	for work in W1 W2 W3; do $(BIN)/python benchmarks/throughput.py --work $$work || exit 1; done
 	$(BIN)/python benchmarks/physics.py
 	$(BIN)/python benchmarks/memories.py --runs 3
+	$(BIN)/python benchmarks/few_shot.py
 	$(BIN)/python benchmarks/store.py
 	$(BIN)/python benchmarks/coordinator.py
 	$(BIN)/python benchmarks/score.py --runs first bandit-100 tabular-mdp point-maml
