@@ -66,7 +66,7 @@ def one_by_one(model: AnswerNetwork, batch: Any, told: int, steps: int, rate: fl
     """The same update, task after task."""
     shown = model.stream(torch.from_numpy(batch.observation[:-1]))
     answer, trials = torch.from_numpy(batch.privileged["answer"]), batch.reward.shape[1]
-    module = nn.Sequential(*copy.deepcopy([*model.adaptive]))
+    module = copy.deepcopy(model.adaptive)
     optimiser = torch.optim.Adam(module.parameters(), 1e-3)
     numbers, (_, library) = answer.is_floating_point(), peer()
 

@@ -1,5 +1,6 @@
 """What families of pictures share: a trial is made of a few classes of pictures."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +13,10 @@ from ..errors import BadInput, require
 from ..seeding import Random
 from .examples import Draw, Examples
 from .pictures import Pictures
+
+
+ROWS = 500
+"""That are played at once, of pictures as large as Omniglot's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +63,11 @@ class OfPictures(ABC):
     @property
     def horizon(self) -> int:
         return self.ways
+
+    @property
+    def rows(self) -> int:
+        """That evaluation plays at once: fewer of larger pictures."""
+        return max(1, ROWS * 28 * 28 // math.prod(self.shape))
 
     @property
     def observation_space(self) -> spaces.Dict:
