@@ -14,7 +14,6 @@ from ..seeding import Random
 from .examples import Draw, Examples
 from .pictures import Pictures
 
-
 ROWS = 500
 """That are played at once, of pictures as large as Omniglot's."""
 
