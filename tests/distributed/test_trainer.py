@@ -104,10 +104,21 @@ def test_a_run_that_adapts_by_gradient_ends_alike_with_any_number_of_actors_and_
     assert play_tasks(agent, agent.experiment.family, 3, tasks=2, seed=0).shape == (2, 3)
 
 
-def test_a_run_that_learns_from_answers_ends_alike_with_any_number_of_actors_and_after_a_crash(tmp_path: Path) -> None:
-    few: dict[str, Any] = {"family": "strokes", "algorithm": "supervised", "ways": 3, "shots": 2, "episodes": 3}
-    options = few | {"iterations": 4, "trials": 12, "evaluate_every": 2, "evaluation_tasks": 0, "learner_threads": 1}
-    options |= {"memory": "gru", "hidden": 8, "embedding": 8, "checkpoint_every": 1}
+@pytest.mark.parametrize(
+    ("family", "options"),
+    [
+        ("strokes", {"algorithm": "supervised", "memory": "gru", "hidden": 8, "embedding": 8}),
+        ("omniglot", {"algorithm": "protonet", "encoder": "conv4,channels=8", "loss_from": 0}),
+        ("omniglot", {"algorithm": "supervised-maml", "encoder": "conv4,channels=8", "layers": 0, "loss_from": 0}),
+    ],
+    ids=["supervised", "protonet", "maml"],
+)
+def test_a_run_that_learns_from_answers_ends_alike_with_any_number_of_actors_and_after_a_crash(
+    family: str, options: dict[str, Any], tmp_path: Path
+) -> None:
+    few: dict[str, Any] = {"family": family, "ways": 3, "shots": 2, "episodes": 3, "checkpoint_every": 1}
+    few |= {"iterations": 4, "trials": 12, "evaluate_every": 2, "evaluation_tasks": 0, "learner_threads": 1}
+    options = few | options
     train(configure(**options, actors=1), tmp_path / "whole")
     cut_short(tmp_path / "whole", tmp_path / "dead")
     resume(tmp_path / "dead", configure(**options, actors=2))
