@@ -22,7 +22,8 @@ PER_ALPHABET, DRAWINGS = 30, 3
 @pytest.fixture(scope="session", autouse=True)
 def drawings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A cache of our own, shared by all workers, with something in the place of the official files."""
-    cache = tmp_path_factory.getbasetemp().parent / "pictures"
+    own = tmp_path_factory.getbasetemp()
+    cache = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "pictures"
     before = os.environ.get("INNERLOOP_CACHE")
     os.environ["INNERLOOP_CACHE"] = str(cache)
     (cache / "omniglot").mkdir(parents=True, exist_ok=True)
