@@ -30,6 +30,9 @@ class Config:
             given, name = self.run.task_order, self.experiment.algorithm_name
             expected = f"balanced with {name}: nobody knows what its agent would earn on a single task"
             require(given == "balanced", "task_order", given, expected)
+            first = getattr(self.experiment.algorithm, "loss_from", 0)
+            expected = f"0, or more than loss_from, {first}: shorter trials would have nothing to learn from"
+            require(not start or start > first, "episodes_start", start, expected)
         if self.experiment.trial_steps:
             for field in ("episodes_start", "evaluation_episodes"):
                 given = getattr(self.run, field)

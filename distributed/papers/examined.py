@@ -18,7 +18,13 @@ def examined_agent(examined: Examination, place: Path) -> Agent:
 
 
 def in_units(table: Table, found: dict[str, Any], answers: int) -> Measured:
-    """What `evaluate` found, in the units of a table; an episode has so many answers."""
+    """What `evaluate` found, in the units of a table.
+
+    Args:
+        table: which one.
+        found: what `evaluate` returned.
+        answers: in an episode.
+    """
     measured: Measured = {"return": found["return"], "regret": found["regret"]}
     if table.measure in ("accuracy", "error") and "counted" in found:
         mean, low, high = (found["counted"][name] / answers for name in ("mean", "low", "high"))

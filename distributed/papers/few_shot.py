@@ -83,7 +83,7 @@ OMNIGLOT = Table(
 
 
 def _curves(shots: int, steps: int, published: dict[str, float], agents: str = "") -> Cell:
-    """Curves from so many points, after so many inner steps."""
+    """MAML on curves, by the number of points and of inner steps."""
     return Cell(
         {"family": "sinusoid", "shots": 10, "episodes": 20, "evaluate_every": 500}, 5, published, agents=agents,
         examination=Examination({"shots": shots}, shots + 10, slice(shots, None), {"evaluation_steps": steps}),

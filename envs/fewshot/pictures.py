@@ -62,9 +62,9 @@ def cache_directory() -> Path:
 def load(source: str, side: int, channels: int, inverted: bool) -> Pictures:
     """The pictures of a folder, of a .zip or of an .npz.
 
-    A folder, or a .zip, has a folder for each class, at any depth. An .npz has uint8 arrays: `images` [classes,
-    pictures, height, width] or [..., channels], and maybe `names` [classes]; or `images` [M, height, width] or [...,
-    channels] and `labels` [M].
+    A folder, or a .zip, has a folder for each class, at any depth; a folder without any may have .zip files. An .npz
+    has uint8 arrays: `images` [classes, pictures, height, width] or [..., channels], and maybe `names` [classes]; or
+    `images` [M, height, width] or [..., channels] and `labels` [M].
 
     Args:
         source: where they are.
@@ -149,18 +149,20 @@ def _of_files(place: Path, side: int, channels: int, inverted: bool) -> Iterator
 
 
 def _files(place: Path) -> Iterator[tuple[str, bytes]]:
-    """The names, with folders, and contents of all pictures; of a folder, also of those in .zip files in it."""
+    """The names, with folders, and contents of all pictures; of a folder without any, those in its .zip files."""
     if place.is_file():
         yield from _zipped(place)
         return
+    unpacked = False
     for file in sorted(place.rglob("*")):
         name = file.relative_to(place).as_posix()
         if file.suffix.lower() in KINDS and "/" in name:
+            unpacked = True
             try:
                 yield name, file.read_bytes()
             except OSError as error:
                 raise BadInput(f"data has {name!r}; expected a picture ({describe(error)}).") from error
-    for file in sorted(place.glob("*.zip")):
+    for file in () if unpacked else sorted(place.glob("*.zip")):  # beside folders it has the same pictures again
         yield from _zipped(file)
 
 

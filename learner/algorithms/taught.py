@@ -20,8 +20,8 @@ from ..trajectory import Trajectory
 
 @dataclass(frozen=True, kw_only=True)
 class Taught:
-    """Adam on the error of the answers at every step of a trial: also of the first ones, where no more than a guess is
-    possible. Its model is an `Answers`."""
+    """Adam on the error of the answers at every step of a trial, from the episode `loss_from` on. Its model is an
+    `Answers`, or another with a `head`, of which the algorithm says what it has `answered`."""
 
     learning_rate: float = 3e-3
     """Adam's step size at the start; falls linearly to `learning_rate_end`."""
@@ -53,8 +53,9 @@ class Taught:
         """Raises:
         BadInput: no episode of a trial would be learned from.
         """
-        expected = f"less than {problem.most_episodes}, the episodes of a trial"
-        require(self.loss_from < problem.most_episodes, "loss_from", self.loss_from, expected)
+        episodes = -(-problem.trial_steps // problem.horizon) or problem.episodes  # at least so many
+        expected = f"less than {episodes}, the episodes of a trial"
+        require(self.loss_from < episodes, "loss_from", self.loss_from, expected)
 
     def inner_loop(self, model: nn.Module, problem: Problem, greedy: bool = False) -> InnerLoop:
         assert isinstance(model, Answers)

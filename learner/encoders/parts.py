@@ -22,8 +22,8 @@ def stateless() -> Iterator[None]:
 
 
 def in_parts(encode: Callable[[Tensor], Tensor], images: Tensor, most: int) -> Tensor:
-    """What `encode` makes of images [N, ...], at most so many at a time; of each part only its bytes wait for the
-    gradient, and the rest is computed again."""
+    """`encode` of images [N, ...], at most `most` at a time. For the backward pass each part keeps only its bytes;
+    activations are recomputed."""
     parts = images.split(most)
     if len(parts) == 1 or _STATELESS.get() or not torch.is_grad_enabled():
         return torch.cat([encode(part) for part in parts])

@@ -125,6 +125,21 @@ def test_tasks_are_not_ordered_by_returns_that_nobody_knows() -> None:
         configure(family="sinusoid", algorithm="supervised", tasks=10, task_order="prioritised")
 
 
+@pytest.mark.parametrize("algorithm", ["supervised", "protonet", "matching", "supervised-maml"])
+def test_every_trial_has_something_to_learn_from(algorithm: str) -> None:
+    """Also the short ones with which a run begins, and those that are counted in steps."""
+    few: dict[str, Any] = {"family": "strokes", "algorithm": algorithm, "ways": 3, "loss_from": 2}
+    assert configure(**few, episodes=4, episodes_start=3).episodes(0, 0) == 3
+    with pytest.raises(BadInput, match=r"^episodes_start is 2; expected 0, or more than loss_from, 2"):
+        configure(**few, episodes=4, episodes_start=2)
+    for options, episodes in (({"episodes": 2}, 2), ({"trial_steps": 6}, 2), ({"trial_steps": 1}, 1)):
+        experiment = configure(**few, **options).experiment
+        with pytest.raises(BadInput, match=f"^loss_from is 2; expected less than {episodes}, the episodes of a trial"):
+            experiment.algorithm.build(experiment.problem)
+    experiment = configure(**few, trial_steps=7).experiment
+    assert experiment.algorithm.build(experiment.problem)
+
+
 def test_a_saved_file_with_an_unknown_option_is_refused() -> None:
     data = configure("first").to_json()
     data["run"]["speed"] = 11

@@ -267,7 +267,7 @@ def test_an_update_that_diverges_changes_nothing(case: Case, device: str) -> Non
     else:
         reward, privileged = batch.reward.copy(), {name: each.copy() for name, each in batch.privileged.items()}
         for array in (reward, *privileged.values()):
-            array[-1, 0] = np.nan
+            array[:, 0] = np.nan
         broken = replace(batch, reward=reward, privileged=privileged)
     with pytest.raises(Diverged, match=r"at update 1\. The weights are still those of version 1"):
         learner.update(broken, 0.0)

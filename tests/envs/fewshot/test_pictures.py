@@ -45,7 +45,10 @@ def test_a_folder_an_archive_and_arrays_are_read_alike(tmp_path: Path) -> None:
     images = np.array(one.images).reshape(4, 3, 14, 14)
     np.savez(tmp_path / "a.npz", images=images, names=np.array(one.names))
     np.savez(tmp_path / "b.npz", images=np.array(one.images), labels=np.repeat(one.names, 3))
-    for other in ("folder", "a.npz", "b.npz"):
+    write_zip(tmp_path / "folder" / "images_background.zip", 4)  # as it is left beside what was unpacked from it
+    (tmp_path / "packed").mkdir()
+    write_zip(tmp_path / "packed" / "images_background.zip", 4)
+    for other in ("folder", "packed", "a.npz", "b.npz"):
         found = load(str(tmp_path / other), 14, 1, True)
         assert found.names == one.names == tuple(f"images_background/Alphabet00/character0{k}" for k in range(1, 5))
         np.testing.assert_array_equal(found.images, one.images)

@@ -66,7 +66,7 @@ def test_it_writes_over_what_was_used_least() -> None:
 
 
 def test_it_learns_to_bind_a_label_to_what_it_belongs_to() -> None:
-    """Two patterns, drawn anew for every row, with labels at random; then one of them again."""
+    """Each row is shown two random patterns with random labels, then one of the patterns without its label."""
     torch.manual_seed(0)
     model, out = MANN(9, 32, slots=16, width=16, heads=1), torch.nn.Linear(32, 1)
     optimiser = torch.optim.Adam([*model.parameters(), *out.parameters()], lr=3e-3)
